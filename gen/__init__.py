@@ -1,0 +1,1 @@
+"""Configurations, generation of Verilog and packages, synthesis, and the command line."""

@@ -1,0 +1,1 @@
+"""The attnsieve command line."""

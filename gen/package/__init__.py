@@ -1,0 +1,1 @@
+"""Packages of a generated core: Verilog, FuseSoC core, manifest, documentation."""

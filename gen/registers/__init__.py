@@ -1,0 +1,1 @@
+"""Register description and the files exported from it."""

@@ -1,0 +1,1 @@
+"""AXI4 masters and the AXI4-Lite slave."""

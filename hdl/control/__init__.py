@@ -1,0 +1,1 @@
+"""Job control: registers, queue, sequencing and counters."""

@@ -1,0 +1,1 @@
+"""Arithmetic, memories and stream blocks shared by the stages."""

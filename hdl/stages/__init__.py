@@ -1,0 +1,1 @@
+"""Pipeline stages: fetch, score, select, softmax, value select, prob·V, write."""

@@ -1,0 +1,1 @@
+"""Golden models, traces of real models, benches and fast simulation."""

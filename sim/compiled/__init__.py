@@ -1,0 +1,1 @@
+"""Fast simulation of the generated Verilog through compiled C++."""

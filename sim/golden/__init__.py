@@ -1,0 +1,1 @@
+"""Bit-exact numpy models of every mechanism and of the whole pipeline."""

@@ -1,0 +1,1 @@
+"""Traces: recorded queries, keys and values of real attention layers."""
