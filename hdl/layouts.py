@@ -1,0 +1,167 @@
+"""Named payloads of the streams between stages. Every stage boundary uses one of these."""
+
+from __future__ import annotations
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+
+from attnsieve.hdl.params import CoreParams
+
+__all__ = [
+    "head_layout",
+    "job_layout",
+    "line_layout",
+    "output_layout",
+    "region_layout",
+    "request_layout",
+    "row_layout",
+    "score_beat_layout",
+    "statistics_layout",
+    "term_beat_layout",
+]
+
+
+def request_layout(p: CoreParams) -> data.StructLayout:
+    """A job as software wrote it, before the checker: counts are wide enough to be wrong."""
+    count, address = unsigned(16), unsigned(p.addr_width)
+    return data.StructLayout(
+        {
+            "heads": count,
+            "kv_heads": count,
+            "queries": count,
+            "keys": count,
+            "head_dim": count,
+            "wide": unsigned(1),
+            "causal": unsigned(1),
+            "key_mask": unsigned(1),
+            "query_mask": unsigned(1),
+            "bank": unsigned(p.bank_bits),
+            "q_base": address,
+            "k_base": address,
+            "v_base": address,
+            "o_base": address,
+            "q_stride": address,
+            "k_stride": address,
+            "v_stride": address,
+            "o_stride": address,
+        }
+    )
+
+
+def job_layout(p: CoreParams) -> data.StructLayout:
+    """One job: an attention layer. All addresses and strides are in bytes of linear memory."""
+    address = unsigned(p.addr_width)
+    return data.StructLayout(
+        {
+            "heads": unsigned(p.head_bits),  # query heads
+            "kv_heads": unsigned(p.head_bits),
+            "group": unsigned(p.head_bits),  # heads / kv_heads, filled in by the job checker
+            "queries": unsigned(p.query_bits),
+            "keys": unsigned(p.key_bits),
+            "parts": unsigned(p.part_bits),  # head_dim / segment
+            "wide": unsigned(1),  # 1: operands of 12 bits, 0: of 8 bits
+            "causal": unsigned(1),
+            "key_mask": unsigned(1),  # the key mask of the job's table bank applies
+            "query_mask": unsigned(1),
+            "bank": unsigned(p.bank_bits),  # of head table and masks
+            "q_base": address,
+            "k_base": address,
+            "v_base": address,
+            "o_base": address,
+            "q_stride": address,  # from head to head; K and V by KV head
+            "k_stride": address,
+            "v_stride": address,
+            "o_stride": address,
+        }
+    )
+
+
+def head_layout(p: CoreParams) -> data.StructLayout:
+    """One entry of the per-head table."""
+    return data.StructLayout(
+        {
+            "mantissa": unsigned(p.scale_mantissa_bits),
+            "shift": unsigned(p.scale_shift_bits),
+        }
+    )
+
+
+def region_layout(p: CoreParams) -> data.StructLayout:
+    """A contiguous piece of linear memory to fetch: the rows of one head."""
+    return data.StructLayout(
+        {
+            "address": unsigned(p.addr_width),
+            "lines": unsigned((p.max_keys * p.max_parts // p.groups + 1).bit_length()),
+            "bytes": unsigned((max(p.max_keys, p.max_queries) * p.max_head_dim * 2).bit_length()),
+            "wide": unsigned(1),
+        }
+    )
+
+
+def line_layout(p: CoreParams) -> data.ArrayLayout:
+    """An array-wide line of operands, lane 0 lowest."""
+    return data.ArrayLayout(signed(p.operand_bits), p.lanes)
+
+
+def row_layout(p: CoreParams) -> data.StructLayout:
+    """What every stage knows of a row (one query of one head); it travels with the row."""
+    return data.StructLayout(
+        {
+            "parts": unsigned(p.part_bits),
+            "keys": unsigned(p.key_bits),  # keys visible to the row: positions 0..keys-1
+            "scale": head_layout(p),
+            "o_address": unsigned(p.addr_width),  # of the output row in linear memory
+            "last_of_kv": unsigned(1),  # last row that uses the K and V rows on chip
+            "last_of_job": unsigned(1),
+        }
+    )
+
+
+def score_beat_layout(p: CoreParams) -> data.StructLayout:
+    """Scores of ``groups`` keys; lane i of beat c of a row is key position ``groups * c + i``."""
+    return data.StructLayout(
+        {
+            "score": data.ArrayLayout(signed(p.score_bits), p.groups),
+            "valid": unsigned(p.groups),
+            "last": unsigned(1),  # last beat of the row
+        }
+    )
+
+
+def term_beat_layout(p: CoreParams) -> data.StructLayout:
+    """Exponential terms of ``groups`` keys: value = mantissa * 2**-(16 + 5 * class)."""
+    return data.StructLayout(
+        {
+            "term": data.ArrayLayout(
+                data.StructLayout(
+                    {
+                        "mantissa": unsigned(p.mantissa_bits),  # 0 where the lane is not valid
+                        "exponent_class": unsigned(p.class_bits),
+                    }
+                ),
+                p.groups,
+            ),
+            "last": unsigned(1),
+        }
+    )
+
+
+def statistics_layout(p: CoreParams) -> data.StructLayout:
+    """Row statistics after the softmax: 1 / sum = mantissa * 2**-(16 + exponent)."""
+    return data.StructLayout(
+        {
+            "mantissa": unsigned(p.recip_bits),  # 0 for an empty row
+            "exponent": unsigned(p.exponent_bits),
+            "empty": unsigned(1),
+        }
+    )
+
+
+def output_layout(p: CoreParams) -> data.StructLayout:
+    """``output_lanes`` int16 elements of an output row, ascending."""
+    return data.StructLayout(
+        {
+            "element": data.ArrayLayout(signed(16), p.output_lanes),
+            "last": unsigned(1),  # last of the row
+        }
+    )

@@ -1,0 +1,302 @@
+"""The one parameter object of a core: checked once, shared by hardware, golden models and tools.
+
+Widths and formats are derived here and nowhere else. No arithmetic on data lives here: hardware
+and golden models each have their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from math import gcd
+
+__all__ = ["CoreParams"]
+
+
+def _ceil_log2(n: int) -> int:
+    return (n - 1).bit_length()
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
+
+
+def _check_power_of_two(name: str, value: int) -> None:
+    if value & (value - 1):
+        raise ValueError(f"{name} must be a power of two, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreParams:
+    """Build-time parameters of a core.
+
+    Parameters
+    ----------
+    lanes : int
+        Multipliers of each of the two arrays (Q·K and prob·V).
+    max_head_dim : int
+        Largest head dimension, a multiple of 16 up to 128.
+    max_keys, max_queries : int
+        Most keys and queries of a head.
+    max_heads : int
+        Most query heads of a job.
+    operand_bits : int
+        Widest operand mode: 8, or 12 (then 8 is a run-time mode too).
+    buffer_elements : int
+        Elements of one K buffer. Two such buffers form the K ring, two more the V ring.
+    softmax_lanes is not a parameter: it is ``groups``, one lane per 16-lane segment.
+    output_lanes : int
+        Output elements that are normalised per cycle.
+    p_bits : int
+        Fraction bits of the probabilities that observers see.
+    channels : int
+        AXI4 masters, a power of two. Memory interleaves over them (``unit_bytes``).
+    data_width : int
+        Data bits of each AXI4 master: 32 to 512.
+    addr_width : int
+        Address bits of the linear memory: 32 to 64.
+    burst_beats : int
+        Most beats of a read burst.
+    outstanding_beats : int
+        Read beats that a channel may have in flight; the depth of its data queue.
+    queue_depth : int
+        Jobs that can wait behind the running one.
+    lut_ram : bool
+        Whether the target has small asynchronous-read RAMs. If not, small memories that are read
+        synchronously are left to the synthesis tool.
+    """
+
+    lanes: int = 64
+    max_head_dim: int = 128
+    max_keys: int = 1024
+    max_queries: int = 1024
+    max_heads: int = 32
+    operand_bits: int = 12
+    buffer_elements: int = 65536
+    output_lanes: int = 4
+    p_bits: int = 12
+    channels: int = 2
+    data_width: int = 256
+    addr_width: int = 32
+    burst_beats: int = 16
+    outstanding_beats: int = 64
+    queue_depth: int = 2
+    lut_ram: bool = True
+
+    def __post_init__(self) -> None:
+        _check_int("lanes", self.lanes, 1, 1024)
+        _check_power_of_two("lanes", self.lanes)
+        _check_int("max_head_dim", self.max_head_dim, 16, 128)
+        if self.max_head_dim % 16:
+            raise ValueError(f"max_head_dim must be a multiple of 16, not {self.max_head_dim!r}")
+        _check_int("max_keys", self.max_keys, 1, 4096)
+        _check_int("max_queries", self.max_queries, 1, 4096)
+        _check_int("max_heads", self.max_heads, 1, 64)
+        if self.operand_bits not in (8, 12):
+            raise ValueError(f"operand_bits must be 8 or 12, not {self.operand_bits!r}")
+        _check_int("buffer_elements", self.buffer_elements, self.max_head_dim, 1 << 20)
+        if self.buffer_elements % self.lanes:
+            raise ValueError(
+                f"buffer_elements must be a multiple of lanes ({self.lanes}), "
+                f"not {self.buffer_elements!r}"
+            )
+        _check_int("output_lanes", self.output_lanes, 1, self.segment)
+        _check_power_of_two("output_lanes", self.output_lanes)
+        _check_int("p_bits", self.p_bits, 12, 16)
+        _check_int("channels", self.channels, 1, 16)
+        _check_power_of_two("channels", self.channels)
+        _check_int("data_width", self.data_width, 32, 512)
+        _check_power_of_two("data_width", self.data_width)
+        _check_int("addr_width", self.addr_width, 32, 64)
+        _check_int("burst_beats", self.burst_beats, 1, 256)
+        _check_int("outstanding_beats", self.outstanding_beats, 2, 1024)
+        _check_int("queue_depth", self.queue_depth, 1, 8)
+        if not isinstance(self.lut_ram, bool):
+            raise TypeError(f"lut_ram must be true or false, not {self.lut_ram!r}")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of all parameters."""
+        return tuple(f.name for f in fields(cls))
+
+    def as_dict(self) -> dict[str, int | bool]:
+        """All parameters by name."""
+        return asdict(self)
+
+    # -- array geometry ---------------------------------------------------------------------
+
+    @property
+    def segment(self) -> int:
+        """Lanes of a segment, the unit in which rows are laid on the array."""
+        return min(16, self.lanes)
+
+    @property
+    def groups(self) -> int:
+        """Segments side by side on the array; also lanes of the softmax."""
+        return self.lanes // self.segment
+
+    @property
+    def max_parts(self) -> int:
+        """Segments of the longest row."""
+        return self.max_head_dim // self.segment
+
+    @property
+    def head_dims(self) -> tuple[int, ...]:
+        """Head dimensions that a job may have."""
+        return tuple(range(16, self.max_head_dim + 1, 16))
+
+    def parts(self, head_dim: int) -> int:
+        """Segments of a row of ``head_dim`` elements."""
+        return head_dim // self.segment
+
+    def parallel_parts(self, head_dim: int) -> int:
+        """Parts of one key that prob·V multiplies side by side in a step."""
+        return gcd(self.parts(head_dim), self.groups)
+
+    def passes(self, head_dim: int) -> int:
+        """Passes of prob·V over the terms of a row."""
+        return self.parts(head_dim) // self.parallel_parts(head_dim)
+
+    def row_lines(self, keys: int, head_dim: int) -> int:
+        """Array-wide lines that hold ``keys`` rows laid back to back."""
+        return -(-keys * self.parts(head_dim) // self.groups)
+
+    @property
+    def kv_lines(self) -> int:
+        """Lines of the K ring, and of the V ring (two buffers each)."""
+        return 2 * self.buffer_elements // self.lanes
+
+    @property
+    def max_beats(self) -> int:
+        """Beats of ``groups`` scores in the longest row."""
+        return -(-self.max_keys // self.groups)
+
+    # -- number formats ---------------------------------------------------------------------
+
+    @property
+    def score_bits(self) -> int:
+        """Signed score: ``max_head_dim`` products of two operands, any operand bits."""
+        return 2 * self.operand_bits + _ceil_log2(self.max_head_dim)
+
+    #: Scale of a head: mantissa in [2**15, 2**16), and shift; see ``argument_fraction``.
+    scale_mantissa_bits = 16
+    scale_shift_bits = 6
+    #: log2-domain argument of the exponential: UQ5.13.
+    argument_integer = 5
+    argument_fraction = 13
+    #: Exponential table: 2**7 intervals, linear in between.
+    exp_index_bits = 7
+    #: A term has mantissa UQ1.16 and a class k: value = mantissa * 2**-(16 + 5 k).
+    term_fraction = 16
+    class_step = 5
+    #: Reciprocal table: 2**8 intervals, 10 bits in between; mantissa UQ1.16.
+    recip_index_bits = 8
+    recip_offset_bits = 10
+    recip_fraction = 16
+    #: Fraction bits of the prob·V accumulators.
+    acc_fraction = 20
+
+    @property
+    def mantissa_bits(self) -> int:
+        """Bits of a term mantissa (UQ1.16, at most 2**16)."""
+        return self.term_fraction + 1
+
+    @property
+    def max_class(self) -> int:
+        """Largest term class: sums then have >= p_bits + log2(max_keys) + 4 fraction bits."""
+        need = self.p_bits + _ceil_log2(self.max_keys) + 4 - self.term_fraction
+        return max(1, -(-need // self.class_step))
+
+    @property
+    def class_bits(self) -> int:
+        """Bits of a term class."""
+        return self.max_class.bit_length()
+
+    @property
+    def sum_fraction(self) -> int:
+        """Fraction bits of a row's sum of terms, exact for every class."""
+        return self.term_fraction + self.class_step * self.max_class
+
+    @property
+    def sum_bits(self) -> int:
+        """Unsigned row sum: at most ``max_keys`` terms of at most one."""
+        return self.sum_fraction + _ceil_log2(self.max_keys) + 1
+
+    @property
+    def exponent_bits(self) -> int:
+        """Bits of floor(log2(sum)), 0..log2(max_keys)."""
+        return max(1, _ceil_log2(self.max_keys).bit_length())
+
+    @property
+    def recip_bits(self) -> int:
+        """Bits of a reciprocal mantissa (UQ1.16, at most 2**16)."""
+        return self.recip_fraction + 1
+
+    @property
+    def acc_bits(self) -> int:
+        """Signed prob·V accumulator: ``max_keys`` products of an operand and a term <= 1."""
+        return self.operand_bits + self.acc_fraction + _ceil_log2(self.max_keys) + 1
+
+    @property
+    def output_fraction(self) -> int:
+        """Fraction bits of an int16 output in units of the ``operand_bits``-wide value."""
+        return 16 - self.operand_bits
+
+    @property
+    def normal_fraction(self) -> int:
+        """Fraction bits of an accumulator divided by 2**exponent: an 18-bit signed word."""
+        return 17 - self.operand_bits
+
+    # -- counts and memory ------------------------------------------------------------------
+
+    @property
+    def key_bits(self) -> int:
+        """Bits of a count 0..max_keys."""
+        return self.max_keys.bit_length()
+
+    @property
+    def query_bits(self) -> int:
+        """Bits of a count 0..max_queries."""
+        return self.max_queries.bit_length()
+
+    @property
+    def head_bits(self) -> int:
+        """Bits of a count 0..max_heads."""
+        return self.max_heads.bit_length()
+
+    @property
+    def banks(self) -> int:
+        """Banks of the head table and the masks: running, queued and the one being written."""
+        return self.queue_depth + 2
+
+    @property
+    def bank_bits(self) -> int:
+        """Bits of a bank number."""
+        return _ceil_log2(self.banks)
+
+    @property
+    def part_bits(self) -> int:
+        """Bits of a count 0..max_parts."""
+        return self.max_parts.bit_length()
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of one AXI beat."""
+        return self.data_width // 8
+
+    @property
+    def unit_bytes(self) -> int:
+        """Bytes that lie together in one channel before the next channel follows."""
+        return self.beat_bytes if self.channels == 1 else max(32, self.beat_bytes)
+
+    @property
+    def wide_bytes(self) -> int:
+        """Bytes of one unit from every channel: the word that the unpacker takes."""
+        return self.channels * self.unit_bytes
+
+    @property
+    def alignment(self) -> int:
+        """Alignment of bases and strides in bytes."""
+        return max(32, self.beat_bytes)
