@@ -1,0 +1,135 @@
+"""Splits pieces of memory into AXI4 bursts."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.axi.signature import BOUNDARY
+
+__all__ = ["BurstSplitter"]
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
+
+
+class BurstSplitter(wiring.Component):
+    """Contiguous pieces of memory to INCR bursts of full-width beats.
+
+    Bursts end at multiples of :attr:`burst` beats, the largest power of two that is at most
+    ``burst_beats`` and whose bytes fit 4096. So no burst crosses 4 KB, and all but the first and
+    the last of a piece are whole and aligned, which memory controllers like. A piece has at least
+    one beat.
+
+    Latency: 1 cycle from piece to first burst. Throughput: one burst per cycle, none lost between
+    pieces. ``i.ready`` depends on ``o.ready`` combinationally.
+
+    Parameters
+    ----------
+    addr_width : int
+        Address bits.
+    data_width : int
+        Bits of a beat, a power of two of at least 8.
+    burst_beats : int
+        Most beats of a burst, 1 to 256.
+    max_beats : int
+        Most beats of a piece.
+
+    Members
+    -------
+    i : In(stream)
+        ``address`` (in bytes, a multiple of the beat) and ``beats`` (1 … max_beats).
+    o : Out(stream)
+        ``address``, ``len`` (beats − 1, as AxLEN), ``last`` (last burst of its piece).
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    latency = 1
+
+    def __init__(
+        self, *, addr_width: int, data_width: int, burst_beats: int, max_beats: int
+    ) -> None:
+        _check_int("Address width", addr_width, 12, 64)
+        _check_int("Data width", data_width, 8, 1024)
+        if data_width & (data_width - 1):
+            raise ValueError(f"Data width must be a power of two, not {data_width!r}")
+        _check_int("Burst beats", burst_beats, 1, 256)
+        _check_int("Max beats", max_beats, 1, 1 << 32)
+        self.addr_width = addr_width
+        self.data_width = data_width
+        self.burst_beats = burst_beats
+        self.max_beats = max_beats
+        super().__init__(
+            {
+                "i": In(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "address": unsigned(addr_width),
+                                "beats": unsigned(max_beats.bit_length()),
+                            }
+                        )
+                    )
+                ),
+                "o": Out(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "address": unsigned(addr_width),
+                                "len": unsigned(8),
+                                "last": unsigned(1),
+                            }
+                        )
+                    )
+                ),
+            }
+        )
+
+    @property
+    def burst(self) -> int:
+        """Beats of a whole burst: a power of two."""
+        largest = 1 << (self.burst_beats.bit_length() - 1)
+        return min(largest, BOUNDARY * 8 // self.data_width)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        offset_bits = (self.data_width // 8).bit_length() - 1
+        burst = self.burst
+        index_bits = burst.bit_length() - 1  # of a beat in its aligned burst
+
+        index = Signal(self.addr_width - offset_bits)  # of the next beat in memory
+        left = Signal(self.max_beats.bit_length())
+        room = Signal(range(burst + 1), init=burst)  # beats to the next multiple of burst
+        valid = Signal()
+        last = Signal()
+        count = Signal(range(burst + 1))
+        m.d.comb += [
+            last.eq(left <= room),
+            count.eq(Mux(last, left, room)),
+            self.o.valid.eq(valid),
+            self.o.payload.address.eq(Cat(Const(0, offset_bits), index)),
+            self.o.payload.len.eq(count - 1),
+            self.o.payload.last.eq(last),
+            self.i.ready.eq(~valid | (self.o.ready & last)),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += [
+                index.eq(Cat(Const(0, index_bits), index[index_bits:] + 1)),
+                left.eq(left - room),
+                room.eq(burst),
+            ]
+        with m.If(self.i.ready):
+            begin = self.i.payload.address[offset_bits:]
+            m.d.sync += [
+                valid.eq(self.i.valid),
+                index.eq(begin),
+                left.eq(self.i.payload.beats),
+                room.eq(burst - begin[:index_bits]),
+            ]
+        return m
