@@ -110,6 +110,8 @@ def row_layout(p: CoreParams) -> data.StructLayout:
             "parts": unsigned(p.part_bits),
             "keys": unsigned(p.key_bits),  # keys visible to the row: positions 0..keys-1
             "scale": head_layout(p),
+            "key_mask": unsigned(1),  # the key mask in ``bank`` applies
+            "bank": unsigned(p.bank_bits),
             "o_address": unsigned(p.addr_width),  # of the output row in linear memory
             "write": unsigned(1),  # 0: a masked query; the row is computed on no key, not written
             "last_of_kv": unsigned(1),  # last row that uses the K and V rows on chip
