@@ -1,0 +1,91 @@
+"""Shape and scales of one attention job, as the golden models see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.errors import InputError
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One attention layer of integers.
+
+    Parameters
+    ----------
+    heads, kv_heads : int
+        Query heads, and the KV heads that groups of them share; ``kv_heads`` divides ``heads``.
+    queries, keys : int
+        Rows of Q, and of K and V, per head.
+    head_dim : int
+        Elements of a row, a multiple of 16.
+    bits : int
+        Operand width: 8 or 12.
+    causal : bool
+        Query i sees keys 0 … i + keys − queries.
+    scales : tuple of (mantissa, shift)
+        One pair per query head; see `attnsieve.sim.golden.quantise.scale_pair`.
+    """
+
+    heads: int
+    kv_heads: int
+    queries: int
+    keys: int
+    head_dim: int
+    bits: int
+    causal: bool = False
+    scales: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.heads % self.kv_heads:
+            raise InputError(
+                f"kv_heads must divide heads ({self.heads}), not {self.kv_heads!r}"
+            )
+        if self.head_dim % 16:
+            raise InputError(f"head_dim must be a multiple of 16, not {self.head_dim!r}")
+        if self.bits not in (8, 12):
+            raise InputError(f"bits must be 8 or 12, not {self.bits!r}")
+        if self.causal and self.queries > self.keys:
+            raise InputError(
+                f"queries of a causal job must be at most keys ({self.keys}), "
+                f"not {self.queries!r}"
+            )
+        if len(self.scales) != self.heads:
+            raise InputError(f"scales must be one per head ({self.heads}), not {len(self.scales)}")
+        for mantissa, shift in self.scales:
+            if not 1 << 15 <= mantissa < 1 << 16:
+                raise InputError(f"scale mantissa must be in 32768..65535, not {mantissa!r}")
+            if not 0 <= shift <= 63:
+                raise InputError(f"scale shift must be in 0..63, not {shift!r}")
+
+    @property
+    def group(self) -> int:
+        """Query heads that share a KV head."""
+        return self.heads // self.kv_heads
+
+    def visible(self, query: int) -> int:
+        """Keys that a query's row spans, before the key mask."""
+        return query + 1 + self.keys - self.queries if self.causal else self.keys
+
+    def check(self, params: CoreParams) -> None:
+        """Raise InputError if the core is too small for the job."""
+        for name, value, limit in (
+            ("heads", self.heads, params.max_heads),
+            ("queries", self.queries, params.max_queries),
+            ("keys", self.keys, params.max_keys),
+            ("head_dim", self.head_dim, params.max_head_dim),
+            ("bits", self.bits, params.operand_bits),
+        ):
+            if value > limit:
+                raise InputError(f"{name} must be at most {limit} on this core, not {value}")
+        if self.keys * self.head_dim > params.buffer_elements:
+            raise InputError(
+                f"keys times head_dim must be at most {params.buffer_elements} "
+                f"(buffer_elements) on this core, not {self.keys} * {self.head_dim}"
+            )

@@ -1,0 +1,115 @@
+"""From float tensors to symmetric integers and per-head scales, and back.
+
+Rounding is to nearest, ties to even (`numpy.rint`). The largest magnitude of a head maps to
+2**(bits-1) - 1, so nothing is clamped except values of tokens that the scale does not cover
+(padding), and the most negative code is never used.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnsieve.sim.errors import InputError
+
+__all__ = ["Quantised", "dequantise_output", "quantise", "quantise_layer", "scale_pair", "scale_value"]
+
+_ARGUMENT_EXPONENT = 10  # c = mantissa * 2**-(10 + shift)
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Integers of one layer and what they stand for.
+
+    Parameters
+    ----------
+    q, k, v : int16 arrays
+        ``[heads or kv_heads, rows, head_dim]``.
+    s_q, s_k, s_v : float64 arrays
+        Real value of one unit, per query head and per KV head.
+    c : float64 array
+        log2(e) · s_q · s_k / √head_dim per query head: the real scale of its scores.
+    scales : tuple of (mantissa, shift)
+        ``c`` as the hardware takes it.
+    bits : int
+        Operand width.
+    """
+
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    s_q: np.ndarray
+    s_k: np.ndarray
+    s_v: np.ndarray
+    c: np.ndarray
+    scales: tuple[tuple[int, int], ...]
+    bits: int
+
+
+def quantise(
+    x: np.ndarray, bits: int, valid: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Integers and scale of ``[heads, rows, head_dim]``, one scale per head over its valid rows."""
+    if bits not in (8, 12):
+        raise InputError(f"bits must be 8 or 12, not {bits!r}")
+    x = np.asarray(x, np.float64)
+    if not np.isfinite(x).all():
+        raise InputError("tensor must be finite: it holds NaN or infinity")
+    top = (1 << (bits - 1)) - 1
+    seen = x if valid is None else x[:, np.asarray(valid, bool)]
+    peak = np.abs(seen).max(axis=(1, 2), initial=0.0)
+    scale = np.where(peak > 0, peak / top, 1.0)
+    integer = np.clip(np.rint(x / scale[:, None, None]), -top, top)
+    return integer.astype(np.int16), scale
+
+
+def scale_pair(c: float) -> tuple[int, int]:
+    """``(mantissa, shift)`` nearest to c = mantissa · 2^(−10 − shift).
+
+    A scale of 32 or more turns every term but the maximum into zero, and so does the pair for 32:
+    it stands for all of them. A scale under 2^−58 · 2^15 keeps shift 63.
+    """
+    if not c > 0 or not math.isfinite(c):
+        raise InputError(f"scale must be positive and finite, not {c!r}")
+    fraction, exponent = math.frexp(c)
+    mantissa = round(fraction * (1 << 16))
+    shift = 16 - _ARGUMENT_EXPONENT - exponent
+    if mantissa == 1 << 16:
+        mantissa, shift = 1 << 15, shift - 1
+    if shift < 0:
+        return 1 << 15, 0
+    if shift > 63:
+        return 1 << 15, 63
+    return mantissa, shift
+
+
+def scale_value(pair: tuple[int, int]) -> float:
+    """The real scale that a (mantissa, shift) pair stands for."""
+    return math.ldexp(pair[0], -_ARGUMENT_EXPONENT - pair[1])
+
+
+def quantise_layer(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    bits: int,
+    key_valid: np.ndarray | None = None,
+    query_valid: np.ndarray | None = None,
+) -> Quantised:
+    """Integers of one layer: scale per query head for Q, per KV head for K and V."""
+    qi, s_q = quantise(q, bits, query_valid)
+    ki, s_k = quantise(k, bits, key_valid)
+    vi, s_v = quantise(v, bits, key_valid)
+    group = len(qi) // len(ki)
+    c = s_q * np.repeat(s_k, group) * math.log2(math.e) / math.sqrt(q.shape[-1])
+    pairs = tuple(scale_pair(float(x)) for x in np.maximum(c, np.finfo(np.float64).tiny))
+    return Quantised(qi, ki, vi, s_q, s_k, s_v, c, pairs, bits)
+
+
+def dequantise_output(out: np.ndarray, s_v: np.ndarray, bits: int) -> np.ndarray:
+    """Real output of int16 ``[heads, queries, head_dim]``: o · s_v · 2^−(16 − bits)."""
+    group = len(out) // len(s_v)
+    unit = np.repeat(np.asarray(s_v, np.float64), group) / (1 << (16 - bits))
+    return (out * unit[:, None, None]).astype(np.float32)
