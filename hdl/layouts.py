@@ -8,10 +8,12 @@ from amaranth.lib import data
 from attnsieve.hdl.params import CoreParams
 
 __all__ = [
+    "accumulator_layout",
     "head_layout",
     "job_layout",
     "line_layout",
     "output_layout",
+    "probability_beat_layout",
     "region_layout",
     "request_layout",
     "row_layout",
@@ -131,6 +133,18 @@ def score_beat_layout(p: CoreParams) -> data.StructLayout:
     )
 
 
+def row_beat_layout(p: CoreParams) -> data.StructLayout:
+    """Scores of ``groups`` keys of a row whose maximum is known."""
+    return data.StructLayout(
+        {
+            "score": data.ArrayLayout(signed(p.score_bits), p.groups),
+            "valid": unsigned(p.groups),
+            "maximum": signed(p.score_bits),  # over the valid lanes of all beats of the row
+            "last": unsigned(1),  # last beat of the row; every row has one, if only without a key
+        }
+    )
+
+
 def term_beat_layout(p: CoreParams) -> data.StructLayout:
     """Exponential terms of ``groups`` keys: value = mantissa * 2**-(16 + 5 * class)."""
     return data.StructLayout(
@@ -156,6 +170,26 @@ def statistics_layout(p: CoreParams) -> data.StructLayout:
             "mantissa": unsigned(p.recip_bits),  # 0 for an empty row
             "exponent": unsigned(p.exponent_bits),
             "empty": unsigned(1),
+        }
+    )
+
+
+def probability_beat_layout(p: CoreParams) -> data.StructLayout:
+    """Probabilities of ``groups`` keys, UQ0.``p_bits``."""
+    return data.StructLayout(
+        {
+            "p": data.ArrayLayout(unsigned(p.p_bits), p.groups),
+            "last": unsigned(1),
+        }
+    )
+
+
+def accumulator_layout(p: CoreParams) -> data.StructLayout:
+    """``output_lanes`` sums of prob·V, of consecutive elements of the output row, ascending."""
+    return data.StructLayout(
+        {
+            "element": data.ArrayLayout(signed(p.acc_bits), p.output_lanes),
+            "last": unsigned(1),  # last of the row
         }
     )
 
