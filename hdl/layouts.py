@@ -93,7 +93,9 @@ def region_layout(p: CoreParams) -> data.StructLayout:
     return data.StructLayout(
         {
             "address": unsigned(p.addr_width),
-            "lines": unsigned((p.max_keys * p.max_parts // p.groups + 1).bit_length()),
+            "lines": unsigned(
+                (max(p.max_keys, p.max_queries) * p.max_parts // p.groups + 1).bit_length()
+            ),
             "bytes": unsigned((max(p.max_keys, p.max_queries) * p.max_head_dim * 2).bit_length()),
             "wide": unsigned(1),
         }

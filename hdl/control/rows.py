@@ -15,9 +15,9 @@ __all__ = ["RowSequencer"]
 class RowSequencer(wiring.Component):
     """Walks KV heads, the query heads of each, and the queries of each head.
 
-    Query ``i`` sees the first ``i + keys - queries + 1`` keys of a causal job, all keys otherwise. A
-    masked query sees none and is not written; only where it is the last row of a KV head does it see
-    all keys, so that the rows of that head are released as always.
+    Query ``i`` sees the first ``i + keys - queries + 1`` keys of a causal job, all keys otherwise.
+    A masked query sees none and is not written; only where it is the last row of a KV head does it
+    see all keys, so that the rows of that head are released as always.
 
     A row takes one cycle, or two with a query mask; a head takes three more.
 

@@ -1,0 +1,101 @@
+# amaranth: UnusedElaboratable=no
+"""The job checker against the rules written down in Python."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from attnsieve.hdl.control.checker import JobChecker
+from attnsieve.hdl.control.status import StatusCode
+from attnsieve.sim.unit import simulate
+
+from .jobs import SMALL, TINY, good_request, verdict
+
+
+def check(params, cases, *, grant=1.0, seed=0):
+    """[(code, group, cycles)] of the cases: pairs of a request and the mantissas of its heads."""
+    dut, rng, results = JobChecker(params=params), random.Random(seed), []
+
+    async def table(ctx):
+        mantissas, pending = [0] * 64, None
+        while True:
+            mantissas = current[0]
+            if pending is not None:
+                ctx.set(dut.table_data.mantissa, mantissas[pending])
+            else:
+                ctx.set(dut.table_data.mantissa, rng.getrandbits(16))
+            ctx.set(dut.table_grant, rng.random() < grant)
+            _, _, en, granted, head = await ctx.tick().sample(
+                dut.table_en, dut.table_grant, dut.table_head)
+            pending = head if en and granted else None
+
+    current = [[0] * 64]
+
+    async def bench(ctx):
+        for request, mantissas in cases:
+            current[0] = mantissas
+            ctx.set(dut.request, request)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for cycles in range(1, 1000):
+                _, _, done, code, group = await ctx.tick().sample(dut.done, dut.code, dut.group)
+                if done:
+                    results.append((code, group, cycles))
+                    break
+            else:
+                raise AssertionError("the checker hangs")
+
+    simulate(dut, bench, background=(table,))
+    return results
+
+
+def normal(rng):
+    return [rng.randrange(1 << 15, 1 << 16) for _ in range(64)]
+
+
+@pytest.mark.parametrize("params", [SMALL, TINY], ids=["small", "tiny"])
+def test_random_requests(params):
+    rng, cases = random.Random(1), []
+    for _ in range(150):
+        request, mantissas = good_request(params, rng), normal(rng)
+        if rng.random() < 0.6:
+            field = rng.choice(sorted(request))
+            if field in ("heads", "kv_heads", "queries", "keys", "head_dim"):
+                request[field] = rng.choice([0, 1, 7, 16, 33, 48, 65, 200, 65535])
+            elif "_" in field and field.split("_")[1] in ("base", "stride"):
+                request[field] = rng.choice([8, 0xFFFFFFE0, 0x40000000, 0xFFFFF000])
+        if rng.random() < 0.1:
+            mantissas[rng.randrange(request["heads"] + 1) % 64] = 0x7FFF
+        cases.append((request, mantissas))
+    want = [verdict(params, *case) for case in cases]
+    got = check(params, cases, grant=0.7)
+    for case, code, (got_code, group, _) in zip(cases, want, got, strict=True):
+        assert got_code == code, case
+        if code == StatusCode.OK:
+            assert group == case[0]["heads"] // case[0]["kv_heads"]
+    assert len(set(want)) >= 7, "the cases no longer reach the rules"
+
+
+def test_latency_bound():
+    rng = random.Random(2)
+    cases = [(good_request(SMALL, rng), normal(rng)) for _ in range(40)]
+    for (request, _), (code, _, cycles) in zip(cases, check(SMALL, cases), strict=True):
+        heads, kv_heads = request["heads"], request["kv_heads"]
+        bound = 2 * (heads + kv_heads) + 8 + heads // kv_heads + 2 * heads + 4
+        assert code == StatusCode.OK
+        assert cycles <= bound
+
+
+def test_range_may_end_at_the_top_of_memory():
+    rng = random.Random(3)
+    request = good_request(SMALL, rng) | {
+        "heads": 1, "kv_heads": 1, "queries": 2, "keys": 2, "head_dim": 16, "wide": 0, "causal": 0}
+    for tensor in "qkvo":
+        request[f"{tensor}_base"] = 0
+    top = request | {"k_base": (1 << 32) - 32}
+    over = top | {"keys": 3}
+    codes = [code for code, *_ in check(SMALL, [(top, normal(rng)), (over, normal(rng))])]
+    assert codes == [StatusCode.OK, StatusCode.ADDRESS_WRAP]
