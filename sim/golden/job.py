@@ -44,17 +44,14 @@ class Job:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)!r}")
         if self.heads % self.kv_heads:
-            raise InputError(
-                f"kv_heads must divide heads ({self.heads}), not {self.kv_heads!r}"
-            )
+            raise InputError(f"kv_heads must divide heads ({self.heads}), not {self.kv_heads!r}")
         if self.head_dim % 16:
             raise InputError(f"head_dim must be a multiple of 16, not {self.head_dim!r}")
         if self.bits not in (8, 12):
             raise InputError(f"bits must be 8 or 12, not {self.bits!r}")
         if self.causal and self.queries > self.keys:
             raise InputError(
-                f"queries of a causal job must be at most keys ({self.keys}), "
-                f"not {self.queries!r}"
+                f"queries of a causal job must be at most keys ({self.keys}), not {self.queries!r}"
             )
         if len(self.scales) != self.heads:
             raise InputError(f"scales must be one per head ({self.heads}), not {len(self.scales)}")
@@ -84,8 +81,9 @@ class Job:
         ):
             if value > limit:
                 raise InputError(f"{name} must be at most {limit} on this core, not {value}")
-        if self.keys * self.head_dim > params.buffer_elements:
+        lines = params.row_lines(self.keys, self.head_dim)
+        if lines > params.kv_lines:
             raise InputError(
-                f"keys times head_dim must be at most {params.buffer_elements} "
-                f"(buffer_elements) on this core, not {self.keys} * {self.head_dim}"
+                f"keys times head_dim must be at most {params.kv_lines * params.lanes} "
+                f"(two buffers) on this core, not {self.keys} * {self.head_dim}"
             )

@@ -23,8 +23,8 @@ def prob_v_float(p: np.ndarray, v: np.ndarray) -> np.ndarray:
 def prob_v_integer(params: CoreParams, row_terms: Terms, v: np.ndarray) -> np.ndarray:
     """Accumulators ``[rows, head_dim]`` of left-aligned values ``v``, ``acc_fraction`` bits each.
 
-    Class 0 shifts left and is a plain matrix product (exact in float64: below 2**53). The
-    others round each product down, so they are taken product by product, where the term is not zero.
+    Class 0 shifts left and is a plain matrix product (exact in float64: below 2**53). The others
+    round each product down, so they are taken one by one, where the term is not zero.
     """
     signed_fits("value element", v, params.operand_bits)
     first = row_terms.exponent_class == 0

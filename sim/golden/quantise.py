@@ -14,7 +14,14 @@ import numpy as np
 
 from attnsieve.sim.errors import InputError
 
-__all__ = ["Quantised", "dequantise_output", "quantise", "quantise_layer", "scale_pair", "scale_value"]
+__all__ = [
+    "Quantised",
+    "dequantise_output",
+    "quantise",
+    "quantise_layer",
+    "scale_pair",
+    "scale_value",
+]
 
 _ARGUMENT_EXPONENT = 10  # c = mantissa * 2**-(10 + shift)
 
@@ -32,7 +39,7 @@ class Quantised:
     c : float64 array
         log2(e) · s_q · s_k / √head_dim per query head: the real scale of its scores.
     scales : tuple of (mantissa, shift)
-        ``c`` as the hardware takes it.
+        ``c`` as the hardware takes it: exactly ``c``, for s_q is chosen so.
     bits : int
         Operand width.
     """
@@ -61,8 +68,13 @@ def quantise(
     seen = x if valid is None else x[:, np.asarray(valid, bool)]
     peak = np.abs(seen).max(axis=(1, 2), initial=0.0)
     scale = np.where(peak > 0, peak / top, 1.0)
-    integer = np.clip(np.rint(x / scale[:, None, None]), -top, top)
-    return integer.astype(np.int16), scale
+    return _rounded(x, scale, bits), scale
+
+
+def _rounded(x: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
+    top = (1 << (bits - 1)) - 1
+    integer = np.rint(np.asarray(x, np.float64) / scale[:, None, None])
+    return np.clip(integer, -top, top).astype(np.int16)
 
 
 def scale_pair(c: float) -> tuple[int, int]:
@@ -98,14 +110,22 @@ def quantise_layer(
     key_valid: np.ndarray | None = None,
     query_valid: np.ndarray | None = None,
 ) -> Quantised:
-    """Integers of one layer: scale per query head for Q, per KV head for K and V."""
-    qi, s_q = quantise(q, bits, query_valid)
+    """Integers of one layer: scale per query head for Q, per KV head for K and V.
+
+    The scale of Q is moved by up to 2^−16 of itself so that the scale of the scores is exactly a
+    (mantissa, shift) pair: the hardware then adds no error of its own there.
+    """
     ki, s_k = quantise(k, bits, key_valid)
     vi, s_v = quantise(v, bits, key_valid)
-    group = len(qi) // len(ki)
-    c = s_q * np.repeat(s_k, group) * math.log2(math.e) / math.sqrt(q.shape[-1])
-    pairs = tuple(scale_pair(float(x)) for x in np.maximum(c, np.finfo(np.float64).tiny))
-    return Quantised(qi, ki, vi, s_q, s_k, s_v, c, pairs, bits)
+    _, s_q = quantise(q, bits, query_valid)
+    unit = np.repeat(s_k, len(q) // len(k)) * math.log2(math.e) / math.sqrt(q.shape[-1])
+    tiny = np.finfo(np.float64).tiny
+    pairs = tuple(scale_pair(float(x)) for x in np.maximum(s_q * unit, tiny))
+    exact = np.array([scale_value(pair) for pair in pairs])
+    near = np.abs(exact - s_q * unit) <= exact * 2.0**-15  # not where the pair saturated
+    s_q = np.where(near, exact / unit, s_q)
+    qi = _rounded(q, s_q, bits)
+    return Quantised(qi, ki, vi, s_q, s_k, s_v, s_q * unit, pairs, bits)
 
 
 def dequantise_output(out: np.ndarray, s_v: np.ndarray, bits: int) -> np.ndarray:

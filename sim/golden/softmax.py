@@ -125,12 +125,14 @@ def largest_lsb_error(
 ) -> float:
     """Largest distance of an observed probability from the exact softmax, in its last bits.
 
-    It is at most one. With x = p · 2^p_bits the parts of the error are: the argument's rounding
-    (2^−13 on u and 2^−14 on y: 1.3 · 10^−4 relative), the mantissa of the scale (2^−17 of an argument
-    under 16), the exponential table (8 · 10^−6), the reciprocal table (1.1 · 10^−5), so 2 · 10^−4 of x in
-    all, which is under 0.9 while x < 2^12; terms rounded to the last class (under
-    2^−17 − 5 · max_class each, so that all keys together move the sum by less than 2^−p_bits − 4); and half a bit where p
-    itself is rounded.
+    At most one for 12-bit probabilities, if ``c`` is what the pair stands for. With ε the largest
+    relative error of a term, p̂ = p (1 + ε_i) / (1 + Σ p_j ε_j), and the term of the maximum is
+    exact, so the error of p is at most p (1 − p) ε, and p times the reciprocal's relative error δ
+    on top. ε has two parts: the argument (2^−14 on u, doubled by a mantissa near two, and 2^−14 on
+    y: ln 2 · 1.5 · 2^−13 = 1.27 · 10^−4), and the term (tables, and a mantissa of at least 2^11
+    rounded to integer: under 2.7 · 10^−4); δ is under 3.1 · 10^−5. That is 0.48 of the last bit,
+    and the rounding of p is half a bit. Only the last class has terms under 2^11: max_keys of them,
+    each wrong by 2^−(17 + 5 · max_class), move the sum by under 2^−(p_bits + 5), another 0.03 · p.
     """
     row_terms = terms(params, scores, valid, scale)
     mantissa, exponent = reciprocal(params, row_sum(params, row_terms))

@@ -1,0 +1,1 @@
+"""Memory images and register programming of jobs, shared by all simulators."""

@@ -1,0 +1,199 @@
+"""A job as software hands it to the core: tensors in memory, tables and masks, a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.driver.packing import join_channels, pack, split_channels, unpack
+from attnsieve.sim.golden.dense import LayerResult, dense_layer
+from attnsieve.sim.golden.job import Job
+
+__all__ = ["JobImage", "MemoryImage", "Tensor"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Place of a tensor in linear memory.
+
+    Parameters
+    ----------
+    base : int
+        Address of head 0, row 0.
+    stride : int
+        Bytes from head to head.
+    heads, rows : int
+        Heads, and rows of a head.
+    pitch : int
+        Bytes of a row; rows lie back to back.
+    """
+
+    base: int
+    stride: int
+    heads: int
+    rows: int
+    pitch: int
+
+    @property
+    def end(self) -> int:
+        """First address behind the last row."""
+        return self.base + (self.heads - 1) * self.stride + self.rows * self.pitch
+
+    def row(self, head: int, row: int) -> int:
+        """Address of a row."""
+        return self.base + head * self.stride + row * self.pitch
+
+    def view(self, memory: np.ndarray) -> np.ndarray:
+        """Bytes of the tensor, ``[heads, rows, pitch]``, as a view into linear memory."""
+        return np.lib.stride_tricks.as_strided(
+            memory[self.base :], (self.heads, self.rows, self.pitch), (self.stride, self.pitch, 1)
+        )
+
+    def granules(self, rows: np.ndarray, size: int = 32) -> int:
+        """Aligned pieces of ``size`` bytes that the rows numbered ``rows`` of all heads touch."""
+        first = self.row(0, 0) + np.asarray(rows, np.int64) * self.pitch
+        first = first + np.arange(self.heads, dtype=np.int64)[:, None] * self.stride
+        pieces = np.arange(-(-self.pitch // size) + 1)
+        touched = first[..., None] // size + pieces
+        return len(np.unique(touched[touched <= ((first + self.pitch - 1) // size)[..., None]]))
+
+
+@dataclass(frozen=True)
+class JobImage:
+    """One job: what is computed, where its tensors lie, and what software writes to start it.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    job : Job
+        Shape and scales.
+    q, k, v : int16 arrays
+        The operands, ``[heads or kv_heads, rows, head_dim]``.
+    key_valid, query_valid : bool arrays or None
+        Masks, None where every position counts.
+    tensors : dict
+        A `Tensor` for each of ``q k v o``.
+    query_rows : int array
+        Index in the trace of each query of the job.
+    """
+
+    params: CoreParams
+    job: Job
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    key_valid: np.ndarray | None
+    query_valid: np.ndarray | None
+    tensors: dict[str, Tensor]
+    query_rows: np.ndarray
+
+    @cached_property
+    def expected(self) -> LayerResult:
+        """What the golden model makes of the job."""
+        return dense_layer(
+            self.params, self.job, self.q, self.k, self.v, self.key_valid, self.query_valid
+        )
+
+    @property
+    def written(self) -> np.ndarray:
+        """Queries whose output rows are written."""
+        if self.query_valid is None:
+            return np.arange(self.job.queries)
+        return np.flatnonzero(self.query_valid)
+
+    @property
+    def request(self) -> dict[str, int]:
+        """Fields of the request by name, as in `attnsieve.hdl.layouts.request_layout`."""
+        job = self.job
+        fields = {
+            "heads": job.heads,
+            "kv_heads": job.kv_heads,
+            "queries": job.queries,
+            "keys": job.keys,
+            "head_dim": job.head_dim,
+            "wide": int(job.bits == 12),
+            "causal": int(job.causal),
+            "key_mask": int(self.key_valid is not None),
+            "query_mask": int(self.query_valid is not None),
+        }
+        for name, tensor in self.tensors.items():
+            fields[f"{name}_base"] = tensor.base
+            fields[f"{name}_stride"] = tensor.stride
+        return fields
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes that the loader fetches, in whole 32-byte granules: every row of Q, K and V."""
+        return 32 * sum(self.tensors[n].granules(np.arange(self.tensors[n].rows)) for n in "qkv")
+
+    @property
+    def needed_granules(self) -> int:
+        """32-byte granules that the job cannot do without: visible rows read, valid rows written.
+
+        A query that is masked needs no row, nor does a key that no valid query sees.
+        """
+        rows = self.written
+        keys = np.flatnonzero(self.expected.kept_scores[0].any(axis=0))
+        return (
+            self.tensors["q"].granules(rows)
+            + self.tensors["k"].granules(keys)
+            + self.tensors["v"].granules(keys)
+            + self.tensors["o"].granules(rows)
+        )
+
+    @property
+    def write_bytes(self) -> int:
+        """Bytes written: the output rows of valid queries."""
+        return self.job.heads * len(self.written) * self.tensors["o"].pitch
+
+    def read_output(self, memory: np.ndarray) -> np.ndarray:
+        """The job's output in linear memory, int16 ``[heads, queries, head_dim]``."""
+        return unpack(self.tensors["o"].view(memory), 16)
+
+    def store_operands(self, memory: np.ndarray) -> None:
+        """Write Q, K and V into linear memory."""
+        for name, x in (("q", self.q), ("k", self.k), ("v", self.v)):
+            self.tensors[name].view(memory)[...] = pack(x, self.job.bits)
+
+    def store_expected(self, memory: np.ndarray) -> None:
+        """Write the golden output of valid queries into linear memory."""
+        rows = self.written
+        self.tensors["o"].view(memory)[:, rows] = pack(self.expected.out[:, rows], 16)
+
+
+@dataclass(frozen=True)
+class MemoryImage:
+    """Linear memory, from address 0, with the tensors of some jobs in it.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    linear : uint8 array
+        Contents before the first job.
+    jobs : tuple of JobImage
+        The jobs, in the order in which they run.
+    """
+
+    params: CoreParams
+    linear: np.ndarray
+    jobs: tuple[JobImage, ...]
+
+    def channels(self) -> list[np.ndarray]:
+        """Contents of each channel before the first job."""
+        return split_channels(self.params, self.linear)
+
+    def linear_from(self, channels: list[np.ndarray]) -> np.ndarray:
+        """Linear memory from the contents of the channels after the jobs."""
+        return join_channels(self.params, channels, len(self.linear))
+
+    def expected(self) -> np.ndarray:
+        """Linear memory after the jobs, to the last byte: nothing but output rows changes."""
+        memory = self.linear.copy()
+        for job in self.jobs:
+            job.store_expected(memory)
+        return memory

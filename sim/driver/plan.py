@@ -1,0 +1,302 @@
+"""From a trace to jobs: quantise a layer, trim padding, lay tensors out in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.driver.image import JobImage, MemoryImage, Tensor
+from attnsieve.sim.driver.packing import row_bytes
+from attnsieve.sim.errors import InputError
+from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.quantise import Quantised, dequantise_output, quantise_layer
+
+__all__ = ["LayerPlan", "Placement", "TraceLike", "plan", "single_job"]
+
+_BASE = 4096
+
+
+class TraceLike(Protocol):
+    """The parts of a trace that a plan needs; see docs/user for the file format."""
+
+    @property
+    def q(self) -> np.ndarray: ...
+    @property
+    def k(self) -> np.ndarray: ...
+    @property
+    def v(self) -> np.ndarray: ...
+    @property
+    def key_valid(self) -> np.ndarray | None: ...
+    @property
+    def query_valid(self) -> np.ndarray | None: ...
+    @property
+    def causal(self) -> bool: ...
+    @property
+    def decode(self) -> bool: ...
+
+
+class Placement:
+    """Hands out places in linear memory, one behind the other.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core: bases and strides are aligned for it.
+    base : int
+        First address to hand out, rounded up.
+    rng : numpy Generator or None
+        If given, tensors get gaps of random size before them and between their heads.
+    """
+
+    def __init__(
+        self, params: CoreParams, base: int = _BASE, rng: np.random.Generator | None = None
+    ) -> None:
+        self.params = params
+        self.rng = rng
+        self.next = self._aligned(base)
+
+    def _aligned(self, address: int) -> int:
+        return -(-address // self.params.alignment) * self.params.alignment
+
+    def _gap(self) -> int:
+        if self.rng is None:
+            return 0
+        return int(self.rng.integers(0, 5)) * self.params.alignment
+
+    def tensor(
+        self, heads: int, rows: int, head_dim: int, bits: int, capacity: int | None = None
+    ) -> Tensor:
+        """Place a tensor; ``capacity`` rows are left for each head if it is to grow."""
+        pitch = row_bytes(head_dim, bits)
+        stride = self._aligned((capacity or rows) * pitch) + self._gap()
+        base = self.next + self._gap()
+        self.next = base + heads * stride
+        if self.next > 1 << self.params.addr_width:
+            raise InputError(
+                f"tensors must fit {self.params.addr_width} address bits, not {self.next} bytes"
+            )
+        return Tensor(base, stride, heads, rows, pitch)
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer of a trace as jobs in memory.
+
+    Parameters
+    ----------
+    image : MemoryImage
+        Memory and jobs: one job, or one per decode step.
+    quantised : Quantised
+        Integers and scales of the whole layer.
+    heads : tuple of int
+        Query heads of the trace that take part.
+    queries : int
+        Queries of the trace.
+    """
+
+    image: MemoryImage
+    quantised: Quantised
+    heads: tuple[int, ...]
+    queries: int
+
+    @property
+    def jobs(self) -> tuple[JobImage, ...]:
+        """The jobs, in the order in which they run."""
+        return self.image.jobs
+
+    def output(self, memory: np.ndarray) -> np.ndarray:
+        """Output int16 ``[heads, queries, head_dim]`` of all jobs; zeros where none wrote."""
+        first = self.jobs[0].job
+        out = np.zeros((first.heads, self.queries, first.head_dim), np.int16)
+        for job in self.jobs:
+            out[:, job.query_rows[job.written]] = job.read_output(memory)[:, job.written]
+        return out
+
+    def real_output(self, out: np.ndarray) -> np.ndarray:
+        """float32 output from the integers of `output`."""
+        return dequantise_output(out, self.quantised.s_v, self.quantised.bits)
+
+
+def plan(
+    params: CoreParams,
+    trace: TraceLike,
+    layer: int,
+    bits: int,
+    *,
+    heads: Sequence[int] | None = None,
+    rng: np.random.Generator | None = None,
+) -> LayerPlan:
+    """Jobs of one layer of a trace.
+
+    Trailing padding is cut off (of a causal layer as much from the keys as from the queries, so
+    that the diagonal stays); holes inside become masks. With ``heads`` only those query heads
+    take part. ``rng`` spreads tensors over memory and fills the rest of it with noise.
+    """
+    q, k, v = (np.asarray(x[layer]) for x in (trace.q, trace.k, trace.v))
+    chosen = tuple(range(len(q))) if heads is None else tuple(heads)
+    q, k, v = _select(q, k, v, chosen)
+    key_valid = _mask(trace.key_valid, k.shape[1])
+    query_valid = _mask(trace.query_valid, q.shape[1])
+    if not query_valid.any():
+        raise InputError("query_valid must hold a valid query, not only invalid ones")
+    quantised = quantise_layer(q, k, v, bits, key_valid, query_valid)
+    place = Placement(params, rng=rng)
+    if trace.decode:
+        jobs = _steps(params, quantised, key_valid, query_valid, place)
+    else:
+        jobs = (_whole(params, quantised, key_valid, query_valid, bool(trace.causal), place),)
+    return LayerPlan(_memory(params, jobs, place, rng), quantised, chosen, q.shape[1])
+
+
+def single_job(
+    params: CoreParams,
+    job: Job,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    key_valid: np.ndarray | None = None,
+    query_valid: np.ndarray | None = None,
+    *,
+    place: Placement | None = None,
+) -> JobImage:
+    """A job on integers, placed in memory: what tests and random campaigns build."""
+    job.check(params)
+    place = place or Placement(params)
+    tensors = {
+        "q": place.tensor(job.heads, job.queries, job.head_dim, job.bits),
+        "k": place.tensor(job.kv_heads, job.keys, job.head_dim, job.bits),
+        "v": place.tensor(job.kv_heads, job.keys, job.head_dim, job.bits),
+        "o": place.tensor(job.heads, job.queries, job.head_dim, 16),
+    }
+    rows = np.arange(job.queries)
+    return JobImage(params, job, q, k, v, key_valid, query_valid, tensors, rows)
+
+
+def _memory(
+    params: CoreParams,
+    jobs: Sequence[JobImage],
+    place: Placement,
+    rng: np.random.Generator | None = None,
+) -> MemoryImage:
+    size = -(-place.next // params.wide_bytes) * params.wide_bytes
+    linear = np.zeros(size, np.uint8)
+    if rng is not None:
+        linear[:] = rng.integers(0, 256, size, np.uint8)
+    for job in jobs:
+        job.store_operands(linear)
+        job.tensors["o"].view(linear)[...] = 0
+    return MemoryImage(params, linear, tuple(jobs))
+
+
+def _select(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, chosen: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The chosen query heads and their KV heads, shared if whole groups of one size remain."""
+    if not chosen or any(not 0 <= h < len(q) for h in chosen):
+        raise InputError(f"heads must be in 0..{len(q) - 1}, not {list(chosen)}")
+    kv = [h * len(k) // len(q) for h in chosen]
+    distinct = list(dict.fromkeys(kv))
+    group = len(chosen) // len(distinct)
+    if kv != [d for d in distinct for _ in range(group)]:
+        distinct = kv
+    return q[list(chosen)], k[distinct], v[distinct]
+
+
+def _mask(valid: np.ndarray | None, size: int) -> np.ndarray:
+    return np.ones(size, bool) if valid is None else np.asarray(valid, bool)
+
+
+def _end(valid: np.ndarray) -> int:
+    """Positions up to the last valid one, at least one."""
+    where = np.flatnonzero(valid)
+    return int(where[-1]) + 1 if len(where) else 1
+
+
+def _holes(valid: np.ndarray) -> np.ndarray | None:
+    return None if valid.all() else valid
+
+
+def _job(quantised: Quantised, queries: int, keys: int, causal: bool) -> Job:
+    return Job(
+        heads=len(quantised.q),
+        kv_heads=len(quantised.k),
+        queries=queries,
+        keys=keys,
+        head_dim=quantised.q.shape[-1],
+        bits=quantised.bits,
+        causal=causal,
+        scales=quantised.scales,
+    )
+
+
+def _whole(
+    params: CoreParams,
+    quantised: Quantised,
+    key_valid: np.ndarray,
+    query_valid: np.ndarray,
+    causal: bool,
+    place: Placement,
+) -> JobImage:
+    queries = _end(query_valid)
+    if causal:
+        if len(query_valid) > len(key_valid):
+            raise InputError(
+                f"queries of a causal trace must be at most keys ({len(key_valid)}), "
+                f"not {len(query_valid)}"
+            )
+        keys = len(key_valid) - (len(query_valid) - queries)
+    else:
+        keys = _end(key_valid)
+    return single_job(
+        params,
+        _job(quantised, queries, keys, causal),
+        quantised.q[:, :queries],
+        quantised.k[:, :keys],
+        quantised.v[:, :keys],
+        _holes(key_valid[:keys]),
+        _holes(query_valid[:queries]),
+        place=place,
+    )
+
+
+def _steps(
+    params: CoreParams,
+    quantised: Quantised,
+    key_valid: np.ndarray,
+    query_valid: np.ndarray,
+    place: Placement,
+) -> tuple[JobImage, ...]:
+    """One job per decode step; K and V have room for all steps, Q and O a place per step."""
+    steps, capacity = len(query_valid), len(key_valid)
+    if steps > capacity:
+        raise InputError(
+            f"queries of a decode trace must be at most keys ({capacity}), not {steps}"
+        )
+    dim, bits = quantised.q.shape[-1], quantised.bits
+    cache = {n: place.tensor(len(quantised.k), capacity, dim, bits) for n in "kv"}
+    jobs = []
+    for step in np.flatnonzero(query_valid):
+        seen = key_valid[: step + 1 + capacity - steps]
+        keys = _end(seen)
+        job = _job(quantised, 1, keys, False)
+        job.check(params)
+        tensors = {
+            "q": place.tensor(job.heads, 1, dim, bits),
+            "k": _grown(cache["k"], keys),
+            "v": _grown(cache["v"], keys),
+            "o": place.tensor(job.heads, 1, dim, 16),
+        }
+        k, v = quantised.k[:, :keys], quantised.v[:, :keys]
+        q = quantised.q[:, step : step + 1]
+        holes = _holes(seen[:keys])
+        rows = np.array([step])
+        jobs.append(JobImage(params, job, q, k, v, holes, None, tensors, rows))
+    return tuple(jobs)
+
+
+def _grown(cache: Tensor, rows: int) -> Tensor:
+    return Tensor(cache.base, cache.stride, cache.heads, rows, cache.pitch)
