@@ -1,0 +1,168 @@
+"""Ends jobs: done, refused, failed, aborted or stuck. Every wait of the core ends here."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["Supervisor"]
+
+
+class Supervisor(wiring.Component):
+    """Watches the job under way and decides how it ends.
+
+    A job ends in order: refused ones at their turn, good ones when their last write has been
+    answered. On an AXI error, an abort or the watchdog, ``stop`` is held until nothing is
+    outstanding on any bus; then ``clear`` resets the datapath. An error that comes
+    while the next job is already loading may be either's: the datapath is cleared and the older
+    job runs again alone (``isolate``), so that each error is reported for the job that caused it.
+    An abort ends every job that was started.
+
+    The watchdog fires when no progress was made for ``watchdog`` cycles (0: never). If the bus
+    does not answer at all, the core stays busy, with ``stuck`` set, until it is reset.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    underway, waiting : In
+        Jobs in the store.
+    offering : In(1)
+        A job is on its way to the units, not yet counted as under way.
+    oldest_code : In(StatusCode)
+        Verdict of the oldest job under way.
+    done : In(1)
+        The oldest job's last write has been answered.
+    read_error, write_error : In(2)
+        First AXI error response since the last clear (2 SLVERR, 3 DECERR, 0 none).
+    idle : In(1)
+        Nothing is outstanding on any bus.
+    progress : In(1)
+        Something moved in this cycle.
+    abort : In(1)
+        Abort, from software.
+    watchdog : In(24)
+        Cycles without progress that end a job.
+    stop, clear : Out(1)
+        To the datapath.
+    hold : Out(1)
+        No job may be dispatched now.
+    remove : Out(1), result : Out(StatusCode)
+        The oldest job ends, and how.
+    stuck : Out(1)
+        The watchdog has fired and the bus has not answered yet.
+    """
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = params
+        count = range(params.queue_depth + 2)
+        super().__init__(
+            {
+                "underway": In(count),
+                "waiting": In(count),
+                "offering": In(1),
+                "oldest_code": In(StatusCode),
+                "done": In(1),
+                "read_error": In(2),
+                "write_error": In(2),
+                "idle": In(1),
+                "progress": In(1),
+                "abort": In(1),
+                "watchdog": In(24),
+                "stop": Out(1),
+                "clear": Out(1),
+                "hold": Out(1),
+                "remove": Out(1),
+                "result": Out(StatusCode),
+                "stuck": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        cause, flush, isolate = Signal(StatusCode), Signal(), Signal()
+        finished = Signal(range(self.params.queue_depth + 2))  # done, not yet reported
+        busy = Signal()
+        m.d.comb += [
+            busy.eq((self.underway != 0) | self.offering),
+            self.hold.eq(isolate & busy),
+        ]
+        late = self._watch(m, busy)
+        with m.FSM() as fsm:
+            stopping = fsm.ongoing("STOP")
+            m.d.comb += [
+                self.stop.eq(stopping),
+                self.stuck.eq(stopping & (cause == StatusCode.WATCHDOG)),
+                self.clear.eq((stopping & self.idle) | fsm.ongoing("END")),
+            ]
+            with m.State("RUN"):
+                m.d.sync += finished.eq(finished + self.done)
+                self._run(m, busy, late, finished, cause, flush, isolate)
+            with m.State("STOP"):
+                m.d.sync += finished.eq(0)
+                with m.If(self.idle):
+                    m.next = "END"
+            with m.State("END"):
+                self._end(m, cause, flush, isolate)
+        return m
+
+    def _watch(self, m, busy):
+        """Counts cycles without progress while a job is under way."""
+        still, late = Signal(24), Signal()
+        m.d.sync += [
+            still.eq(still + 1),
+            late.eq((still == self.watchdog) & (self.watchdog != 0)),
+        ]
+        with m.If(self.progress | ~busy | self.stop):
+            m.d.sync += [still.eq(0), late.eq(0)]
+        return late
+
+    def _run(self, m, busy, late, finished, cause, flush, isolate) -> None:
+        def stop(code):
+            m.d.sync += cause.eq(code)
+            m.next = "STOP"
+
+        def fail(error, slave, decode):
+            with m.If(self.underway + self.offering > 1):  # it may be the younger job's
+                m.d.sync += isolate.eq(1)
+                stop(StatusCode.OK)
+            with m.Elif(error[0]):
+                stop(decode)
+            with m.Else():
+                stop(slave)
+
+        with m.If(self.abort & (busy | (self.waiting != 0))):
+            m.d.sync += flush.eq(1)
+            stop(StatusCode.ABORTED)
+        with m.Elif((self.underway != 0) & (self.oldest_code != StatusCode.OK)):
+            self._report(m, self.oldest_code)
+        with m.Elif(self.write_error.any()):
+            fail(self.write_error, StatusCode.WRITE_SLVERR, StatusCode.WRITE_DECERR)
+        with m.Elif(finished != 0):
+            self._report(m, StatusCode.OK)
+            m.d.sync += [finished.eq(finished + self.done - 1), isolate.eq(0)]
+        with m.Elif(self.read_error.any()):
+            fail(self.read_error, StatusCode.READ_SLVERR, StatusCode.READ_DECERR)
+        with m.Elif(late):
+            stop(StatusCode.WATCHDOG)
+
+    def _report(self, m, code) -> None:
+        m.d.comb += [self.remove.eq(1), self.result.eq(code)]
+
+    def _end(self, m, cause, flush, isolate) -> None:
+        """Reports the job that was stopped; after an abort, all of them."""
+        with m.If(cause == StatusCode.OK):
+            m.next = "RUN"
+        with m.Else():
+            self._report(m, cause)
+            m.d.sync += isolate.eq(0)
+            with m.If(~flush | (self.waiting == 1)):
+                m.d.sync += flush.eq(0)
+                m.next = "RUN"
