@@ -1,0 +1,83 @@
+"""Register writes that program and start a job."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from attnsieve.hdl.control.register_map import register_map
+from attnsieve.sim.driver.image import JobImage
+
+__all__ = ["RegisterWrite", "job_writes", "mask_words", "start_write"]
+
+
+class RegisterWrite(NamedTuple):
+    """One 32-bit write.
+
+    Parameters
+    ----------
+    name : str
+        Register, or window with the word's index: ``HEAD_TABLE[3]``.
+    offset : int
+        Byte address on the AXI4-Lite slave.
+    value : int
+        Word to write.
+    """
+
+    name: str
+    offset: int
+    value: int
+
+
+def mask_words(valid: np.ndarray) -> list[int]:
+    """A mask as 32-bit words: bit i of word w is position 32 w + i."""
+    packed = np.packbits(np.asarray(valid, bool), bitorder="little")
+    padded = np.zeros(-(-len(packed) // 4) * 4, np.uint8)
+    padded[: len(packed)] = packed
+    return [int(word) for word in padded.view("<u4")]
+
+
+def job_writes(image: JobImage, tag: int = 0) -> list[RegisterWrite]:
+    """Writes of the tables and registers of a job, in an order that may precede its start."""
+    registers = register_map(image.params)
+    writes = []
+    tables = {
+        "HEAD_TABLE": [mantissa | shift << 16 for mantissa, shift in image.job.scales],
+        "KEY_MASK": [] if image.key_valid is None else mask_words(image.key_valid),
+        "QUERY_MASK": [] if image.query_valid is None else mask_words(image.query_valid),
+    }
+    for name, words in tables.items():
+        window = registers.window(name)
+        writes += [
+            RegisterWrite(f"{name}[{index}]", window.offset + 4 * index, word)
+            for index, word in enumerate(words)
+        ]
+    return writes + _register_writes(image, tag)
+
+
+def start_write(image: JobImage) -> RegisterWrite:
+    """The write that starts the job."""
+    control = register_map(image.params)["CTRL"]
+    return RegisterWrite("CTRL", control.offset, control.field("start").mask)
+
+
+def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
+    registers = register_map(image.params)
+    request = image.request
+    mode = registers["MODE"]
+    values = {
+        name: request[name.lower()] for name in ("HEADS", "KV_HEADS", "QUERIES", "KEYS", "HEAD_DIM")
+    }
+    values["MODE"] = sum(
+        request[name] << mode.field(name).lsb
+        for name in ("wide", "causal", "key_mask", "query_mask")
+    )
+    values["JOB_TAG"] = tag
+    for tensor in "QKVO":
+        for kind in ("BASE", "STRIDE"):
+            address = request[f"{tensor}_{kind}".lower()]
+            values[f"{tensor}_{kind}"] = address & 0xFFFFFFFF
+            if image.params.addr_width > 32:
+                values[f"{tensor}_{kind}_HI"] = address >> 32
+    return [RegisterWrite(name, registers[name].offset, value) for name, value in values.items()]

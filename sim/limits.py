@@ -1,0 +1,79 @@
+"""What a job cannot do without, in cycles: limit_cycles, limit_ratio and job_ratio.
+
+Everything here comes from the golden model's counts and from the memory's rates, never from
+counters of the hardware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["GRANULE", "Memory", "Necessary", "limit_cycles", "ratios", "tail_cycles"]
+
+#: Bytes of a memory granule.
+GRANULE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Memory behind the AXI masters.
+
+    Parameters
+    ----------
+    latency : int
+        Cycles from the address handshake to the first beat.
+    outstanding : int
+        Requests that a channel may have in flight.
+    """
+
+    latency: int = 50
+    outstanding: int = 64
+
+    def granules_per_cycle(self, params: CoreParams) -> float:
+        """32-byte granules that all channels move in a cycle, reads and writes together."""
+        return params.channels * params.beat_bytes / GRANULE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Necessary:
+    """Work that a job or several jobs need.
+
+    Parameters
+    ----------
+    macs_qk, macs_pv : int
+        Multiplications of the two arrays: head_dim times unmasked pairs, and times kept values.
+    granules : int
+        32-byte granules read and written.
+    """
+
+    macs_qk: int
+    macs_pv: int
+    granules: int
+
+
+def limit_cycles(params: CoreParams, memory: Memory, work: Necessary) -> int:
+    """The largest over resources of necessary work divided by rate, rounded up."""
+    rate = memory.granules_per_cycle(params)
+    return max(
+        -(-work.macs_qk // params.lanes),
+        -(-work.macs_pv // params.lanes),
+        int(-(-work.granules // rate)),
+    )
+
+
+def tail_cycles(params: CoreParams, memory: Memory, head_dim: int, last_keys: int) -> int:
+    """What one isolated job cannot hide.
+
+    The memory's latency twice, the prob·V cycles of its last row, which has ``last_keys`` keys,
+    and 64 cycles.
+    """
+    return 2 * memory.latency + -(-head_dim * last_keys // params.lanes) + 64
+
+
+def ratios(limit: int, tail: int, cycles: int) -> tuple[float, float]:
+    """(limit_ratio, job_ratio): the necessary share of ``cycles``, without and with tail."""
+    if cycles < 1:
+        raise ValueError(f"Cycles must be positive, not {cycles!r}")
+    return limit / cycles, (limit + tail) / cycles
