@@ -1,0 +1,63 @@
+"""Arrays of out.npz: outputs and what was kept, over the selected layers of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from attnsieve.sim.driver.plan import LayerPlan
+
+__all__ = ["kept_scores", "output_arrays"]
+
+
+def kept_scores(plan: LayerPlan, keys: int) -> np.ndarray:
+    """Pairs that took part in the softmax, bool ``[heads, queries, keys]``, by trace positions."""
+    heads = plan.jobs[0].job.heads
+    kept = np.zeros((heads, plan.queries, keys), bool)
+    for job in plan.jobs:
+        kept[:, job.query_rows, : job.job.keys] = job.expected.kept_scores
+    return kept
+
+
+def output_arrays(
+    plans: Sequence[LayerPlan],
+    outputs: Sequence[np.ndarray],
+    keys: int,
+    *,
+    decode: bool = False,
+    selection: Sequence[int] | None = None,
+) -> dict[str, np.ndarray]:
+    """All arrays of out.npz for a dense run.
+
+    Parameters
+    ----------
+    plans : sequence of LayerPlan
+        One per layer.
+    outputs : sequence of int16 arrays
+        Output of each plan, as `LayerPlan.output` reads it from memory.
+    keys : int
+        Keys of the trace.
+    decode : bool
+        The trace is a decode trace: alive tokens and heads are given per step.
+    selection : sequence of int or None
+        Layers chosen, if not all; ``layers`` and ``heads`` are then written too.
+    """
+    pairs = np.stack([kept_scores(plan, keys) for plan in plans])
+    layers, heads, queries, _ = pairs.shape
+    alive = pairs.any(axis=1)  # [layers, queries, keys]
+    shape = (layers, queries, heads) if decode else (layers, heads)
+    arrays = {
+        "out": np.stack(
+            [plan.real_output(out) for plan, out in zip(plans, outputs, strict=True)]
+        ),
+        "kept_tokens": alive if decode else alive.any(axis=1),
+        "kept_heads": np.ones(shape, bool),
+        "kept_scores": pairs,
+        "kept_values": pairs,
+        "approx_rows": np.zeros((layers, heads, queries), bool),
+    }
+    if selection is not None:
+        arrays["layers"] = np.asarray(selection, np.int64)
+        arrays["heads"] = np.asarray(plans[0].heads, np.int64)
+    return arrays
