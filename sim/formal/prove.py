@@ -20,8 +20,10 @@ __all__ = ["ProofError", "prove"]
 _SCRIPT = """\
 read_rtlil top.il
 prep -top top -flatten
-memory_map -formal
+memory_map
+opt_clean
 async2sync
+dffunmap
 chformal -lower
 opt_clean
 write_smt2 -wires top.smt2

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from amaranth.hdl import Const, Elaboratable, ResetInserter, Shape, Signal, Value
+from amaranth.hdl import Const, Elaboratable, Module, ResetInserter, Shape, Signal, Value
 from amaranth.sim import Simulator
 
 __all__ = ["Result", "StreamError", "run_streams", "simulate"]
@@ -250,7 +250,10 @@ def simulate(
     vcd : str
         File for the waveforms.
     """
-    sim = Simulator(dut)
+    top = Module()
+    top.submodules.dut = dut
+    top.d.sync += Signal().eq(1)  # combinational blocks get a clock domain too
+    sim = Simulator(top)
     sim.add_clock(1e-6)
     for bench in testbenches:
         sim.add_testbench(bench)

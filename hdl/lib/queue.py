@@ -1,0 +1,158 @@
+"""A stream queue of any depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Shape, Signal, Value
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.lib.pointer import next_index
+
+__all__ = ["Queue"]
+
+
+class Queue(wiring.Component):
+    """First-word-fall-through queue with registered ``ready`` and ``valid``.
+
+    Ready depends on nothing but a register ("not full"), valid on nothing but a register: a queue
+    cuts every path between its two sides. Throughput is one payload per cycle, also at the brim,
+    but one per two cycles at depth 1.
+
+    Latency, from the transfer at ``i`` to valid at ``o``, is `latency`: 1 cycle, or 2 cycles when
+    the payloads are in a memory that is read synchronously. Then (``lut_ram`` false and depth over
+    2) the output comes straight from the memory, which keeps it while it waits: no flip-flop is
+    spent on payloads. Otherwise the output is a register, and what waits behind it is in flip-flops
+    (one payload) or in an asynchronously read LUT RAM.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Of the payload.
+    depth : int
+        Most payloads inside, at least 1.
+    lut_ram : bool
+        Use LUT RAM where memory is needed.
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+    o : Out(stream.Signature(shape))
+    level : Out(range(depth + 1))
+        Payloads inside.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    level: Signal
+
+    def __init__(self, *, shape: Any, depth: int, lut_ram: bool = True) -> None:
+        if isinstance(depth, bool) or not isinstance(depth, int):
+            raise TypeError(f"Depth must be an integer, not {depth!r}")
+        if depth < 1:
+            raise ValueError(f"Depth must be at least 1, not {depth!r}")
+        self.shape, self.depth, self.lut_ram = shape, depth, lut_ram
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "level": Out(range(depth + 1)),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the transfer into an empty queue until the output is valid."""
+        return 1 if self.lut_ram or self.depth <= 2 else 2
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        push = self.i.valid & self.i.ready
+        pop = self.o.valid & self.o.ready
+        level = self._level(m, push, pop)
+        free = ~self.o.valid | self.o.ready
+        if self.depth == 1:
+            m.d.comb += self.o.valid.eq(level)
+            with m.If(push):
+                m.d.sync += self.o.payload.eq(self.i.payload)
+        elif self.latency == 1:
+            self._registered(m, push, free)
+        else:
+            self._synchronous(m, push, free)
+        return m
+
+    def _level(self, m: Module, push: Value, pop: Value) -> Signal:
+        """Count the payloads, and keep "not full" in a register."""
+        level = Signal(range(self.depth + 1))
+        ready = Signal(init=1)
+        m.d.comb += [self.level.eq(level), self.i.ready.eq(ready)]
+        with m.If(push & ~pop):
+            m.d.sync += [level.eq(level + 1), ready.eq(level != self.depth - 1)]
+        with m.If(pop & ~push):
+            m.d.sync += [level.eq(level - 1), ready.eq(1)]
+        return level
+
+    def _memory(self, m: Module, depth: int, write: Value) -> tuple[memory.Memory, Signal, Signal]:
+        """Add the memory and its write side; return it with its read and write indices."""
+        m.submodules.memory = mem = memory.Memory(
+            shape=Shape.cast(self.shape), depth=depth, init=[]
+        )
+        port = mem.write_port()
+        head = Signal(range(depth))
+        tail = Signal(range(depth))
+        m.d.comb += [port.addr.eq(tail), port.data.eq(self.i.payload), port.en.eq(write)]
+        with m.If(write):
+            m.d.sync += tail.eq(next_index(tail, depth))
+        return mem, head, tail
+
+    def _registered(self, m: Module, push: Value, free: Value) -> None:
+        """An output register; what does not fit there waits in flip-flops or LUT RAM."""
+        behind = self.depth - 1
+        waiting = Signal()  # something waits behind the output register
+        write = Signal()
+        m.d.comb += write.eq(push & (waiting | ~free))
+        oldest = Signal(Shape.cast(self.shape))
+        if behind == 1:
+            with m.If(write):
+                m.d.sync += oldest.eq(self.i.payload)
+            with m.If(free | write):
+                m.d.sync += waiting.eq(write)
+        else:
+            mem, head, tail = self._memory(m, behind, write)
+            mem.attrs["ram_style"] = "distributed"
+            port = mem.read_port(domain="comb")
+            m.d.comb += [port.addr.eq(head), oldest.eq(port.data)]
+            following = next_index(head, behind)
+            with m.If(free & waiting):
+                m.d.sync += head.eq(following)
+            with m.If(write):
+                m.d.sync += waiting.eq(1)
+            with m.Elif(free & (following == tail)):
+                m.d.sync += waiting.eq(0)
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(waiting | push)
+            m.d.sync += Value.cast(self.o.payload).eq(self.i.payload)
+            with m.If(waiting):
+                m.d.sync += Value.cast(self.o.payload).eq(oldest)
+
+    def _synchronous(self, m: Module, push: Value, free: Value) -> None:
+        """The memory's own output register is the output; it is read while ``free``."""
+        mem, head, _ = self._memory(m, self.depth, push)
+        port = mem.read_port()
+        waiting = Signal(range(self.depth + 1))  # payloads that are not at the output
+        read = Signal()
+        m.d.comb += [
+            read.eq(free & (waiting != 0)),
+            port.addr.eq(head),
+            port.en.eq(read),
+            Value.cast(self.o.payload).eq(port.data),
+        ]
+        with m.If(read):
+            m.d.sync += head.eq(next_index(head, self.depth))
+        with m.If(push & ~read):
+            m.d.sync += waiting.eq(waiting + 1)
+        with m.If(read & ~push):
+            m.d.sync += waiting.eq(waiting - 1)
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(read)
