@@ -23,7 +23,7 @@ endmodule
 
 LIBERTY = """
 library (tiny) {
-  time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA"; capacitive_load_unit (1, pf);
+  delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA"; capacitive_load_unit (1, pf);
   input_threshold_pct_rise : 50; input_threshold_pct_fall : 50;
   output_threshold_pct_rise : 50; output_threshold_pct_fall : 50;
   slew_lower_threshold_pct_rise : 20; slew_lower_threshold_pct_fall : 20;
@@ -41,6 +41,15 @@ library (tiny) {
     }
   }
 }
+"""
+
+
+COUNTER = """
+module counter(input clk, output [3:0] q);
+  reg [3:0] count = 0;
+  always @(posedge clk) count <= count + 1;
+  assign q = count;
+endmodule
 """
 
 
@@ -122,8 +131,8 @@ def test_opensta_errors_are_not_passed_over(tmp_path):
 )
 def test_place_and_route(family, synth, options, pack, tmp_path):
     need(f"nextpnr-{family}", pack)
-    (tmp_path / "adder.v").write_text(ADDER)
-    run_yosys(f"read_verilog adder.v; {synth} -top adder -json a.json", tmp_path)
+    (tmp_path / "counter.v").write_text(COUNTER)
+    run_yosys(f"read_verilog counter.v; {synth} -top counter -json a.json", tmp_path)
     suffix = {"ecp5": "--textcfg", "ice40": "--asc"}[family]
     tools.run_nextpnr(
         family, [*options, "--json", "a.json", suffix, "a.txt", "--report", "r.json"], tmp_path
