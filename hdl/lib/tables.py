@@ -1,0 +1,116 @@
+"""Function tables, computed exactly, and their linear interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["TableLookup", "exponential_table", "reciprocal_table"]
+
+_FRACTION = 16  # fraction bits of the values
+
+
+def _rounded_root(power: int, degree: int) -> int:
+    """The integer nearest to ``power ** (1 / degree)``."""
+    low, high = 0, 1 << (power.bit_length() // degree + 2)
+    while high - low > 1:  # largest n with n - 1/2 below the root
+        n = (low + high) // 2
+        low, high = (n, high) if (2 * n - 1) ** degree <= power << degree else (low, n)
+    return low
+
+
+def exponential_table(index_bits: int) -> tuple[int, ...]:
+    """``round(2**16 * 2**(-i / 2**index_bits))`` for ``i`` in 0 .. 2**index_bits."""
+    degree = 1 << index_bits
+    return tuple(_rounded_root(1 << (_FRACTION * degree - i), degree) for i in range(degree + 1))
+
+
+def reciprocal_table(index_bits: int) -> tuple[int, ...]:
+    """``round(2**16 / (1 + i / 2**index_bits))`` for ``i`` in 0 .. 2**index_bits."""
+    size = 1 << index_bits
+    return tuple(
+        ((2 << _FRACTION) * size + size + i) // (2 * (size + i)) for i in range(size + 1)
+    )
+
+
+class TableLookup(wiring.Component):
+    """A falling function by table and linear interpolation.
+
+    ``o = values[index] - ((slope * offset + half) >> offset_bits)`` with
+    ``slope = values[index] - values[index + 1]`` and ``half = 2**(offset_bits - 1)``.
+
+    A pipeline without handshake: three cycles in which ``en`` is high, one lookup in each. The
+    table is read synchronously, so that it fits block RAM; the product is one multiplier of
+    ``slope_bits`` by ``offset_bits``.
+
+    Parameters
+    ----------
+    values : sequence of int
+        Falling, 2**n + 1 of them, at least two.
+    offset_bits : int
+        Bits between two entries.
+
+    Members
+    -------
+    en : In(1)
+        Everything moves on by a cycle.
+    index : In(n)
+    offset : In(offset_bits)
+    o : Out(value_bits)
+    """
+
+    #: Enabled cycles from ``index`` to ``o``.
+    latency = 3
+
+    en: Signal
+    index: Signal
+    offset: Signal
+    o: Signal
+
+    def __init__(self, *, values: Sequence[int], offset_bits: int) -> None:
+        size = len(values) - 1
+        if size < 1 or size & (size - 1):
+            raise ValueError(f"Table must have 2**n + 1 values, not {len(values)!r}")
+        if any(b > a for a, b in zip(values, values[1:], strict=False)) or values[-1] < 0:
+            raise ValueError("Table must fall and not be negative")
+        if isinstance(offset_bits, bool) or not isinstance(offset_bits, int):
+            raise TypeError(f"Offset bits must be an integer, not {offset_bits!r}")
+        if offset_bits < 1:
+            raise ValueError(f"Offset bits must be at least 1, not {offset_bits!r}")
+        self.values = tuple(values)
+        self.offset_bits = offset_bits
+        self.value_bits = self.values[0].bit_length()
+        super().__init__(
+            {
+                "en": In(1),
+                "index": In(size.bit_length() - 1),
+                "offset": In(offset_bits),
+                "o": Out(self.value_bits),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        slopes = [a - b for a, b in zip(self.values, self.values[1:], strict=False)]
+        slope_bits = max(slopes).bit_length()
+        entry = data.StructLayout({"value": self.value_bits, "slope": slope_bits})
+        init = [{"value": v, "slope": s} for v, s in zip(self.values, slopes, strict=False)]
+        m.submodules.table = table = memory.Memory(shape=entry, depth=len(init), init=init)
+        port = table.read_port()
+        m.d.comb += [port.addr.eq(self.index), port.en.eq(self.en)]
+        offset = Signal(self.offset_bits)
+        value = Signal(self.value_bits)
+        product = Signal(unsigned(slope_bits + self.offset_bits))
+        with m.If(self.en):
+            # Cycle 1: the table is read.
+            m.d.sync += offset.eq(self.offset)
+            # Cycle 2: product.
+            m.d.sync += [value.eq(port.data.value), product.eq(port.data.slope * offset)]
+            # Cycle 3: rounding and difference in one carry chain.
+            step = product[self.offset_bits :]
+            m.d.sync += self.o.eq(value - step - product[self.offset_bits - 1])
+        return m

@@ -1,0 +1,98 @@
+"""The exact sum of a row's terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Array, Module, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import term_beat_layout
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["RowSum"]
+
+
+class RowSum(wiring.Component):
+    """Adds the terms of each row: ``sum of mantissa << 5 * (max_class - class)``.
+
+    Exact, ``sum_bits`` wide with ``sum_fraction`` fraction bits, so it cannot overflow with up to
+    ``max_keys`` terms of at most one. It is the sum of the very terms that prob·V multiplies.
+
+    A pipeline with one enable: alignment, an adder tree over the lanes, an accumulator. Latency
+    `latency` cycles from the last beat of a row to its sum, one beat per cycle, no gap between
+    rows.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    i : In(stream(term_beat_layout))
+    o : Out(stream(unsigned(sum_bits)))
+        One sum per row.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, *, params: CoreParams) -> None:
+        if not isinstance(params, CoreParams):
+            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        self.params = params
+        self.levels = self.latency_of(params) - 2
+        super().__init__(
+            {
+                "i": In(stream.Signature(term_beat_layout(params))),
+                "o": Out(stream.Signature(params.sum_bits)),
+            }
+        )
+
+    @staticmethod
+    def latency_of(params: CoreParams) -> int:
+        """Cycles from the last beat of a row to its sum: 2 + log2(groups)."""
+        return 2 + (params.groups - 1).bit_length()
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the last beat of a row to its sum."""
+        return self.latency_of(self.params)
+
+    def _align(self, term: Any) -> Value:
+        p = self.params
+        shifted = [
+            term.mantissa << p.class_step * (p.max_class - k) for k in range(p.max_class + 1)
+        ]
+        return Value.cast(Array(shifted)[term.exponent_class])
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        advance = Signal()
+        valid, last = Signal(1 + self.levels), Signal(1 + self.levels)
+        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
+        bits = p.sum_fraction + 1
+        values = [Signal(bits, name=f"aligned_{n}") for n in range(p.groups)]
+        total = Signal(p.sum_bits)
+        accumulator = Signal(p.sum_bits)
+        with m.If(advance):
+            m.d.sync += [valid.eq(valid << 1 | self.i.valid), last.eq(last << 1 | self.i.p.last)]
+            # Cycle 1: every class to the same place.
+            m.d.sync += [v.eq(self._align(self.i.p.term[n])) for n, v in enumerate(values)]
+            # Cycles 2 ...: the tree.
+            for level in range(self.levels):
+                bits += 1
+                pairs = list(zip(values[::2], values[1::2], strict=True))
+                values = [Signal(bits, name=f"tree_{level}_{n}") for n in range(len(pairs))]
+                m.d.sync += [v.eq(a + b) for v, (a, b) in zip(values, pairs, strict=True)]
+            # Last cycle: the accumulator, or the sum of the row.
+            m.d.sync += self.o.valid.eq(valid[-1] & last[-1])
+            with m.If(valid[-1]):
+                m.d.sync += [self.o.payload.eq(total), accumulator.eq(total)]
+                with m.If(last[-1]):
+                    m.d.sync += accumulator.eq(0)
+        m.d.comb += total.eq(accumulator + values[0])
+        return m
