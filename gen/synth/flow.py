@@ -1,0 +1,135 @@
+"""Synthesis of a configuration for a target, from RTLIL to a report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from amaranth.lib import wiring
+
+from attnsieve.gen import tools
+from attnsieve.gen.config import Configuration, SynthOptions
+from attnsieve.gen.errors import UserError
+from attnsieve.gen.synth import asic, fpga, place
+from attnsieve.gen.synth.targets import target as find_target
+from attnsieve.gen.synth.wrapper import wrapper
+from attnsieve.gen.verilog import component, ports, to_rtlil
+
+__all__ = ["synth", "synth_component"]
+
+Progress = Callable[[str], None]
+
+
+def _quiet(message: str) -> None:
+    pass
+
+
+def synth_component(
+    core: wiring.Component,
+    top: str,
+    target: str,
+    options: SynthOptions,
+    *,
+    pnr: bool = False,
+    liberty: str | Path | None = None,
+    work: str | Path | None = None,
+    progress: Progress = _quiet,
+) -> dict[str, Any]:
+    """Synthesize any component; see `synth`."""
+    if target != "asic":
+        family = find_target(target, options)
+        if pnr and family.nextpnr is None:
+            raise UserError(f"--pnr needs target ecp5 or ice40, not {target}")
+        if pnr:
+            tools.which(f"nextpnr-{family.nextpnr}")
+    elif pnr:
+        raise UserError("--pnr needs target ecp5 or ice40, not asic")
+    if liberty is not None and target != "asic":
+        raise UserError(f"--liberty needs target asic, not {target}")
+    tools.which("yosys")
+    place_to = nullcontext(str(work)) if work else tempfile.TemporaryDirectory(prefix="attnsieve-")
+    with place_to as name:
+        folder = Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = to_rtlil(core, top)
+        (folder / "design.il").write_text(text)
+        names = fpga.block_names(text, top)
+        progress("memories")
+        report: dict[str, Any] = {"target": target, "memories": fpga.memories(folder, top)}
+        report["memory_bits"] = sum(m["bits"] for m in report["memories"])
+        if target == "asic":
+            return report | asic.synthesize(
+                folder, top, options, liberty, names, report["memories"], progress
+            )
+        (folder / "wrapper.v").write_text(wrapper(top, ports(core)))
+        progress("blocks")
+        report["blocks"] = fpga.blocks(folder, top, family, names)
+        progress("total")
+        mapped = fpga.total(folder, top, family)
+        report |= {"total": mapped.core, "wrapper": mapped.wrapper, "cells": mapped.cells}
+        if pnr and family.nextpnr is not None:
+            progress("place and route")
+            report["pnr"] = place.place_and_route(folder, family.nextpnr, options, names)
+            report["pnr"]["core"] = _without_wrapper(report)
+        return report
+
+
+def _without_wrapper(report: dict[str, Any]) -> dict[str, int]:
+    """What the device spends on the core: placed cells without the wrapper's."""
+    used = {name: entry["used"] for name, entry in report["pnr"]["utilization"].items()}
+    own = report["wrapper"]
+    less = {
+        # one logic cell holds a register and the exclusive or in front of it
+        "ICESTORM_LC": max(own["ff"], own["lut"]),
+        "TRELLIS_COMB": own["lut"] + 2 * own["carry"],
+        "TRELLIS_FF": own["ff"],
+    }
+    return {name: used[name] - n for name, n in less.items() if name in used} | {
+        name: used[name]
+        for name in ("DP16KD", "MULT18X18D", "ICESTORM_RAM", "ICESTORM_DSP")
+        if name in used
+    }
+
+
+def synth(
+    config: Configuration,
+    target: str,
+    *,
+    pnr: bool = False,
+    liberty: str | Path | None = None,
+    work: str | Path | None = None,
+    progress: Progress = _quiet,
+) -> dict[str, Any]:
+    """Synthesize a configuration.
+
+    Parameters
+    ----------
+    config : Configuration
+        What to build.
+    target : str
+        ``ecp5``, ``ice40``, ``gowin``, ``xilinx`` (7 series) or ``asic``.
+    pnr : bool
+        Place and route too (ECP5 and iCE40): Fmax and the critical path.
+    liberty : path
+        Liberty file of the standard cells for ``asic``; OSU 0.18 µm by default.
+    work : path
+        Folder for intermediate files; a temporary one by default.
+    progress : callable
+        Called with the name of each step.
+
+    Returns
+    -------
+    dict
+        ``total``: resources of the flattened core; ``blocks``: by block, borders kept (so their sum
+        differs a little from the total); ``memories``: by instance; ``wrapper``: the cells around the core,
+        which no other number contains; ``pnr``.
+    """
+    report = synth_component(
+        component(config), config.top, target, config.synth,
+        pnr=pnr, liberty=liberty, work=work, progress=progress,
+    )  # fmt: skip
+    versions = tools.versions(["attnsieve", "amaranth", "yosys", "nextpnr-ecp5", "nextpnr-ice40", "opensta"])
+    return {"config": config.as_dict(), "tool_versions": versions, **report}
