@@ -9,6 +9,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.pointer import next_index
+from attnsieve.hdl.lib.ram import Ram
 
 __all__ = ["Queue"]
 
@@ -93,19 +94,6 @@ class Queue(wiring.Component):
             m.d.sync += [level.eq(level - 1), ready.eq(1)]
         return level
 
-    def _memory(self, m: Module, depth: int, write: Value) -> tuple[memory.Memory, Signal, Signal]:
-        """Add the memory and its write side; return it with its read and write indices."""
-        m.submodules.memory = mem = memory.Memory(
-            shape=Shape.cast(self.shape), depth=depth, init=[]
-        )
-        port = mem.write_port()
-        head = Signal(range(depth))
-        tail = Signal(range(depth))
-        m.d.comb += [port.addr.eq(tail), port.data.eq(self.i.payload), port.en.eq(write)]
-        with m.If(write):
-            m.d.sync += tail.eq(next_index(tail, depth))
-        return mem, head, tail
-
     def _registered(self, m: Module, push: Value, free: Value) -> None:
         """An output register; what does not fit there waits in flip-flops or LUT RAM."""
         behind = self.depth - 1
@@ -119,10 +107,23 @@ class Queue(wiring.Component):
             with m.If(free | write):
                 m.d.sync += waiting.eq(write)
         else:
-            mem, head, tail = self._memory(m, behind, write)
-            mem.attrs["ram_style"] = "distributed"
-            port = mem.read_port(domain="comb")
-            m.d.comb += [port.addr.eq(head), oldest.eq(port.data)]
+            head, tail = Signal(range(behind)), Signal(range(behind))
+            m.submodules.memory = mem = memory.Memory(
+                shape=Shape.cast(self.shape),
+                depth=behind,
+                init=[],
+                attrs={"ram_style": "distributed"},
+            )
+            into, port = mem.write_port(), mem.read_port(domain="comb")
+            m.d.comb += [
+                into.addr.eq(tail),
+                into.data.eq(self.i.payload),
+                into.en.eq(write),
+                port.addr.eq(head),
+                oldest.eq(port.data),
+            ]
+            with m.If(write):
+                m.d.sync += tail.eq(next_index(tail, behind))
             following = next_index(head, behind)
             with m.If(free & waiting):
                 m.d.sync += head.eq(following)
@@ -138,16 +139,22 @@ class Queue(wiring.Component):
 
     def _synchronous(self, m: Module, push: Value, free: Value) -> None:
         """The memory's own output register is the output; it is read while ``free``."""
-        mem, head, _ = self._memory(m, self.depth, push)
-        port = mem.read_port()
+        head, tail = Signal(range(self.depth)), Signal(range(self.depth))
+        m.submodules.memory = ram = Ram(shape=self.shape, depth=self.depth)
+        port = ram.read[0]
         waiting = Signal(range(self.depth + 1))  # payloads that are not at the output
         read = Signal()
         m.d.comb += [
             read.eq(free & (waiting != 0)),
-            port.addr.eq(head),
+            ram.write.address.eq(tail),
+            ram.write.data.eq(self.i.payload),
+            ram.write.en.eq(push),
+            port.address.eq(head),
             port.en.eq(read),
-            Value.cast(self.o.payload).eq(port.data),
+            self.o.payload.eq(port.data),
         ]
+        with m.If(push):
+            m.d.sync += tail.eq(next_index(tail, self.depth))
         with m.If(read):
             m.d.sync += head.eq(next_index(head, self.depth))
         with m.If(push & ~read):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.pointer import next_index
+from attnsieve.hdl.lib.ram import Ram
 
 __all__ = ["Ring", "ring_read_signature", "ring_sum"]
 
@@ -164,17 +165,16 @@ class Ring(wiring.Component):
         line = Value.cast(self.i.payload)
         columns: list[list[Value]] = [[] for _ in range(self.reads)]
         for bank in range(self.split):
-            mem = memory.Memory(shape=width, depth=self.depth, init=[])
-            m.submodules[f"bank{bank}"] = mem
-            write = mem.write_port()
+            m.submodules[f"bank{bank}"] = ram = Ram(
+                shape=width, depth=self.depth, reads=self.reads
+            )
             m.d.comb += [
-                write.addr.eq(self.end),
-                write.data.eq(line[bank * width : (bank + 1) * width]),
-                write.en.eq(self.append),
+                ram.write.address.eq(self.end),
+                ram.write.data.eq(line[bank * width : (bank + 1) * width]),
+                ram.write.en.eq(self.append),
             ]
-            for port, column in zip(self.read, columns, strict=True):
-                read = mem.read_port()
-                m.d.comb += [read.addr.eq(port.address[bank]), read.en.eq(port.en)]
-                column.append(read.data)
+            for port, column, inner in zip(self.read, columns, ram.read, strict=True):
+                m.d.comb += [inner.address.eq(port.address[bank]), inner.en.eq(port.en)]
+                column.append(inner.data)
         for port, column in zip(self.read, columns, strict=True):
             m.d.comb += Value.cast(port.data).eq(Cat(column))

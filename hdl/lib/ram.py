@@ -1,0 +1,82 @@
+"""A memory with one write port and synchronous reads, as block RAM has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Shape, Signal, Value
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Ram"]
+
+
+class Ram(wiring.Component):
+    """Simple dual-port memory.
+
+    A read takes one cycle; its data stays until the next read. Reading an address in the cycle in
+    which it is written gives undefined data in hardware (the old data in simulation): the
+    memory is marked accordingly, so that synthesis adds no logic to define it. That is why blocks
+    whose users never do this take this component and not a plain memory. Contents are undefined
+    until written.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Of a word.
+    depth : int
+        Words, any number.
+    reads : int
+        Read ports; each costs a copy of the memory.
+    distributed : bool
+        Ask for LUT RAM; otherwise the synthesis tool chooses.
+
+    Members
+    -------
+    write : In({"address": range(depth), "data": shape, "en": 1})
+    read : In({"address": range(depth), "en": 1, "data": Out(shape)}).array(reads)
+    """
+
+    write: Any
+    read: Any
+
+    #: Cycles from ``en`` to ``data``.
+    latency = 1
+
+    def __init__(
+        self, *, shape: Any, depth: int, reads: int = 1, distributed: bool = False
+    ) -> None:
+        for name, value in (("Depth", depth), ("Reads", reads)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value!r}")
+        self.shape, self.depth, self.reads, self.distributed = shape, depth, reads, distributed
+        address = Shape.cast(range(depth))
+        write = wiring.Signature({"address": Out(address), "data": Out(shape), "en": Out(1)})
+        read = wiring.Signature({"address": Out(address), "en": Out(1), "data": In(shape)})
+        super().__init__({"write": In(write), "read": In(read).array(reads)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        attrs: dict[str, int | str] = {"no_rw_check": 1}
+        if self.distributed:
+            attrs["ram_style"] = "distributed"
+        m.submodules.memory = mem = memory.Memory(
+            shape=Shape.cast(self.shape), depth=self.depth, init=[], attrs=attrs
+        )
+        write = mem.write_port()
+        m.d.comb += [
+            write.addr.eq(self.write.address),
+            write.data.eq(self.write.data),
+            write.en.eq(self.write.en),
+        ]
+        for number, port in enumerate(self.read):
+            # An asynchronous port and a register: synthesis merges them into a synchronous port, and
+            # only for those does it heed that a collision need not be defined.
+            source = mem.read_port(domain="comb")
+            register = Signal(Shape.cast(self.shape), name=f"word{number}", reset_less=True)
+            m.d.comb += [source.addr.eq(port.address), Value.cast(port.data).eq(register)]
+            with m.If(port.en):
+                m.d.sync += register.eq(source.data)
+        return m
