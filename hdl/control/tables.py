@@ -1,0 +1,155 @@
+"""Tables that software fills for the next job while the running ones read theirs."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import head_layout
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["HeadTable", "MaskTable"]
+
+
+def _index_bits(words: int) -> int:
+    return (words - 1).bit_length()
+
+
+def _memory(params: CoreParams, width: int, words: int) -> memory.Memory:
+    """``words`` per bank; with block RAMs only, small ones too go there."""
+    style = {} if params.lut_ram else {"ram_style": "block"}
+    depth = params.banks << _index_bits(words)
+    return memory.Memory(shape=unsigned(width), depth=depth, init=[], attrs=style)
+
+
+class HeadTable(wiring.Component):
+    """Scale of every head, a set for each bank.
+
+    Latency: ``data`` one cycle after ``en``, held while ``en`` is low.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    write_bank : In, write_word : In, write_data : In(32), write_strobe : In(4)
+        A write of the bytes with a strobe: mantissa in bits 15 to 0, shift from bit 16.
+    bank : In, head : In, en : In(1), data : Out(head_layout)
+        Read port.
+    """
+
+    latency = 1
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = params
+        super().__init__(
+            {
+                "write_bank": In(params.bank_bits),
+                "write_word": In(8),
+                "write_data": In(32),
+                "write_strobe": In(4),
+                "bank": In(params.bank_bits),
+                "head": In(params.head_bits),
+                "en": In(1),
+                "data": Out(head_layout(params)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = _index_bits(self.params.max_heads)
+        m.submodules.entries = entries = _memory(self.params, 24, self.params.max_heads)
+        write, read = entries.write_port(granularity=8), entries.read_port()
+        fits = self.write_word < self.params.max_heads
+        m.d.comb += [
+            write.addr.eq(Cat(self.write_word[:bits], self.write_bank)),
+            write.data.eq(self.write_data[:24]),
+            write.en.eq(Mux(fits, self.write_strobe[:3], 0)),
+            read.addr.eq(Cat(self.head[:bits], self.bank)),
+            read.en.eq(self.en),
+            self.data.as_value().eq(read.data),
+        ]
+        return m
+
+
+class MaskTable(wiring.Component):
+    """One bit per key or query, a set for each bank; read ``lanes`` bits at a time.
+
+    Latency: ``data`` one cycle after ``en``, held while ``en`` is low. Bits beyond ``bits`` are
+    anything.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    bits : int
+        Bits of a set.
+    lanes : int
+        Bits of a beat, a power of two.
+
+    Members
+    -------
+    write_bank : In, write_word : In, write_data : In(32), write_strobe : In(4)
+        A write of the bytes with a strobe; bit i of word w is bit 32 w + i of the set.
+    bank : In, beat : In, masked : In(1), en : In(1), data : Out(lanes)
+        Read port: bits ``lanes * beat`` and up; all ones if not ``masked``.
+    """
+
+    latency = 1
+
+    def __init__(self, *, params: CoreParams, bits: int, lanes: int) -> None:
+        for name, value in (("Bits", bits), ("Lanes", lanes)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value!r}")
+        if lanes & (lanes - 1):
+            raise ValueError(f"Lanes must be a power of two, not {lanes!r}")
+        self.params = params
+        self.bits = bits
+        self.lanes = lanes
+        super().__init__(
+            {
+                "write_bank": In(params.bank_bits),
+                "write_word": In(8),
+                "write_data": In(32),
+                "write_strobe": In(4),
+                "bank": In(params.bank_bits),
+                "beat": In(max(1, _index_bits(-(-bits // lanes)))),
+                "masked": In(1),
+                "en": In(1),
+                "data": Out(lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        columns = max(1, self.lanes // 32)  # 32-bit memories side by side
+        words = -(-self.bits // 32)
+        rows = -(-words // columns)
+        column_bits, row_bits = _index_bits(columns), _index_bits(rows)
+        select_bits = _index_bits(max(1, 32 // self.lanes))  # of a beat in its word
+        wide = []
+        for column in range(columns):
+            mem = _memory(self.params, 32, rows)
+            m.submodules[f"column{column}"] = mem
+            write, read = mem.write_port(granularity=8), mem.read_port()
+            here = (self.write_word[:column_bits] == column) & (self.write_word < words)
+            row = self.write_word[column_bits : column_bits + row_bits]
+            m.d.comb += [
+                write.addr.eq(Cat(row, self.write_bank)),
+                write.data.eq(self.write_data),
+                write.en.eq(Mux(here, self.write_strobe, 0)),
+                read.addr.eq(Cat(self.beat[select_bits : select_bits + row_bits], self.bank)),
+                read.en.eq(self.en),
+            ]
+            wide.append(read.data)
+        select, all_valid = Signal(select_bits), Signal()
+        with m.If(self.en):
+            m.d.sync += [select.eq(self.beat[:select_bits]), all_valid.eq(~self.masked)]
+        bits = Cat(wide).word_select(select, self.lanes) if select_bits else Cat(wide)
+        m.d.comb += self.data.eq(bits | all_valid.replicate(self.lanes))
+        return m
