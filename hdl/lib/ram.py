@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from amaranth.back import rtlil
 from amaranth.hdl import Module, Shape, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -72,10 +73,16 @@ class Ram(wiring.Component):
             write.en.eq(self.write.en),
         ]
         for number, port in enumerate(self.read):
-            # An asynchronous port and a register: synthesis merges them into a synchronous port, and
-            # only for those does it heed that a collision need not be defined.
+            # An asynchronous port and a register: synthesis merges them into a synchronous port,
+            # and only for those does it heed that a collision need not be defined. Block RAM
+            # outputs have no initial value everywhere: the register asks for none.
             source = mem.read_port(domain="comb")
-            register = Signal(Shape.cast(self.shape), name=f"word{number}", reset_less=True)
+            register = Signal(
+                Shape.cast(self.shape),
+                name=f"word{number}",
+                reset_less=True,
+                attrs={"init": rtlil.Undef(Shape.cast(self.shape).width)},
+            )
             m.d.comb += [source.addr.eq(port.address), Value.cast(port.data).eq(register)]
             with m.If(port.en):
                 m.d.sync += register.eq(source.data)
