@@ -45,13 +45,13 @@ def output_arrays(
     """
     pairs = np.stack([kept_scores(plan, keys) for plan in plans])
     layers, heads, queries, _ = pairs.shape
-    alive = pairs.any(axis=1)  # [layers, queries, keys]
+    alive = np.any(pairs, axis=1)  # [layers, queries, keys]
     shape = (layers, queries, heads) if decode else (layers, heads)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "out": np.stack(
             [plan.real_output(out) for plan, out in zip(plans, outputs, strict=True)]
         ),
-        "kept_tokens": alive if decode else alive.any(axis=1),
+        "kept_tokens": alive if decode else np.any(alive, axis=1),
         "kept_heads": np.ones(shape, bool),
         "kept_scores": pairs,
         "kept_values": pairs,

@@ -221,7 +221,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an npz file whole or not at all, with contents that depend on the arrays only."""
-    _atomically(path, lambda file: np.savez_compressed(file, **dict(arrays)))
+    _atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
 def _atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -15,7 +15,7 @@ from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.quantise import Quantised, dequantise_output, quantise_layer
 
-__all__ = ["LayerPlan", "Placement", "TraceLike", "plan", "single_job"]
+__all__ = ["LayerPlan", "Placement", "TraceLike", "memory_image", "plan", "single_job"]
 
 _BASE = 4096
 
@@ -149,7 +149,7 @@ def plan(
         jobs = _steps(params, quantised, key_valid, query_valid, place)
     else:
         jobs = (_whole(params, quantised, key_valid, query_valid, bool(trace.causal), place),)
-    return LayerPlan(_memory(params, jobs, place, rng), quantised, chosen, q.shape[1])
+    return LayerPlan(memory_image(params, jobs, place, rng), quantised, chosen, q.shape[1])
 
 
 def single_job(
@@ -176,12 +176,16 @@ def single_job(
     return JobImage(params, job, q, k, v, key_valid, query_valid, tensors, rows)
 
 
-def _memory(
+def memory_image(
     params: CoreParams,
     jobs: Sequence[JobImage],
     place: Placement,
     rng: np.random.Generator | None = None,
 ) -> MemoryImage:
+    """Memory with the operands of jobs that ``place`` has placed; outputs are zero.
+
+    With ``rng`` everything else is noise.
+    """
     size = -(-place.next // params.wide_bytes) * params.wide_bytes
     linear = np.zeros(size, np.uint8)
     if rng is not None:

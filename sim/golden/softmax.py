@@ -130,9 +130,10 @@ def largest_lsb_error(
     exact, so the error of p is at most p (1 − p) ε, and p times the reciprocal's relative error δ
     on top. ε has two parts: the argument (2^−14 on u, doubled by a mantissa near two, and 2^−14 on
     y: ln 2 · 1.5 · 2^−13 = 1.27 · 10^−4), and the term (tables, and a mantissa of at least 2^11
-    rounded to integer: under 2.7 · 10^−4); δ is under 3.1 · 10^−5. That is 0.48 of the last bit,
-    and the rounding of p is half a bit. Only the last class has terms under 2^11: max_keys of them,
-    each wrong by 2^−(17 + 5 · max_class), move the sum by under 2^−(p_bits + 5), another 0.03 · p.
+    rounded to integer: under 2.63 · 10^−4); δ is under 3.2 · 10^−5. That is 0.47 of the last bit.
+    Terms under 2^11 exist in the last class only: max_keys of them, each wrong by at most
+    2^−(17 + 5 · max_class), move the sum by under 2^−(p_bits + 5): another 0.03 · p of the last
+    bit. Rounding p is half a bit.
     """
     row_terms = terms(params, scores, valid, scale)
     mantissa, exponent = reciprocal(params, row_sum(params, row_terms))
