@@ -109,7 +109,8 @@ def check(p: CoreParams, rows: list, result) -> None:
 def test_terms_and_statistics_equal_the_golden_model(name, stall):
     p = SHAPES[name]
     rng = random.Random(f"{name} {stall}")
-    lengths = [1, 1, 2, p.groups, p.groups + 1, 17, 64, 0, *(rng.randrange(1, 64) for _ in range(25))]
+    lengths = [1, 1, 2, p.groups, p.groups + 1, 17, 64, 0]
+    lengths += [rng.randrange(1, 64) for _ in range(25)]
     rows = [random_row(p, rng, n) for n in lengths]
     _, beats, result = run(p, rows, stall, seed=1)
     check(p, rows, result)

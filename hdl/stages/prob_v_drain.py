@@ -1,0 +1,145 @@
+"""Sums of a pass of prob·V, taken out of the array while the next pass runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import accumulator_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["PassDrain", "pass_layout"]
+
+
+def pass_layout(p: CoreParams) -> data.StructLayout:
+    """The accumulators of all lanes at the end of a pass with ``P`` parts side by side."""
+    return data.StructLayout(
+        {
+            "lane": data.ArrayLayout(signed(p.acc_bits), p.lanes),
+            "mask": range(p.groups),  # P - 1
+            "last": 1,  # pass of the row
+        }
+    )
+
+
+class PassDrain(wiring.Component):
+    """Holds the accumulators of a pass and sends out its ``segment * P`` elements in order.
+
+    Lane group ``L`` holds a sum of part ``L mod P``: the ``groups / P`` lane groups of a part are
+    added by a pipelined tree, so that ``output_lanes`` elements leave per cycle.
+
+    A pass takes ``segment * P / output_lanes`` cycles. The next one can enter in the cycle in which
+    the last elements of the one before leave. Latency `latency` cycles.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    i : In(stream(pass_layout))
+    o : Out(stream(accumulator_layout))
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, *, params: CoreParams) -> None:
+        if not isinstance(params, CoreParams):
+            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        self.params = params
+        self.levels = (params.groups - 1).bit_length()
+        super().__init__(
+            {
+                "i": In(stream.Signature(pass_layout(params))),
+                "o": Out(stream.Signature(accumulator_layout(params))),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a pass to its first elements: 1, or 2 + log2(groups)."""
+        return 1 if self.levels == 0 else 2 + self.levels
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        self._chunks = p.segment // p.output_lanes
+        chunk, part, mask = (
+            Signal(range(self._chunks), name="chunk"),
+            Signal(range(p.groups), name="part"),
+            Signal(range(p.groups), name="mask"),
+        )
+        active, last_of_row, end, take = Signal(), Signal(), Signal(), Signal()
+        end_of_part = chunk == self._chunks - 1
+        m.d.comb += [
+            end.eq(end_of_part & (part == mask)),
+            self.i.ready.eq(~active | (take & end)),
+        ]
+        with m.If(take):
+            m.d.sync += chunk.eq(chunk + 1)
+            with m.If(end_of_part):
+                m.d.sync += [chunk.eq(0), part.eq(part + 1)]
+            with m.If(end):
+                m.d.sync += [active.eq(0), part.eq(0)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [active.eq(1), mask.eq(self.i.p.mask), last_of_row.eq(self.i.p.last)]
+        heads = self._shift(m, part, mask, take)
+        if self.levels == 0:
+            m.d.comb += [
+                self.o.valid.eq(active),
+                self.o.p.element.eq(Value.cast(heads[0])),
+                self.o.p.last.eq(end & last_of_row),
+                take.eq(active & self.o.ready),
+            ]
+        else:
+            self._tree(m, heads, active, end & last_of_row, take)
+        return m
+
+    def _shift(self, m: Module, part: Signal, mask: Signal, take: Signal) -> list[Value]:
+        """A shift register per lane group; what it holds next, where its part is being sent."""
+        p = self.params
+        step = p.output_lanes * p.acc_bits
+        heads = []
+        for group in range(p.groups):
+            held = Signal(p.segment * p.acc_bits, name=f"held_{group}")
+            chosen = Signal(name=f"chosen_{group}")
+            m.d.comb += chosen.eq((group & mask) == part)
+            lanes = [self.i.p.lane[group * p.segment + n] for n in range(p.segment)]
+            with m.If(self.i.valid & self.i.ready):
+                m.d.sync += held.eq(Cat(lanes))
+            with m.Elif(take & chosen):
+                m.d.sync += held.eq(held >> step)
+            heads.append(Mux(chosen, held[:step], 0))
+        return heads
+
+    def _tree(self, m: Module, heads: list, active: Signal, last: Value, take: Signal) -> None:
+        """Add the lane groups; a queue of two keeps ``ready`` short."""
+        p = self.params
+        layout = data.ArrayLayout(signed(p.acc_bits), p.output_lanes)
+        m.submodules.queue = queue = Queue(shape=accumulator_layout(p), depth=2)
+        connect(m, queue.o, self.o)
+        valid, ends, advance = Signal(self.levels), Signal(self.levels), Signal()
+        m.d.comb += [
+            advance.eq(~valid[-1] | queue.i.ready),
+            take.eq(active & advance),
+            queue.i.valid.eq(valid[-1]),
+            queue.i.p.last.eq(ends[-1]),
+        ]
+        with m.If(advance):
+            m.d.sync += [valid.eq(valid << 1 | active), ends.eq(ends << 1 | last)]
+        values = [layout(head) for head in heads]
+        for level in range(self.levels):
+            sums = [Signal(layout, name=f"tree_{level}_{n}") for n in range(len(values) // 2)]
+            with m.If(advance):
+                for n, total in enumerate(sums):
+                    for lane in range(p.output_lanes):
+                        m.d.sync += total[lane].eq(values[2 * n][lane] + values[2 * n + 1][lane])
+            values = sums
+        m.d.comb += queue.i.p.element.eq(values[0])

@@ -1,0 +1,96 @@
+"""Probabilities as observers see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import probability_beat_layout, statistics_layout, term_beat_layout
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["Probability"]
+
+
+class Probability(wiring.Component):
+    """Multiplies terms by the reciprocal of their row's sum.
+
+    ``p = (mantissa_t * mantissa + half) >> (32 + 5 * class + exponent - p_bits)``, saturated to
+    ``2**p_bits - 1`` (docs/reference/numbers.md).
+
+    A pipeline with one enable: latency `latency` cycles, one beat per cycle. A row's statistics are
+    taken with its last beat; beats wait for them. One 17x17 multiplier per lane.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    i : In(stream(term_beat_layout))
+    statistics : In(stream(statistics_layout))
+    o : Out(stream(probability_beat_layout))
+    """
+
+    i: stream.Interface
+    statistics: stream.Interface
+    o: stream.Interface
+
+    #: Cycles: product, shift, rounding.
+    latency = 3
+
+    def __init__(self, *, params: CoreParams) -> None:
+        if not isinstance(params, CoreParams):
+            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        self.params = params
+        super().__init__(
+            {
+                "i": In(stream.Signature(term_beat_layout(params))),
+                "statistics": In(stream.Signature(statistics_layout(params))),
+                "o": Out(stream.Signature(probability_beat_layout(params))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        advance = Signal()
+        valid, last = Signal(self.latency), Signal(self.latency)
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(advance & self.statistics.valid),
+            self.statistics.ready.eq(advance & self.i.valid & self.i.p.last),
+            self.o.valid.eq(valid[-1]),
+            self.o.p.last.eq(last[-1]),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                valid.eq(valid << 1 | (self.i.valid & self.statistics.valid)),
+                last.eq(last << 1 | self.i.p.last),
+            ]
+            for n in range(p.groups):
+                self._lane(m, n)
+        return m
+
+    def _lane(self, m: Module, n: int) -> None:
+        p = self.params
+        term = self.i.p.term[n]
+        # Cycle 1: product, and how far its class and the sum's exponent shift it.
+        product = Signal(p.mantissa_bits + p.recip_bits, name=f"product_{n}")
+        most = p.class_step * p.max_class + p.max_keys.bit_length()
+        shift = Signal(range(most + 1), name=f"shift_{n}")
+        m.d.sync += [
+            product.eq(term.mantissa * self.statistics.p.mantissa),
+            shift.eq(term.exponent_class * p.class_step + self.statistics.p.exponent),
+        ]
+        # Cycle 2: all of the shift but its last bit.
+        least = p.term_fraction + p.recip_fraction - p.p_bits - 1
+        shifted = Signal(p.mantissa_bits + p.recip_bits - least, name=f"shifted_{n}")
+        m.d.sync += shifted.eq((product >> least) >> shift)
+        # Cycle 3: rounded and saturated.
+        rounded = Value.cast(shifted + 1)[1:]
+        over = rounded[p.p_bits :].any()
+        m.d.sync += self.o.p.p[n].eq(Mux(over, (1 << p.p_bits) - 1, rounded[: p.p_bits]))
