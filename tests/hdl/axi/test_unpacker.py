@@ -1,0 +1,131 @@
+# amaranth: UnusedElaboratable=no
+"""Unpacker: every ratio of word to line, ragged ends, throughput."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from attnsieve.hdl.axi.unpacker import Unpacker
+from attnsieve.sim.unit import run_streams
+
+from .packing import cut, pack
+
+MAX_LINES = 64
+
+
+def chunk_of(rng, dut, bits, lines, ragged):
+    """Values of a chunk, its words, and what must come out."""
+    count = lines * dut.lanes
+    if ragged and dut.lanes > 2:
+        count -= rng.randrange(0, dut.lanes - 1, 2)
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    values = [rng.choice((low, high, -1, rng.randint(low, high))) for _ in range(count)]
+    text = pack(values, bits)
+    filler = bytes(rng.randrange(256) for _ in range(-len(text) % dut.wide_bytes))
+    text += filler
+    left, tag = rng.randrange(2), rng.randrange(4)
+    chunk = {"lines": lines - 1, "wide": bits == 12, "left": left}
+    words = [
+        {
+            "data": int.from_bytes(text[i : i + dut.wide_bytes], "little"),
+            "last": i + dut.wide_bytes == len(text),
+            "chunk": chunk,
+            "tag": tag,
+        }
+        for i in range(0, len(text), dut.wide_bytes)
+    ]
+    shift = dut.operand_bits - bits if left else 0
+    return words, [([v << shift for v in line], tag) for line in cut(values, dut.lanes)]
+
+
+def check(dut, seed, *, stall=0.0, modes=(8, 12), count=6):
+    rng = random.Random(seed)
+    words, want = [], []
+    most = max(1, min(MAX_LINES, 400 // dut.lanes))
+    for _ in range(count):
+        bits = rng.choice(modes)
+        more_words, more = chunk_of(rng, dut, bits, rng.randint(1, most), rng.random() < 0.6)
+        words += more_words
+        want += more
+    result = run_streams(dut, {"i": words}, {"o": len(want)}, stall=stall, seed=seed)
+    for got, (line, tag) in zip(result.outputs["o"], want, strict=True):
+        assert got.tag == tag
+        assert [got.line[k] for k in range(len(line))] == line
+    return result
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 16, 64, 256])
+@pytest.mark.parametrize("wide_bytes", [4, 8, 32, 64, 128, 512])
+def test_lines(lanes, wide_bytes):
+    dut = Unpacker(lanes=lanes, wide_bytes=wide_bytes, max_lines=MAX_LINES, tag_bits=2)
+    check(dut, seed=lanes + wide_bytes, stall=0.3, count=4 if wide_bytes * lanes > 4096 else 8)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16, 32, 64, 128, 512, 1024])
+@pytest.mark.parametrize("wide_bytes", [4, 16, 64, 256, 512, 1024, 2048])
+def test_lines_of_all_sizes(lanes, wide_bytes):
+    for seed in range(6):
+        dut = Unpacker(lanes=lanes, wide_bytes=wide_bytes, max_lines=MAX_LINES, tag_bits=2)
+        check(dut, seed=seed, stall=0.3 * (seed % 3), count=10)
+
+
+@pytest.mark.parametrize(("lanes", "wide_bytes"), [(4, 4), (4, 64), (64, 8), (16, 32)])
+def test_operands_of_8_bits_only(lanes, wide_bytes):
+    dut = Unpacker(
+        lanes=lanes, wide_bytes=wide_bytes, operand_bits=8, max_lines=MAX_LINES, tag_bits=2
+    )
+    check(dut, seed=5, stall=0.3, modes=(8,))
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize(("lanes", "wide_bytes"), [(64, 64), (4, 4), (16, 64), (64, 16)])
+def test_throughput(lanes, wide_bytes, bits):
+    """Long chunks back to back: the narrower side is busy in every cycle."""
+    rng = random.Random(3)
+    dut = Unpacker(lanes=lanes, wide_bytes=wide_bytes, max_lines=MAX_LINES, tag_bits=2)
+    words, lines = [], 0
+    for _ in range(4):
+        more, out = chunk_of(rng, dut, bits, 64, False)
+        words += more
+        lines += len(out)
+    result = run_streams(dut, {"i": words}, {"o": lines})
+    busiest = max(lines, len(words))
+    assert result.last("o") + 1 - dut.latency <= busiest + (busiest == lines) * 2
+    assert result.last("o") + 1 - dut.latency >= busiest
+
+
+def test_reference_rates():
+    """64 lanes on 64 bytes: a line per cycle at 8 bits, two in three cycles at 12 bits."""
+    for bits, cycles in ((8, 60), (12, 90)):
+        rng = random.Random(1)
+        dut = Unpacker(lanes=64, wide_bytes=64, max_lines=MAX_LINES)
+        words, out = chunk_of(rng, dut, bits, 60, False)
+        for word in words:
+            word["tag"] = 0
+        result = run_streams(dut, {"i": words}, {"o": len(out)})
+        assert result.last("i") + 1 == cycles
+        assert result.last("o") == cycles - 1 + dut.latency
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"lanes": 1}, ValueError, r"^Lanes must be a power of two in 2\.\.1024, not 1$"),
+        ({"lanes": 12}, ValueError, r"^Lanes must be a power of two in 2\.\.1024, not 12$"),
+        ({"lanes": 4.0}, TypeError, r"^Lanes must be an integer, not 4\.0$"),
+        (
+            {"wide_bytes": 2},
+            ValueError,
+            r"^Wide bytes must be a power of two in 4\.\.2048, not 2$",
+        ),
+        ({"operand_bits": 10}, ValueError, r"^Operand bits must be 8 or 12, not 10$"),
+        ({"max_lines": 0}, ValueError, r"^Max lines must be at least 1, not 0$"),
+        ({"max_lines": "8"}, TypeError, r"^Max lines must be an integer, not '8'$"),
+    ],
+)
+def test_bad_parameters(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        Unpacker(**({"lanes": 4, "wide_bytes": 4, "max_lines": 8} | kwargs))
