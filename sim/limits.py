@@ -9,31 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.bench.memory import Timing
 
-__all__ = ["GRANULE", "Memory", "Necessary", "limit_cycles", "ratios", "tail_cycles"]
+__all__ = ["GRANULE", "Necessary", "granules_per_cycle", "limit_cycles", "ratios", "tail_cycles"]
 
 #: Bytes of a memory granule.
 GRANULE = 32
 
 
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Memory behind the AXI masters.
-
-    Parameters
-    ----------
-    latency : int
-        Cycles from the address handshake to the first beat.
-    outstanding : int
-        Requests that a channel may have in flight.
-    """
-
-    latency: int = 50
-    outstanding: int = 64
-
-    def granules_per_cycle(self, params: CoreParams) -> float:
-        """32-byte granules that all channels move in a cycle, reads and writes together."""
-        return params.channels * params.beat_bytes / GRANULE
+def granules_per_cycle(params: CoreParams, timing: Timing) -> float:
+    """32-byte granules that all channels move in a cycle, reads and writes together."""
+    return params.channels * min(params.beat_bytes, timing.bytes_per_cycle) / GRANULE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +39,9 @@ class Necessary:
     granules: int
 
 
-def limit_cycles(params: CoreParams, memory: Memory, work: Necessary) -> int:
+def limit_cycles(params: CoreParams, timing: Timing, work: Necessary) -> int:
     """The largest over resources of necessary work divided by rate, rounded up."""
-    rate = memory.granules_per_cycle(params)
+    rate = granules_per_cycle(params, timing)
     return max(
         -(-work.macs_qk // params.lanes),
         -(-work.macs_pv // params.lanes),
@@ -63,13 +49,13 @@ def limit_cycles(params: CoreParams, memory: Memory, work: Necessary) -> int:
     )
 
 
-def tail_cycles(params: CoreParams, memory: Memory, head_dim: int, last_keys: int) -> int:
+def tail_cycles(params: CoreParams, timing: Timing, head_dim: int, last_keys: int) -> int:
     """What one isolated job cannot hide.
 
     The memory's latency twice, the prob·V cycles of its last row, which has ``last_keys`` keys,
     and 64 cycles.
     """
-    return 2 * memory.latency + -(-head_dim * last_keys // params.lanes) + 64
+    return 2 * timing.latency + -(-head_dim * last_keys // params.lanes) + 64
 
 
 def ratios(limit: int, tail: int, cycles: int) -> tuple[float, float]:

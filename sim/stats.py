@@ -13,9 +13,10 @@ from typing import IO, Any
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.bench.memory import Timing
 from attnsieve.sim.driver.image import JobImage
 from attnsieve.sim.errors import InputError
-from attnsieve.sim.limits import GRANULE, Memory, Necessary, limit_cycles, ratios, tail_cycles
+from attnsieve.sim.limits import GRANULE, Necessary, limit_cycles, ratios, tail_cycles
 
 __all__ = ["STALL_CAUSES", "LayerStats", "layer_stats", "stats_document", "write_json", "write_npz"]
 
@@ -108,7 +109,7 @@ class LayerStats:
 def layer_stats(
     layer: int | None,
     image: JobImage,
-    memory: Memory,
+    timing: Timing,
     counters: Mapping[str, int],
     mismatches: int = 0,
     done_macs: int | None = None,
@@ -121,8 +122,8 @@ def layer_stats(
         Index in the trace.
     image : JobImage
         The job.
-    memory : Memory
-        Memory that it ran on.
+    timing : Timing
+        Of the memory that it ran on.
     counters : dict
         ``cycles busy stall_setup stall_query stall_key stall_output stall_tail read_bytes
         write_bytes``, as the registers count them, or as the cycle model predicts them.
@@ -148,8 +149,8 @@ def layer_stats(
         cycles=counters["cycles"],
         busy_cycles=counters["busy"],
         stall_cycles={cause: counters[f"stall_{cause}"] for cause in STALL_CAUSES},
-        limit_cycles=limit_cycles(params, memory, work),
-        tail_cycles=tail_cycles(params, memory, job.head_dim, job.visible(last)),
+        limit_cycles=limit_cycles(params, timing, work),
+        tail_cycles=tail_cycles(params, timing, job.head_dim, job.visible(last)),
         macs_qk=result.macs_qk,
         macs_pv=result.macs_pv,
         waste_macs=done_macs - result.macs_qk - result.macs_pv,

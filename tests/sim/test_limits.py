@@ -3,17 +3,24 @@
 import pytest
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.limits import Memory, Necessary, limit_cycles, ratios, tail_cycles
+from attnsieve.sim.bench.memory import Timing
+from attnsieve.sim.limits import (
+    Necessary,
+    granules_per_cycle,
+    limit_cycles,
+    ratios,
+    tail_cycles,
+)
 
-MEMORY = Memory()
+TIMING = Timing()
 
 
 @pytest.mark.parametrize(
-    "channels, data_width, rate", [(2, 256, 2), (1, 32, 1 / 8), (16, 256, 16), (2, 512, 4)]
+    "channels, data_width, rate", [(2, 256, 2), (1, 32, 1 / 8), (16, 256, 16), (2, 512, 2)]
 )
 def test_granules_per_cycle(channels, data_width, rate):
     params = CoreParams(channels=channels, data_width=data_width)
-    assert MEMORY.granules_per_cycle(params) == rate
+    assert granules_per_cycle(params, TIMING) == rate
 
 
 @pytest.mark.parametrize(
@@ -22,12 +29,12 @@ def test_granules_per_cycle(channels, data_width, rate):
 )
 def test_the_largest_resource_counts(qk, pv, granules, limit):
     work = Necessary(macs_qk=qk, macs_pv=pv, granules=granules)
-    assert limit_cycles(CoreParams(), MEMORY, work) == limit
+    assert limit_cycles(CoreParams(), TIMING, work) == limit
 
 
 def test_the_tail_is_latency_and_the_last_row():
-    assert tail_cycles(CoreParams(), MEMORY, 32, 113) == 100 + 57 + 64
-    assert tail_cycles(CoreParams(), Memory(latency=10), 64, 300) == 20 + 300 + 64
+    assert tail_cycles(CoreParams(), TIMING, 32, 113) == 100 + 57 + 64
+    assert tail_cycles(CoreParams(), Timing(latency=10), 64, 300) == 20 + 300 + 64
 
 
 def test_ratios():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.bench.memory import Timing
 from attnsieve.sim.driver.plan import single_job
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
-from attnsieve.sim.limits import Memory
 from attnsieve.sim.stats import (
     STALL_CAUSES,
     LayerStats,
@@ -39,7 +39,7 @@ def a_layer(layer=0, mismatches=0, key_valid=None):
     rng = np.random.default_rng(layer)
     q, k, v = (rng.integers(-127, 128, (2, 16, 64)) for _ in "qkv")
     image = single_job(PARAMS, job, q, k, v, key_valid)
-    return layer_stats(layer, image, Memory(), counters(1000), mismatches)
+    return layer_stats(layer, image, Timing(), counters(1000), mismatches)
 
 
 def test_a_layer_by_hand():
