@@ -127,8 +127,21 @@ class JobImage:
 
     @property
     def read_bytes(self) -> int:
-        """Bytes that the loader fetches, in whole 32-byte granules: every row of Q, K and V."""
-        return 32 * sum(self.tensors[n].granules(np.arange(self.tensors[n].rows)) for n in "qkv")
+        """Bytes that the loader fetches: the rows of each head of Q, K and V, in whole units."""
+        unit = self.params.unit_bytes
+        read = [self.tensors[name] for name in "qkv"]
+        return sum(t.heads * -(-t.rows * t.pitch // unit) * unit for t in read)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Counters of the job that do not depend on timing, by the names of the register map."""
+        return {
+            "read_bytes": self.read_bytes,
+            "write_bytes": self.write_bytes,
+            "rows": self.expected.rows,
+            "empty_rows": self.expected.empty_rows,
+            "scores": self.expected.scores,
+        }
 
     @property
     def needed_granules(self) -> int:

@@ -113,3 +113,15 @@ def test_memory_over_the_address_range_is_refused():
     place = Placement(params, base=(1 << 32) - 64)
     with pytest.raises(InputError, match=r"^tensors must fit 32 address bits, not \d+ bytes$"):
         place.tensor(1, 10, 16, 8)
+
+
+def test_counters_by_hand():
+    image, _ = an_image(bits=8, key_valid=np.arange(9) != 3, query_valid=np.arange(5) != 4)
+    q, kv = -(-5 * 48 // 32) * 32, -(-9 * 48 // 32) * 32
+    assert image.counters == {
+        "read_bytes": 4 * q + 2 * 2 * kv,
+        "write_bytes": 4 * 4 * 96,
+        "rows": 16,
+        "empty_rows": 0,
+        "scores": 16 * 8,
+    }
