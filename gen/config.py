@@ -224,7 +224,10 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def _preset_files() -> dict[str, dict[str, Any]]:
     folder = resources.files("attnsieve.gen") / "presets"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name.removesuffix(".toml"))
+    files = sorted(
+        (f for f in folder.iterdir() if f.name.endswith(".toml")),
+        key=lambda f: f.name.removesuffix(".toml"),
+    )
     read = [tomllib.loads(f.read_text(encoding="utf-8")) for f in files]
     return {settings["name"]: settings for settings in read}
 
@@ -252,7 +255,9 @@ def _base(system: str) -> dict[str, Any]:
     name = {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem), "status": "experimental"}
     if parent is not None:
         if parent not in files:
-            raise UserError(f"{path}: extends {parent!r}, unknown preset; {_suggest(str(parent), files)}")
+            raise UserError(
+                f"{path}: extends {parent!r}, unknown preset; {_suggest(str(parent), files)}"
+            )
         name = _merge(files[parent], name)
     return _merge(name, settings)
 

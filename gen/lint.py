@@ -17,8 +17,8 @@ __all__ = ["WAIVERS", "LintReport", "lint", "lint_verilog", "waiver_file"]
 #: Rules of Verilator that are off for generated Verilog, and why. Everything else of -Wall is on.
 WAIVERS = {
     "DECLFILENAME": "one file holds the whole hierarchy, so that a core is one file to copy",
-    "PROCASSINIT": "registers have an initial value beside their reset: FPGAs load it, ASICs drop it",
-    "UNUSEDSIGNAL": "the netlist keeps named wires of intermediate values and whole struct payloads "
+    "PROCASSINIT": "registers have an initial value beside their reset, for FPGAs",
+    "UNUSEDSIGNAL": "the netlist keeps names of intermediate values, and whole payloads "
     "of which a block uses some fields",
     "WIDTHEXPAND": "operands are extended by Verilog's own rules, after their width was derived "
     "in the source language, which loses no bit",

@@ -1,1 +1,6 @@
-"""Packages of a generated core: Verilog, FuseSoC core, manifest, documentation."""
+"""Packages: Verilog with everything around it that a project needs."""
+
+from attnsieve.gen.package.build import write_package
+from attnsieve.gen.package.texts import driver_texts
+
+__all__ = ["driver_texts", "write_package"]

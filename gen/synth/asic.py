@@ -30,7 +30,8 @@ REGISTER_BITS = 1024
 #: Feature size of the default cells, micrometres.
 FEATURE_UM = 0.18
 SRAM_SOURCE = (
-    "140 F² for a six-transistor cell and 60 % array efficiency (area factors of the ITRS 2007 system-driver tables)"
+    "140 F² for a six-transistor cell and 60 % array efficiency "
+    "(area factors of the ITRS 2007 system-driver tables)"
 )
 
 # Ports of the memories become ports of the module: the logic around them stays, they do not count.
@@ -99,8 +100,12 @@ def _number(log: str, pattern: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def _timing(folder: Path, top: str, period: float, driver: str, names: Mapping[str, str]) -> dict[str, Any]:
-    script = _STA.format(top=top, period=f"{period:.4f}", delay=f"{IO_SHARE * period:.4f}", driver=driver)
+def _timing(
+    folder: Path, top: str, period: float, driver: str, names: Mapping[str, str]
+) -> dict[str, Any]:
+    script = _STA.format(
+        top=top, period=f"{period:.4f}", delay=f"{IO_SHARE * period:.4f}", driver=driver
+    )
     log = tools.run_sta(script, folder)
     (folder / "sta.log").write_text(log)
     slack = [float(n) for n in re.findall(r"^\s*(-?[0-9.eE+]+)\s+slack", log, re.MULTILINE)]
@@ -126,7 +131,12 @@ def _timing(folder: Path, top: str, period: float, driver: str, names: Mapping[s
 
 
 def _sweep(
-    folder: Path, top: str, first: float, driver: str, names: Mapping[str, str], progress: Callable[[str], None]
+    folder: Path,
+    top: str,
+    first: float,
+    driver: str,
+    names: Mapping[str, str],
+    progress: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Map for one clock after the other, each nearer to what the last one left."""
     runs: list[dict[str, Any]] = []
@@ -141,7 +151,11 @@ def _sweep(
         )
         netlist = folder / "sta.v"
         # OpenSTA's reader does not know signed declarations
-        netlist.write_text(re.sub(r"^(\s*)(wire|input|output|reg) signed", r"\1\2", netlist.read_text(), flags=re.M))
+        netlist.write_text(
+            re.sub(
+                r"^(\s*)(wire|input|output|reg) signed", r"\1\2", netlist.read_text(), flags=re.M
+            )
+        )
         run = _timing(folder, top, period, driver, names)
         run["area"] = _area(folder / "total.json")[top]["area"]
         run["cells"] = _area(folder / "total.json")[top]["num_cells"]
@@ -165,7 +179,9 @@ def _sweep(
 
 
 def _blocks(folder: Path, top: str, names: Mapping[str, str]) -> dict[str, Any]:
-    keep = "\n".join(f"select {m}\nsetattr -mod -set keep_hierarchy 1\nselect -clear" for m in names.values())
+    keep = "\n".join(
+        f"select {m}\nsetattr -mod -set keep_hierarchy 1\nselect -clear" for m in names.values()
+    )
     front = _FRONT.format(top=top, keep=keep)
     run_yosys(front + _BACK.format(period="", report="blocks.json"), folder, quiet=True)
     modules = _area(folder / "blocks.json")
@@ -181,7 +197,10 @@ def _blocks(folder: Path, top: str, names: Mapping[str, str]) -> dict[str, Any]:
 
 def _memory_area(memories: list[dict[str, Any]], register: float) -> dict[str, Any]:
     bits = [int(m["bits"]) for m in memories]
-    small, large = sum(b for b in bits if b <= REGISTER_BITS), sum(b for b in bits if b > REGISTER_BITS)
+    small, large = (
+        sum(b for b in bits if b <= REGISTER_BITS),
+        sum(b for b in bits if b > REGISTER_BITS),
+    )
     return {
         "register_bits": small,
         "register_area": round(small * register, 1),
@@ -207,7 +226,9 @@ def synthesize(
     tools.which("sta")
     cells = unpack(None if liberty is None else Path(liberty), folder)
     driver = driving_cell(cells)
-    (folder / "abc.constr").write_text(f"set_driving_cell {driver}\nset_load {LOAD_FF} [all_outputs]\n")
+    (folder / "abc.constr").write_text(
+        f"set_driving_cell {driver}\nset_load {LOAD_FF} [all_outputs]\n"
+    )
     progress("blocks")
     blocks = _blocks(folder, top, names)
     progress("gates")

@@ -14,6 +14,7 @@ from attnsieve.gen import tools
 from attnsieve.gen.config import Configuration, SynthOptions
 from attnsieve.gen.errors import UserError
 from attnsieve.gen.synth import asic, fpga, place
+from attnsieve.gen.synth.liberty import unpack
 from attnsieve.gen.synth.targets import target as find_target
 from attnsieve.gen.synth.wrapper import wrapper
 from attnsieve.gen.verilog import component, ports, to_rtlil
@@ -25,6 +26,21 @@ Progress = Callable[[str], None]
 
 def _quiet(message: str) -> None:
     pass
+
+
+def _check(target: str, options: SynthOptions, pnr: bool, liberty: str | Path | None) -> None:
+    """Reject what cannot work before anything is built."""
+    place_with = None if target == "asic" else find_target(target, options).nextpnr
+    if pnr and place_with is None:
+        raise UserError(f"--pnr needs target ecp5 or ice40, not {target}")
+    if pnr:
+        tools.which(f"nextpnr-{place_with}")
+    if target == "asic":
+        tools.which("sta")
+        with tempfile.TemporaryDirectory(prefix="attnsieve-") as folder:
+            unpack(None if liberty is None else Path(liberty), Path(folder))
+    elif liberty is not None:
+        raise UserError(f"--liberty needs target asic, not {target}")
 
 
 def synth_component(
@@ -39,16 +55,8 @@ def synth_component(
     progress: Progress = _quiet,
 ) -> dict[str, Any]:
     """Synthesize any component; see `synth`."""
-    if target != "asic":
-        family = find_target(target, options)
-        if pnr and family.nextpnr is None:
-            raise UserError(f"--pnr needs target ecp5 or ice40, not {target}")
-        if pnr:
-            tools.which(f"nextpnr-{family.nextpnr}")
-    elif pnr:
-        raise UserError("--pnr needs target ecp5 or ice40, not asic")
-    if liberty is not None and target != "asic":
-        raise UserError(f"--liberty needs target asic, not {target}")
+    _check(target, options, pnr, liberty)
+    family = None if target == "asic" else find_target(target, options)
     tools.which("yosys")
     place_to = nullcontext(str(work)) if work else tempfile.TemporaryDirectory(prefix="attnsieve-")
     with place_to as name:
@@ -60,7 +68,7 @@ def synth_component(
         progress("memories")
         report: dict[str, Any] = {"target": target, "memories": fpga.memories(folder, top)}
         report["memory_bits"] = sum(m["bits"] for m in report["memories"])
-        if target == "asic":
+        if family is None:
             return report | asic.synthesize(
                 folder, top, options, liberty, names, report["memories"], progress
             )
@@ -124,12 +132,15 @@ def synth(
     -------
     dict
         ``total``: resources of the flattened core; ``blocks``: by block, borders kept (so their sum
-        differs a little from the total); ``memories``: by instance; ``wrapper``: the cells around the core,
-        which no other number contains; ``pnr``.
+        differs a little from the total); ``memories``: by instance; ``wrapper``: the cells
+        around the core, which no other number contains; ``pnr``.
     """
+    _check(target, config.synth, pnr, liberty)
     report = synth_component(
         component(config), config.top, target, config.synth,
         pnr=pnr, liberty=liberty, work=work, progress=progress,
     )  # fmt: skip
-    versions = tools.versions(["attnsieve", "amaranth", "yosys", "nextpnr-ecp5", "nextpnr-ice40", "opensta"])
+    versions = tools.versions(
+        ["attnsieve", "amaranth", "yosys", "nextpnr-ecp5", "nextpnr-ice40", "opensta"]
+    )
     return {"config": config.as_dict(), "tool_versions": versions, **report}

@@ -88,7 +88,7 @@ def blocks(folder: Path, top: str, target: Target, names: Mapping[str, str]) -> 
 def total(folder: Path, top: str, target: Target) -> Mapped:
     """Resources of the whole core, flattened, in its wrapper.
 
-    Reads ``design.il`` and ``wrapper.v`` in ``folder``, writes ``netlist.json`` for place and route.
+    Reads ``design.il`` and ``wrapper.v`` in ``folder``, writes ``netlist.json`` to place.
     """
     script = (
         f"read_rtlil design.il\nread_verilog wrapper.v\nhierarchy -check -top {WRAPPER}\n"
@@ -121,5 +121,7 @@ def memories(folder: Path, top: str) -> list[dict[str, Any]]:
                 for kind, key in (("reads", "RD_PORTS"), ("writes", "WR_PORTS"))
             }
             path = name.removeprefix("\\")
-            found.append({"name": path, "width": width, "depth": depth, "bits": width * depth, **ports})
+            found.append(
+                {"name": path, "width": width, "depth": depth, "bits": width * depth, **ports}
+            )
     return sorted(found, key=lambda memory: str(memory["name"]))

@@ -28,7 +28,7 @@ def unpack(source: Path | None, folder: Path) -> Path:
     except FileNotFoundError:
         if source is None:
             raise UserError(
-                "no standard cells: sudo apt-get install qflow-tech-osu018, or name a file by --liberty"
+                "no standard cells: sudo apt-get install qflow-tech-osu018, or use --liberty"
             ) from None
         raise UserError(f"{path}: no such file") from None
     except (OSError, EOFError) as error:
@@ -48,7 +48,9 @@ def _cells(text: str) -> dict[str, str]:
 
 def cell_areas(path: Path) -> dict[str, float]:
     """Area of each cell, in the file's unit (square micrometres)."""
-    found = {name: _AREA.search(body) for name, body in _cells(path.read_text(errors="replace")).items()}
+    found = {
+        name: _AREA.search(body) for name, body in _cells(path.read_text(errors="replace")).items()
+    }
     return {name: float(area[1]) for name, area in found.items() if area}
 
 

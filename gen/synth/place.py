@@ -15,7 +15,13 @@ from attnsieve.gen.config import SynthOptions
 __all__ = ["arguments", "block_of", "critical_path", "place_and_route"]
 
 _ECP5_SIZE = {"LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
-_ICE40_PACKAGE = {"HX1K": "tq144", "HX4K": "tq144", "HX8K": "ct256", "LP8K": "ct256", "UP5K": "sg48"}
+_ICE40_PACKAGE = {
+    "HX1K": "tq144",
+    "HX4K": "tq144",
+    "HX8K": "ct256",
+    "LP8K": "ct256",
+    "UP5K": "sg48",
+}
 
 
 def arguments(family: str, options: SynthOptions) -> list[str]:
@@ -72,7 +78,9 @@ def critical_path(report: dict[str, Any], blocks: Iterable[str]) -> dict[str, An
             through.append(block)
         if step["type"] != "routing":
             continue
-        steps.append({"net": step.get("net", ""), "to": step["to"]["cell"], "at_ns": round(so_far, 3)})
+        steps.append(
+            {"net": step.get("net", ""), "to": step["to"]["cell"], "at_ns": round(so_far, 3)}
+        )
     first, last = path[0]["from"]["cell"], path[-1]["to"]["cell"]
     return {
         "delay_ns": round(so_far, 3),

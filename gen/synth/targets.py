@@ -105,7 +105,9 @@ def target(name: str, options: SynthOptions) -> Target:
         device = options.ice40_device
         family = {"H": "hx", "L": "lp", "U": "u"}[device[0]]
         dsp = " -dsp" if family == "u" else ""
-        return Target(found.name, f"{found.synth} -device {family}{dsp}", found.cells, found.nextpnr)
+        return Target(
+            found.name, f"{found.synth} -device {family}{dsp}", found.cells, found.nextpnr
+        )
     return found
 
 

@@ -1,0 +1,87 @@
+"""What the commands print: tables and JSON on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+__all__ = ["bar", "out", "print_json", "print_stats", "steps"]
+
+
+def out() -> Console:
+    """Standard output; tables are not cut when it is not a terminal."""
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=2))
+
+
+def _error_console() -> Console:
+    return Console(stderr=True)
+
+
+@contextmanager
+def steps(title: str) -> Iterator[Callable[[str], None]]:
+    """A spinner that names the step at work; nothing when standard error is no terminal."""
+    console = _error_console()
+    if not console.is_terminal:
+        yield lambda step: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda step: progress.update(task, description=f"{title}: {step}")
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of done and total; nothing when standard error is no terminal."""
+    console = _error_console()
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield update
+
+
+def print_stats(stats: dict[str, Any]) -> None:
+    """Print stats.json as a table, a row per layer."""
+    columns = {
+        "layer": "layer", "cycles": "cycles", "limit_ratio": "limit ratio",
+        "job_ratio": "job ratio", "dram_read_bytes": "bytes read",
+        "dram_write_bytes": "bytes written", "mismatches": "mismatches",
+    }  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    for title in columns.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in [*stats["layers"], {"layer": "total", **stats["total"]}]:
+        table.add_row(
+            *(f"{row[k]:.4f}" if k.endswith("ratio") else str(row.get(k, "")) for k in columns)
+        )
+    out().print(table)

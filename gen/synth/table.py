@@ -1,0 +1,118 @@
+"""Reports of synthesis as tables."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from attnsieve.gen.synth.targets import RESOURCES
+
+__all__ = ["print_report"]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    return table
+
+
+def _grouped(blocks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Blocks ``lane_0 lane_1 …`` as one row, ``lane_* (2)``."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, cells in blocks.items():
+        groups.setdefault(re.sub(r"_?\d+$", "_*", name), []).append(cells)
+    single = {re.sub(r"_?\d+$", "_*", name): name for name in blocks}
+    return {
+        f"{name} ({len(group)})" if len(group) > 1 else single[name]: {
+            key: round(sum(cells[key] for cells in group), 1) for key in group[0]
+        }
+        for name, group in groups.items()
+    }
+
+
+def _fpga(report: dict[str, Any], console: Console) -> None:
+    shown = [
+        r for r in RESOURCES if any(b[r] for b in (*report["blocks"].values(), report["total"]))
+    ]
+    table = _table("block", *shown)
+    for name, cells in sorted(_grouped(report["blocks"]).items(), key=lambda item: -item[1]["lut"]):
+        table.add_row(name, *(str(cells[r]) for r in shown))
+    table.add_section()
+    table.add_row("total, flattened", *(str(report["total"][r]) for r in shown), style="bold")
+    table.add_row(
+        "(wrapper, not counted)", *(str(report["wrapper"][r]) for r in shown), style="dim"
+    )
+    console.print(table)
+
+
+def _asic(report: dict[str, Any], console: Console) -> None:
+    table = _table("block", "area µm²", "cells")
+    for name, cells in sorted(
+        _grouped(report["blocks"]).items(), key=lambda item: -item[1]["area"]
+    ):
+        table.add_row(name, f"{cells['area']:.0f}", str(cells["cells"]))
+    table.add_section()
+    table.add_row(
+        "total without memories",
+        f"{report['total']['area']:.0f}",
+        str(report["total"]["cells"]),
+        style="bold",
+    )
+    console.print(table)
+    runs = _table("period ns", "slack ns", "area µm²", "power W", "from", "to")
+    for run in report["runs"]:
+        path = run["critical_path"] or {"start": "", "end": ""}
+        runs.add_row(
+            f"{run['period_ns']:.2f}", str(run["worst_slack_ns"]), f"{run['area']:.0f}",
+            str(run["power_w"]), path["start"], path["end"],
+        )  # fmt: skip
+    console.print(runs)
+    if report["best"]:
+        period = report["best"]["period_ns"]
+        console.print(
+            f"best met period {period:.2f} ns ({1000 / period:.0f} MHz); {report['note']}"
+        )
+    else:
+        console.print(f"no period met; {report['note']}")
+    memory = report["memory_area"]
+    console.print(
+        f"memories: {memory['register_bits']} bits as registers, "
+        f"{memory['register_area']:.0f} µm²; "
+        f"{memory['sram_bits']} bits of SRAM, {memory['sram_area_at_0.18um']:.0f} µm² at 0.18 µm "
+        f"by {memory['sram_source']}"
+    )
+
+
+def _pnr(pnr: dict[str, Any], console: Console) -> None:
+    verdict = "met" if pnr["met"] else "NOT met"
+    console.print(
+        f"{pnr['device']}: Fmax {pnr['fmax_mhz']} MHz, goal {pnr['goal_mhz']:g} MHz {verdict}; "
+        + ", ".join(f"{name} {used}" for name, used in pnr["core"].items())
+    )
+    path = pnr["critical_path"]
+    if path:
+        console.print(
+            f"critical path {path['delay_ns']} ns ({path['logic_ns']} logic, "
+            f"{path['routing_ns']} routing): "
+            f"{' → '.join(path['through'])}"
+        )
+        console.print(f"  from {path['from']}\n  to   {path['to']}")
+
+
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Print the report of `synth`."""
+    (_asic if report["target"] == "asic" else _fpga)(report, console)
+    memories = _table("memory", "width", "depth", "bits")
+    for memory in sorted(report["memories"], key=lambda m: -m["bits"]):
+        memories.add_row(
+            memory["name"], str(memory["width"]), str(memory["depth"]), str(memory["bits"])
+        )
+    memories.add_section()
+    memories.add_row("all memories", "", "", str(report["memory_bits"]), style="bold")
+    console.print(memories)
+    if "pnr" in report:
+        _pnr(report["pnr"], console)
