@@ -50,8 +50,8 @@ class JobControl(wiring.Component):
         Unfinished jobs.
     walking : Out(1)
         Rows of a job are still to be issued.
-    finish : Out(1), result : Out(StatusCode)
-        The oldest job ends, and how.
+    result : Out(stream(StatusCode))
+        How the oldest job ended.
     """
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -83,8 +83,7 @@ class JobControl(wiring.Component):
                 "clear": Out(1),
                 "jobs": Out(range(params.queue_depth + 2)),
                 "walking": Out(1),
-                "finish": Out(1),
-                "result": Out(StatusCode),
+                "result": Out(stream.Signature(StatusCode)),
             }
         )
 
@@ -95,6 +94,7 @@ class JobControl(wiring.Component):
         sequencers = Sequencers(params=self.params)
         m.submodules.sequencers = ResetInserter(self.clear)(sequencers)
         wiring.connect(m, flipped(self.job), store.i)
+        wiring.connect(m, supervisor.result, flipped(self.result))
         for name in ("query", "key", "value", "row"):
             wiring.connect(m, getattr(sequencers, name), flipped(getattr(self, name)))
         for name in ("table_bank", "table_head", "table_en", "query_bank", "query_index",
@@ -112,7 +112,7 @@ class JobControl(wiring.Component):
             store.judge.eq(sequencers.judge),
             store.judgement.eq(sequencers.judgement),
             store.advance.eq(sequencers.advance),
-            store.remove.eq(supervisor.remove),
+            store.remove.eq(self.result.valid & self.result.ready),
             store.rewind.eq(supervisor.clear),
             supervisor.waiting.eq(store.waiting),
             supervisor.underway.eq(store.underway),
@@ -121,7 +121,5 @@ class JobControl(wiring.Component):
             self.stop.eq(supervisor.stop),
             self.clear.eq(supervisor.clear),
             self.jobs.eq(store.waiting + store.underway),
-            self.finish.eq(supervisor.remove),
-            self.result.eq(supervisor.result),
         ]
         return m

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.status import StatusCode
@@ -54,8 +54,8 @@ class Supervisor(wiring.Component):
         To the datapath.
     hold : Out(1)
         No job may be dispatched now.
-    remove : Out(1), result : Out(StatusCode)
-        The oldest job ends, and how.
+    result : Out(stream(StatusCode))
+        How the oldest job ended; it leaves the store with the transfer.
     stuck : Out(1)
         The watchdog has fired and the bus has not answered yet.
     """
@@ -79,8 +79,7 @@ class Supervisor(wiring.Component):
                 "stop": Out(1),
                 "clear": Out(1),
                 "hold": Out(1),
-                "remove": Out(1),
-                "result": Out(StatusCode),
+                "result": Out(stream.Signature(StatusCode)),
                 "stuck": Out(1),
             }
         )
@@ -89,28 +88,41 @@ class Supervisor(wiring.Component):
         m = Module()
         cause, flush, isolate = Signal(StatusCode), Signal(), Signal()
         finished = Signal(range(self.params.queue_depth + 2))  # done, not yet reported
-        busy = Signal()
+        busy, stopped = Signal(), Signal()
         m.d.comb += [
             busy.eq((self.underway != 0) | self.offering),
             self.hold.eq(isolate & busy),
+            self.result.p.eq(cause),
         ]
         late = self._watch(m, busy)
+        m.d.sync += finished.eq(finished + self.done)
         with m.FSM() as fsm:
             stopping = fsm.ongoing("STOP")
             m.d.comb += [
                 self.stop.eq(stopping),
                 self.stuck.eq(stopping & (cause == StatusCode.WATCHDOG)),
-                self.clear.eq((stopping & self.idle) | fsm.ongoing("END")),
+                self.clear.eq((stopping & self.idle) | stopped),
             ]
             with m.State("RUN"):
-                m.d.sync += finished.eq(finished + self.done)
                 self._run(m, busy, late, finished, cause, flush, isolate)
             with m.State("STOP"):
                 m.d.sync += finished.eq(0)
                 with m.If(self.idle):
+                    m.d.sync += stopped.eq(1)
                     m.next = "END"
-            with m.State("END"):
-                self._end(m, cause, flush, isolate)
+            with m.State("END"):  # cleared; a job that is to run again is not reported
+                with m.If(isolate | (self.waiting == 0)):
+                    m.d.sync += [stopped.eq(0), flush.eq(0)]
+                    m.next = "RUN"
+                with m.Else():
+                    m.next = "REPORT"
+            with m.State("REPORT"):
+                m.d.comb += self.result.valid.eq(1)
+                with m.If(self.result.ready):
+                    m.d.sync += stopped.eq(flush)
+                    m.next = "RUN"
+                    with m.If(flush):
+                        m.next = "END"
         return m
 
     def _watch(self, m, busy):
@@ -125,44 +137,31 @@ class Supervisor(wiring.Component):
         return late
 
     def _run(self, m, busy, late, finished, cause, flush, isolate) -> None:
-        def stop(code):
+        def act(code, state):
             m.d.sync += cause.eq(code)
-            m.next = "STOP"
+            m.next = state
 
         def fail(error, slave, decode):
             with m.If(self.underway + self.offering > 1):  # it may be the younger job's
                 m.d.sync += isolate.eq(1)
-                stop(StatusCode.OK)
-            with m.Elif(error[0]):
-                stop(decode)
+                m.next = "STOP"
             with m.Else():
-                stop(slave)
+                m.d.sync += isolate.eq(0)
+                act(Mux(error[0], decode, slave), "STOP")
 
+        refused = (self.underway != 0) & (self.oldest_code != StatusCode.OK)
         with m.If(self.abort & (busy | (self.waiting != 0))):
-            m.d.sync += flush.eq(1)
-            stop(StatusCode.ABORTED)
-        with m.Elif((self.underway != 0) & (self.oldest_code != StatusCode.OK)):
-            self._report(m, self.oldest_code)
+            m.d.sync += [flush.eq(1), isolate.eq(0)]
+            act(StatusCode.ABORTED, "STOP")
+        with m.Elif(refused):
+            act(self.oldest_code, "REPORT")
         with m.Elif(self.write_error.any()):
             fail(self.write_error, StatusCode.WRITE_SLVERR, StatusCode.WRITE_DECERR)
         with m.Elif(finished != 0):
-            self._report(m, StatusCode.OK)
             m.d.sync += [finished.eq(finished + self.done - 1), isolate.eq(0)]
+            act(StatusCode.OK, "REPORT")
         with m.Elif(self.read_error.any()):
             fail(self.read_error, StatusCode.READ_SLVERR, StatusCode.READ_DECERR)
         with m.Elif(late):
-            stop(StatusCode.WATCHDOG)
-
-    def _report(self, m, code) -> None:
-        m.d.comb += [self.remove.eq(1), self.result.eq(code)]
-
-    def _end(self, m, cause, flush, isolate) -> None:
-        """Reports the job that was stopped; after an abort, all of them."""
-        with m.If(cause == StatusCode.OK):
-            m.next = "RUN"
-        with m.Else():
-            self._report(m, cause)
             m.d.sync += isolate.eq(0)
-            with m.If(~flush | (self.waiting == 1)):
-                m.d.sync += flush.eq(0)
-                m.next = "RUN"
+            act(StatusCode.WATCHDOG, "STOP")

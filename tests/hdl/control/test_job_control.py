@@ -61,14 +61,15 @@ def run(params, script, *, watchdog=0, datapath=None, mantissas=None):
     """Run a script of ("start", request) / ("abort",) / ("wait", cycles); returns the results."""
     dut = JobControl(params=params)
     path = datapath(dut) if datapath else Datapath(dut)
-    results, started = [], 0
+    results, started, rng = [], 0, random.Random(9)
 
     async def watch(ctx):
         head = 0
         while True:
             ctx.set(dut.table_data.mantissa, (mantissas or {}).get(head, 0x8000))
+            ctx.set(dut.result.ready, rng.random() < 0.3)
             _, _, finish, result, en, head_now = await ctx.tick().sample(
-                dut.finish, dut.result, dut.table_en, dut.table_head)
+                dut.result.valid & dut.result.ready, dut.result.p, dut.table_en, dut.table_head)
             head = head_now if en else head
             if finish:
                 results.append(result)
@@ -84,8 +85,10 @@ def run(params, script, *, watchdog=0, datapath=None, mantissas=None):
                 ctx.set(dut.job.valid, 0)
                 started += 1
             elif action == "abort":
-                ctx.set(dut.abort, 1)
+                ctx.set(dut.abort, 1)  # until all jobs have ended, as the registers do
                 await ctx.tick()
+                while ctx.get(dut.jobs):
+                    await ctx.tick()
                 ctx.set(dut.abort, 0)
             elif argument[0]:
                 await ctx.tick().repeat(argument[0])

@@ -1,0 +1,87 @@
+"""Counts rows, empty rows and scores of each job."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.control.tally import Tally
+from attnsieve.hdl.layouts import row_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["RowTally", "row_tally_layout"]
+
+
+def row_tally_layout(p: CoreParams) -> data.StructLayout:
+    """Counts of a job."""
+    return data.StructLayout(dict.fromkeys(("rows", "empty_rows", "scores"), unsigned(32)))
+
+
+class RowTally(wiring.Component):
+    """Watches score beats and row statistics and adds up what a job computed.
+
+    Pairs are counted where scores appear and wait until the row's statistics do; with them the row
+    is counted. Rows that are not written are not counted.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    rows : int
+        Most rows between the scorer and the statistics.
+
+    Members
+    -------
+    row : In(stream(row_layout))
+        Rows, one transfer with each row's statistics.
+    valid : In(groups), beat : In(1), last : In(1)
+        A beat of scores passes; it is the row's last.
+    counted : In(1), empty : In(1)
+        Statistics of a row pass; the row is empty.
+    o : Out(stream(row_tally_layout))
+        Counts of a job, after its last row.
+    """
+
+    def __init__(self, *, params: CoreParams, rows: int) -> None:
+        self.params, self.rows = params, rows
+        super().__init__(
+            {
+                "row": In(stream.Signature(row_layout(params))),
+                "valid": In(params.groups),
+                "beat": In(1),
+                "last": In(1),
+                "counted": In(1),
+                "empty": In(1),
+                "o": Out(stream.Signature(row_tally_layout(params))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.params
+        m.submodules.waiting = waiting = Queue(
+            shape=unsigned(p.key_bits), depth=self.rows, lut_ram=p.lut_ram
+        )
+        widths = {"rows": (1, 32), "empty_rows": (1, 32), "scores": (p.key_bits, 32)}
+        m.submodules.tally = tally = Tally(widths=widths, jobs=p.queue_depth + 1)
+        connect(m, tally.o, self.o)
+        pairs, number, ended = Signal(p.key_bits), Signal(range(p.groups + 1)), Signal()
+        now = Signal()
+        m.d.sync += [number.eq(sum(self.valid)), now.eq(self.beat), ended.eq(self.beat & self.last)]
+        with m.If(now):
+            m.d.sync += pairs.eq(Mux(ended, 0, pairs + number))
+        write = self.row.p.write
+        m.d.comb += [
+            waiting.i.valid.eq(ended),
+            waiting.i.p.eq(pairs + number),
+            waiting.o.ready.eq(self.counted),
+            self.row.ready.eq(self.counted),
+            tally.amount.rows.eq(self.counted & write),
+            tally.amount.empty_rows.eq(self.counted & write & self.empty),
+            tally.amount.scores.eq(Mux(self.counted & write, waiting.o.p, 0)),
+            tally.end.eq(self.counted & self.row.p.last_of_job),
+        ]
+        return m
