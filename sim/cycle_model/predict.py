@@ -1,0 +1,188 @@
+"""Cycles of jobs, by what they are spent on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.bench.memory import Timing
+from attnsieve.sim.cycle_model.latency import Latency
+from attnsieve.sim.cycle_model.lines import LineTimes, paced
+from attnsieve.sim.cycle_model.loader import LoaderModel, Region
+from attnsieve.sim.cycle_model.rows import Pipeline, Row
+from attnsieve.sim.driver.image import JobImage, Tensor
+
+__all__ = ["Prediction", "predict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the counters of a job will be.
+
+    Parameters
+    ----------
+    cycles : int
+        Of the job: the sum of all others.
+    busy : int
+        The Q·K array works.
+    setup, query, key, output, tail : int
+        It does not, by cause; see docs/user/figures.md.
+    """
+
+    cycles: int
+    busy: int
+    setup: int
+    query: int
+    key: int
+    output: int
+    tail: int
+
+    def counters(self) -> dict[str, int]:
+        """The same by the names of the register map."""
+        stalls = {f"stall_{c}": getattr(self, c) for c in ("setup", "query", "key", "output")}
+        return {"cycles": self.cycles, "busy": self.busy, **stalls, "stall_tail": self.tail}
+
+
+def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
+    """Counters of one job that runs alone.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    timing : Timing
+        Of the memory.
+    image : JobImage
+        The job; contents do not matter, shape, masks and addresses do.
+    """
+    latency = Latency.of(params)
+    checked = latency.start + _check_cycles(image)
+    rows = _rows(image, checked + latency.rows)
+    regions = _regions(params, image, checked + latency.region)
+    lines = [LineTimes(depth, sum(r.lines for r in of)) for depth, of in zip(
+        (_query_lines(params), params.kv_lines, params.kv_lines), regions, strict=True
+    )]
+    segments = LineTimes(_query_segments(params), rows[-1].segments)
+    loader = LoaderModel(params, timing, latency, regions, lines)
+    pipeline = Pipeline(params, latency, rows, segments, lines[1], lines[2])
+    cutter = _Cutter(params, latency, image, lines[0], segments)
+    while pipeline.summed < len(rows):
+        moved = loader.step()
+        while cutter.advance():
+            pipeline.advance()
+        pipeline.advance()
+        if not moved and pipeline.summed < len(rows) and not cutter.advance():
+            raise RuntimeError("the model of the core is stuck; this is a bug in it")
+    end = int(pipeline.done.max()) + timing.latency + latency.finish
+    return _counters(pipeline, end)
+
+
+def _counters(pipeline: Pipeline, end: int) -> Prediction:
+    first, last = int(pipeline.score_first[0]), int(pipeline.score_last[-1])
+    gaps = {
+        cause: sum(g[cause] for g in pipeline.gaps) for cause in ("row", "output", "query", "key")
+    }
+    busy = sum(pipeline.lines)
+    del first
+    return Prediction(
+        cycles=end,
+        busy=busy,
+        setup=gaps["row"],
+        query=gaps["query"],
+        key=gaps["key"],
+        output=gaps["output"],
+        tail=end - last - 1,
+    )
+
+
+def _check_cycles(image: JobImage) -> int:
+    """Walks of the job checker: addresses, division of heads, head table."""
+    job = image.job
+    addresses = sum(1 + tensor.heads for tensor in image.tensors.values())
+    return 2 + addresses + job.group + 1 + 2 * job.heads
+
+
+def _rows(image: JobImage, start: int) -> list[Row]:
+    """Rows in order; masked queries span no key, but for the last row of a KV head."""
+    job, params = image.job, image.params
+    parts = params.parts(job.head_dim)
+    valid = np.ones(job.queries, bool) if image.query_valid is None else image.query_valid
+    rows = []
+    for head in range(job.heads):
+        for query in range(job.queries):
+            last = query == job.queries - 1 and head % job.group == job.group - 1
+            keys = job.visible(query) if valid[query] or last else 0
+            segments = (head * job.queries + query + 1) * parts
+            rows.append(Row(keys, parts, last, segments, start))
+    return rows
+
+
+def _regions(params: CoreParams, image: JobImage, start: int) -> list[list[Region]]:
+    """Regions of Q, K and V; a region sequencer gives one per cycle."""
+    return [
+        [_region(params, image, image.tensors[name], start + head) for head in range(heads)]
+        for name, heads in (
+            ("q", image.job.heads),
+            ("k", image.job.kv_heads),
+            ("v", image.job.kv_heads),
+        )
+    ]
+
+
+def _region(params: CoreParams, image: JobImage, tensor: Tensor, start: int) -> Region:
+    lines = params.row_lines(tensor.rows, image.job.head_dim)
+    units = -(-tensor.rows * tensor.pitch // params.unit_bytes)
+    return Region(lines, units, image.job.bits == 12, start)
+
+
+def _query_lines(params: CoreParams) -> int:
+    """Lines that the queue before the query store holds."""
+    return 17 if params.groups > 1 else _query_segments(params)
+
+
+def _query_segments(params: CoreParams) -> int:
+    """Segments of the query store."""
+    return max(16, 1 << (4 * params.max_parts - 1).bit_length())
+
+
+class _Cutter:
+    """Cuts lines of queries into segments, one per cycle, while there is room for them."""
+
+    def __init__(
+        self,
+        params: CoreParams,
+        latency: Latency,
+        image: JobImage,
+        lines: LineTimes,
+        segments: LineTimes,
+    ) -> None:
+        self.params, self.latency = params, latency
+        self.lines, self.segments = lines, segments
+        job = image.job
+        self.of_head = job.queries * params.parts(job.head_dim)
+        self.time = -1
+
+    def advance(self) -> bool:
+        """Cut the next line; False if it has not come or there may be no room for it."""
+        lines, segments = self.lines, self.segments
+        line = lines.freed
+        if line == lines.arrived:
+            return False
+        groups = self.params.groups
+        per_head = -(-self.of_head // groups)
+        head, number = divmod(line, per_head)
+        count = min(groups, self.of_head - number * groups)
+        first = segments.arrived
+        held = np.arange(first, first + count) - segments.depth
+        if held[-1] >= segments.freed:
+            return False
+        bounds = np.where(held >= 0, segments.free[np.maximum(held, 0)] + 2, 0)
+        bounds[0] = max(int(bounds[0]), int(lines.arrive[line]), self.time + 1)
+        times = paced(bounds)
+        self.time = int(times[-1])
+        segments.put(times + self.latency.query)
+        lines.take(times[-1:])
+        return True

@@ -1,0 +1,222 @@
+"""Rows on their way through scorer, softmax and prob·V."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.cycle_model.latency import Latency
+from attnsieve.sim.cycle_model.lines import LineTimes, paced
+
+__all__ = ["Pipeline", "Row"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One query of one head.
+
+    Parameters
+    ----------
+    keys : int
+        Keys that the row spans; 0 for a masked query.
+    parts : int
+        Segments of a key.
+    last_of_kv : bool
+        Last row that uses the K and V lines on chip: it releases them.
+    segments : int
+        Segments of queries up to and with this row, over all jobs.
+    start : int
+        When the row sequencer gives it, if nothing holds it up.
+    """
+
+    keys: int
+    parts: int
+    last_of_kv: bool
+    segments: int
+    start: int
+
+
+class Pipeline:
+    """Times of all rows at every stage, as far as the arrivals of lines are known.
+
+    A stage acts on the lines or beats of a row at the earliest times that are one cycle apart, not
+    before what it acts on has come, nor before there is room behind it. Times are those of the
+    stage's own action; latencies lie between the stages.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    latency : Latency
+        Of its blocks.
+    rows : sequence of Row
+        In the order in which they are computed.
+    query, key, value : LineTimes
+        What is on chip; ``query`` counts segments.
+    """
+
+    def __init__(
+        self,
+        params: CoreParams,
+        latency: Latency,
+        rows: Sequence[Row],
+        query: LineTimes,
+        key: LineTimes,
+        value: LineTimes,
+    ) -> None:
+        self.params, self.latency, self.rows = params, latency, rows
+        self.query, self.key, self.value = query, key, value
+        self.lines = [max(1, params.row_lines(r.keys, r.parts * params.segment)) for r in rows]
+        beats = [max(1, -(-row.keys // params.groups)) for row in rows]
+        self.beat = np.concatenate([[0], np.cumsum(beats)]).astype(np.int64)
+        total = int(self.beat[-1])
+        self.beat_scored = np.zeros(total, np.int64)  # the beat's last line was scored
+        self.beat_left = np.zeros(total, np.int64)  # the beat left the row buffer
+        self.beat_free = np.zeros(total, np.int64)  # its terms were read for the last time
+        count = len(rows)
+        self.scored = self.softened = self.summed = 0  # rows through each stage
+        self.score_first = np.zeros(count, np.int64)
+        self.score_last = np.zeros(count, np.int64)
+        self.done = np.zeros(count, np.int64)  # last elements at the writer
+        self.gaps: list[dict[str, int]] = []
+        self.key_base = self.value_base = 0
+        self.score_time = self.left_time = self.step_time = self.drained = -1
+
+    def advance(self) -> None:
+        """Move all rows as far as they can be followed."""
+        while self._score() or self._soften() or self._sum():
+            pass
+
+    # -- Q·K: lines to beats of scores ---------------------------------------------------------
+
+    def _score(self) -> bool:
+        number = self.scored
+        if number == len(self.rows):
+            return False
+        row, lines = self.rows[number], self.lines[number]
+        first, last = self.beat[number], self.beat[number + 1]
+        room = self.latency.buffer_beats(self.params)
+        used = lines if row.keys else 0
+        if (
+            self.query.arrived < row.segments
+            or self.key.arrived < self.key_base + used
+            or self.beat[self.softened] < last - room
+        ):
+            return False
+        before = self.score_time
+        causes = {
+            "row": np.full(lines, row.start),
+            "output": np.zeros(lines, np.int64),
+            "query": np.full(lines, self.query.arrive[row.segments - 1]),
+            "key": np.zeros(lines, np.int64),
+        }
+        causes["key"][:used] = self.key.arrive[self.key_base : self.key_base + used]
+        ends = np.minimum((np.arange(last - first) + 1) * row.parts, lines) - 1
+        held = np.arange(first, last) - room
+        there = held >= 0
+        causes["output"][ends[there]] = self.beat_left[held[there]] - self.latency.score + 1
+        bounds = np.maximum.reduce(list(causes.values()))
+        bounds[0] = max(int(bounds[0]), before + 1)
+        times = paced(bounds)
+        self._attribute(times, causes, before)
+        self.score_time = int(times[-1])
+        self.score_first[number], self.score_last[number] = times[0], times[-1]
+        self.beat_scored[first:last] = times[ends]
+        self.query.take(np.full(row.segments - self.query.freed, times[-1]))
+        if row.last_of_kv:
+            self.key.take(times[:used])
+            self.key_base += used
+        self.scored += 1
+        return True
+
+    def _attribute(self, times: np.ndarray, causes: dict[str, np.ndarray], before: int) -> None:
+        """Cycles in which no line was scored, by what was missing in them."""
+        gaps = dict.fromkeys(causes, 0)
+        previous = np.concatenate([[before], times[:-1]])
+        for line in np.flatnonzero(times - previous > 1):
+            cycle = int(previous[line]) + 1
+            for cause, bound in causes.items():  # in the order in which the scorer asks
+                until = min(int(bound[line]), int(times[line]))
+                gaps[cause] += max(0, until - cycle)
+                cycle = max(cycle, until)
+        self.gaps.append(gaps)
+
+    # -- softmax: whole rows out of the row buffer, terms into the term ring -------------------
+
+    def _soften(self) -> bool:
+        number = self.softened
+        if number == self.scored:
+            return False
+        first, last = self.beat[number], self.beat[number + 1]
+        room = 2 * self.params.max_beats + self.latency.terms  # the pipeline holds some too
+        if self.beat[self.summed] < last - room:
+            return False
+        bounds = np.zeros(last - first, np.int64)
+        held = np.arange(first, last) - room
+        there = held >= 0
+        bounds[there] = self.beat_free[held[there]]
+        complete = int(self.beat_scored[last - 1]) + self.latency.score + self.latency.buffer
+        bounds[0] = max(int(bounds[0]), complete, self.left_time + 1)
+        times = paced(bounds)
+        self.beat_left[first:last] = times
+        self.left_time = int(times[-1])
+        self.softened += 1
+        return True
+
+    # -- prob·V: passes over the terms ---------------------------------------------------------
+
+    def _sum(self) -> bool:
+        number, p = self.summed, self.params
+        if number == self.softened:
+            return False
+        row, lines = self.rows[number], self.lines[number]
+        used = lines if row.keys else 0
+        if self.value.arrived < self.value_base + used:
+            return False
+        head_dim = row.parts * p.segment
+        side, passes = p.parallel_parts(head_dim), p.passes(head_dim)
+        keys = p.groups // side  # of a step
+        steps = max(1, -(-row.keys // keys))
+        index = np.arange(steps)
+        first = self.beat[number]
+        beat = index * keys // p.groups
+        bounds = self.beat_left[first + beat] + self.latency.terms + 1
+        if used:
+            line = np.minimum((index + 1) * passes, lines) - 1
+            bounds = np.maximum(bounds, self.value.arrive[self.value_base + line])
+        drain = p.segment * side // p.output_lanes
+        reciprocal = (
+            self.left_time_of(number) + self.latency.terms + self.latency.statistics
+        )
+        for turn in range(passes):
+            bounds[0] = max(int(bounds[0]), self.step_time + 1)
+            times = paced(bounds)
+            taken = max(
+                int(times[-1]) + self.latency.steps, self.drained - (self.latency.drain > 1)
+            )
+            self.drained = max(taken + self.latency.drain, reciprocal) + drain
+            # the array stands still while sums wait for those of the pass before to leave
+            self.step_time = taken - self.latency.steps
+            if turn < passes - 1:
+                bounds = np.zeros(steps, np.int64)
+        leave = np.append(beat[1:] != beat[:-1], True)
+        self.beat_free[first : self.beat[number + 1]] = times[leave] + 2
+        if row.last_of_kv:
+            self._release_values(times, passes, used)
+        self.done[number] = self.drained + self.latency.output
+        self.summed += 1
+        return True
+
+    def left_time_of(self, number: int) -> int:
+        """When the row's last beat left the row buffer."""
+        return int(self.beat_left[self.beat[number + 1] - 1])
+
+    def _release_values(self, times: np.ndarray, passes: int, used: int) -> None:
+        """V lines are released behind the steps of the last pass, one per cycle."""
+        if used:
+            step = np.arange(used) // passes
+            self.value.take(paced(times[np.minimum(step, len(times) - 1)] + 4))
+        self.value_base += used
