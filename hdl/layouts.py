@@ -98,6 +98,8 @@ def region_layout(p: CoreParams) -> data.StructLayout:
             ),
             "bytes": unsigned((max(p.max_keys, p.max_queries) * p.max_head_dim * 2).bit_length()),
             "wide": unsigned(1),
+            "rows": unsigned(max(p.key_bits, p.query_bits)),
+            "parts": unsigned(p.part_bits),  # segments of a row
         }
     )
 

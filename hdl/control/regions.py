@@ -48,12 +48,11 @@ class RegionSequencer(wiring.Component):
         m = Module()
         p, job, region = self.params, self.job.p, self.o.p
         left, stride = Signal(p.head_bits), Signal(p.addr_width)
-        rows, parts = Signal(max(p.key_bits, p.query_bits)), Signal(p.part_bits)
-        sized, wide = Signal(), Signal()
-        segments = Signal(len(rows) + len(parts))
+        sized = Signal()
+        segments = Signal(len(region.rows) + len(region.parts))
         bytes_of = segments * (p.segment // 2)  # bytes at 4 bits an element
         m.d.comb += [
-            segments.eq(rows * parts),
+            segments.eq(region.rows * region.parts),
             self.job.ready.eq(left == 0),
             self.o.valid.eq((left != 0) & sized),
         ]
@@ -62,16 +61,15 @@ class RegionSequencer(wiring.Component):
                 region.address.eq(job[f"{self.tensor}_base"]),
                 stride.eq(job[f"{self.tensor}_stride"]),
                 left.eq(job.heads if self.tensor == "q" else job.kv_heads),
-                rows.eq(job.queries if self.tensor == "q" else job.keys),
-                parts.eq(job.parts),
-                wide.eq(job.wide),
+                region.rows.eq(job.queries if self.tensor == "q" else job.keys),
+                region.parts.eq(job.parts),
+                region.wide.eq(job.wide),
                 sized.eq(0),
             ]
         with m.Elif(~sized):
             m.d.sync += [
                 region.lines.eq((segments + p.groups - 1) // p.groups),
-                region.bytes.eq(Mux(wide, (bytes_of << 1) + bytes_of, bytes_of << 1)),
-                region.wide.eq(wide),
+                region.bytes.eq(Mux(region.wide, (bytes_of << 1) + bytes_of, bytes_of << 1)),
                 sized.eq(1),
             ]
         with m.Elif(self.o.valid & self.o.ready):

@@ -31,10 +31,13 @@ def test_regions(params, tensor, stall):
         for head in range(heads):
             address = request[f"{tensor}_base"] + head * request[f"{tensor}_stride"]
             lines = params.row_lines(rows, request["head_dim"])
-            want.append((address, lines, size, request["wide"]))
+            parts = request["head_dim"] // params.segment
+            want.append((address, lines, size, request["wide"], rows, parts))
     result = run_streams(
         RegionSequencer(params=params, tensor=tensor),
         {"job": [as_job(params, r) for r in requests]}, {"o": len(want)}, stall=stall)
-    assert [(r.address, r.lines, r.bytes, r.wide) for r in result.outputs["o"]] == want
+    assert [
+        (r.address, r.lines, r.bytes, r.wide, r.rows, r.parts) for r in result.outputs["o"]
+    ] == want
     if stall == 0:
         assert result.cycles == len(want) + 2 * len(requests)
