@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.signature import BOUNDARY
 
-__all__ = ["BurstSplitter"]
+__all__ = ["BurstSplitter", "whole_burst"]
 
 
 def _check_int(name: str, value: object, low: int, high: int) -> None:
@@ -16,6 +16,11 @@ def _check_int(name: str, value: object, low: int, high: int) -> None:
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
+
+
+def whole_burst(*, burst_beats: int, data_width: int) -> int:
+    """Beats of a whole burst: a power of two, at most ``burst_beats`` and 4096 bytes."""
+    return min(1 << (burst_beats.bit_length() - 1), BOUNDARY * 8 // data_width)
 
 
 class BurstSplitter(wiring.Component):
@@ -94,8 +99,7 @@ class BurstSplitter(wiring.Component):
     @property
     def burst(self) -> int:
         """Beats of a whole burst: a power of two."""
-        largest = 1 << (self.burst_beats.bit_length() - 1)
-        return min(largest, BOUNDARY * 8 // self.data_width)
+        return whole_burst(burst_beats=self.burst_beats, data_width=self.data_width)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

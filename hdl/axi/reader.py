@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.axi.burst import BurstSplitter
+from attnsieve.hdl.axi.burst import BurstSplitter, whole_burst
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
@@ -109,13 +109,6 @@ class BurstReader(wiring.Component):
         self.unit_bytes, self.max_units = unit_bytes, max_units
         self.burst_beats, self.outstanding_beats = burst_beats, outstanding_beats
         self.queued, self.lut_ram = queued, lut_ram
-        self._splitter = BurstSplitter(
-            addr_width=addr_width,
-            data_width=data_width,
-            # a burst waits for room for all its beats, which costs it of the beats in flight
-            burst_beats=max(1, min(burst_beats, outstanding_beats // 8)),
-            max_beats=max_units * self.unit_beats,
-        )
         super().__init__(
             {
                 "request": In(
@@ -137,7 +130,9 @@ class BurstReader(wiring.Component):
     @property
     def burst(self) -> int:
         """Most beats of a burst here: an eighth of ``outstanding_beats`` or ``burst_beats``."""
-        return self._splitter.burst
+        # a burst waits for room for all its beats: long ones would cost beats in flight
+        beats = max(1, min(self.burst_beats, self.outstanding_beats // 8))
+        return whole_burst(burst_beats=beats, data_width=self.data_width)
 
     @property
     def latency(self) -> int:
@@ -152,7 +147,12 @@ class BurstReader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.splitter = splitter = self._splitter
+        m.submodules.splitter = splitter = BurstSplitter(
+            addr_width=self.addr_width,
+            data_width=self.data_width,
+            burst_beats=self.burst,
+            max_beats=self.max_units * self.unit_beats,
+        )
         shift = self.unit_beats.bit_length() - 1
         m.d.comb += [
             splitter.i.valid.eq(self.request.valid),
@@ -162,16 +162,15 @@ class BurstReader(wiring.Component):
         ]
         beat = stream.Signature(unsigned(self.data_width)).create(path=("beat",))
         freed = self._data(m, beat)
-        self._address(m, freed)
+        self._address(m, splitter.o, freed)
         self._join(m, beat)
         with m.If((self.error == 0) & self.bus.rvalid & self.bus.rready & self.bus.rresp[1]):
             m.d.sync += self.error.eq(self.bus.rresp)
         return m
 
-    def _address(self, m: Module, freed: Value) -> None:
+    def _address(self, m: Module, burst: stream.Interface, freed: Value) -> None:
         """AR straight from the splitter, when there is room for a whole burst."""
-        bus, burst = self.bus, self._splitter.o
-        depth = self.outstanding_beats
+        bus, depth = self.bus, self.outstanding_beats
         reserved = Signal(range(depth + 1))  # beats asked for that have not freed their place
         offered = Signal()  # AR was asserted and not taken: it must stay
         taken = Signal()

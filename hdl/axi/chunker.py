@@ -1,0 +1,347 @@
+"""Cuts the regions of three tensors into chunks that fit their sinks, in a fair order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.axi.reader import request_layout
+from attnsieve.hdl.layouts import region_layout
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["ChunkSizes", "Chunker", "Sink", "chunk_entry_layout", "issue_layout"]
+
+
+class Sink(enum.IntEnum, shape=2):
+    """Where the lines of a chunk go."""
+
+    QUERY = 0
+    KEY = 1
+    VALUE = 2
+
+
+@dataclass(frozen=True)
+class ChunkSizes:
+    """Sizes of chunks in one operand mode.
+
+    A granule is the least that is both whole words and whole lines; a chunk is a number of
+    granules, or the rest of a region.
+
+    Parameters
+    ----------
+    lines, words : int
+        Of a granule. Lines are a power of two; words are one, or three times one.
+    most : int
+        Most granules of a chunk.
+    """
+
+    lines: int
+    words: int
+    most: int
+
+    @classmethod
+    def of(cls, params: CoreParams, bits: int) -> ChunkSizes:
+        """Sizes for ``bits``-bit operands: about a burst per channel."""
+        line, word = params.lanes * bits, params.wide_bytes * 8
+        lines, words = 1, 1
+        while lines * line != words * word:  # both grow to the least common multiple
+            if lines * line < words * word:
+                lines += 1
+            else:
+                words += 1
+        beats = max(8, params.burst_beats)  # shorter chunks would cost throughput
+        burst_words = max(1, beats * params.beat_bytes // params.unit_bytes)
+        return cls(lines, words, max(1, burst_words // words))
+
+    @property
+    def most_lines(self) -> int:
+        """Lines of the longest chunk."""
+        return self.most * self.lines
+
+    @property
+    def most_words(self) -> int:
+        """Words of the longest chunk."""
+        return self.most * self.words
+
+
+def _most(params: CoreParams) -> tuple[int, int]:
+    """Lines and units of the longest chunk in any mode."""
+    modes = [ChunkSizes.of(params, bits) for bits in (8, 12) if bits <= params.operand_bits]
+    return max(s.most_lines for s in modes), max(s.most_words for s in modes) * params.channels
+
+
+def chunk_entry_layout(params: CoreParams) -> data.StructLayout:
+    """What collects a chunk's units and cuts its lines must know of it."""
+    lines, units = _most(params)
+    channel_bits = params.channels.bit_length() - 1
+    return data.StructLayout(
+        {
+            "words": unsigned((units // params.channels - 1).bit_length()),  # words - 1
+            "tail": unsigned(channel_bits),  # units of the last word, - 1
+            "rotation": unsigned(channel_bits),  # channel of the first unit
+            "lines": unsigned((lines - 1).bit_length()),  # lines - 1
+            "wide": unsigned(1),
+            "sink": unsigned(2),
+        }
+    )
+
+
+def issue_layout(params: CoreParams) -> data.StructLayout:
+    """A chunk and its requests, one per channel; no units: none of that channel."""
+    _, units = _most(params)
+    request = request_layout(addr_width=params.addr_width, max_units=units // params.channels)
+    return data.StructLayout(
+        {
+            "chunk": chunk_entry_layout(params),
+            "request": data.ArrayLayout(request, params.channels),
+            "units": unsigned(units.bit_length()),  # of all channels
+            "waste": unsigned(params.unit_bytes.bit_length()),  # bytes beyond the region
+        }
+    )
+
+
+class Chunker(wiring.Component):
+    """Regions of Q, K and V in; chunks with a request per channel out.
+
+    A chunk is the rest of a region if that is short, or else a whole number of granules (see
+    `ChunkSizes`): at most about a burst per channel, and never more lines than its sink has
+    free beside the lines already on their way. Units: the unit j of a chunk is on
+    channel (first + j) mod C; only units that hold wanted bytes are asked for.
+
+    Queries go first. Keys of head g go before values of head g, these before keys of head g + 1;
+    but a stream whose sink has room for a granule never waits for one whose sink has none.
+
+    Latency: 3 cycles from a region to its first chunk. Throughput: a chunk in `period` cycles.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    region : In(stream(region_layout)) of 3
+        Regions of Q, K, V (see `Sink`): at least one line; bytes are a multiple of 8.
+    space : In(unsigned) of 3
+        Free lines of each sink. A line counts as taken at the latest one cycle after its transfer.
+    delivered : In(3)
+        A line was transferred to the sink.
+    o : Out(stream(issue_layout))
+        Chunks.
+    """
+
+    latency = 3
+    #: Cycles from chunk to chunk.
+    period = 4
+
+    def __init__(self, *, params: CoreParams) -> None:
+        if params.lanes < 2:
+            raise ValueError(f"Lanes must be at least 2 to load lines, not {params.lanes!r}")
+        self.params = params
+        super().__init__(
+            {
+                "region": In(stream.Signature(region_layout(params))).array(3),
+                "space": In(params.kv_lines.bit_length()).array(3),
+                "delivered": In(3),
+                "o": Out(stream.Signature(issue_layout(params))),
+            }
+        )
+
+    def sizes(self, bits: int) -> ChunkSizes:
+        """Chunk sizes of a mode."""
+        return ChunkSizes.of(self.params, bits)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.params
+        self._unit_bits = p.unit_bytes.bit_length() - 1
+        self._channel_bits = p.channels.bit_length() - 1
+        self._wide_bits = self._unit_bits + self._channel_bits
+        layout = region_layout(p)
+        state = data.StructLayout(
+            {
+                "rotation": unsigned(self._channel_bits),
+                "word": unsigned(p.addr_width - self._wide_bits),
+                "lines": layout["lines"].shape,
+                "units": unsigned((_units_of_region(p)).bit_length()),
+                "pad": unsigned(max(0, self._unit_bits - 3)),
+                "wide": unsigned(1),
+            }
+        )
+        self._state = [Signal(state, name=f"state{s}") for s in range(3)]
+        self._active = [Signal(name=f"active{s}") for s in range(3)]
+        self._free = [Signal(len(self.space[s]), name=f"free{s}") for s in range(3)]
+        self._chosen = Signal(2)
+        lines, units = _most(p)
+        self._size = Signal(
+            data.StructLayout(
+                {
+                    "lines": unsigned(lines.bit_length()),
+                    "units": unsigned(units.bit_length()),
+                    "last": unsigned(1),
+                }
+            )
+        )
+        self._regions(m)
+        issued = self._sequence(m)
+        self._room(m, issued)
+        self._size_of(m)
+        self._issue(m, issued)
+        return m
+
+    def _regions(self, m: Module) -> None:
+        """Take a region whenever the last one is used up."""
+        unit = self.params.unit_bytes
+        for region, state, active in zip(self.region, self._state, self._active, strict=True):
+            r = region.payload
+            m.d.comb += region.ready.eq(~active)
+            with m.If(~active):
+                m.d.sync += [
+                    active.eq(region.valid),
+                    state.rotation.eq(r.address[self._unit_bits : self._wide_bits]),
+                    state.word.eq(r.address[self._wide_bits :]),
+                    state.lines.eq(r.lines),
+                    state.units.eq((r.bytes + (unit - 1)) >> self._unit_bits),
+                    state.pad.eq((0 - r.bytes[3 : self._unit_bits]) if unit > 8 else 0),
+                    state.wide.eq(r.wide),
+                ]
+
+    def _by_mode(self, wide: Value, of: object) -> Value:
+        """``of(sizes)`` for the operand mode."""
+        if self.params.operand_bits == 8:
+            return Value.cast(of(self.sizes(8)))  # type: ignore[operator]
+        return Mux(wide, of(self.sizes(12)), of(self.sizes(8)))  # type: ignore[operator]
+
+    def _sequence(self, m: Module) -> Value:
+        """Cycle 0: choose; 1: size; 2: offer until taken; 3: what is free is counted anew."""
+        eligible = Signal(3)
+        for s in range(3):
+            state, free = self._state[s], self._free[s]
+            granule = self._by_mode(state.wide, lambda sizes, f=free: f >= sizes.lines)
+            m.d.comb += eligible[s].eq(self._active[s] & (granule | (free >= state.lines)))
+        ahead = Signal(len(self.region[0].payload.lines))  # heads of K done less those of V, signed
+        key_first = ahead[-1] | (ahead == 0)
+        with m.FSM():
+            with m.State("CHOOSE"):
+                m.d.sync += self._chosen.eq(
+                    Mux(
+                        eligible[Sink.QUERY],
+                        Sink.QUERY,
+                        Mux(
+                            eligible[Sink.KEY] & (key_first | ~eligible[Sink.VALUE]),
+                            Sink.KEY,
+                            Sink.VALUE,
+                        ),
+                    )
+                )
+                with m.If(eligible.any()):
+                    m.next = "SIZE"
+            with m.State("SIZE"):
+                m.next = "ISSUE"
+            with m.State("ISSUE"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.next = "COUNT"
+            with m.State("COUNT"):
+                m.next = "CHOOSE"
+        issued = self.o.valid & self.o.ready
+        with m.If(issued & self._size.last):
+            with m.If(self._chosen == Sink.KEY):
+                m.d.sync += ahead.eq(ahead + 1)
+            with m.If(self._chosen == Sink.VALUE):
+                m.d.sync += ahead.eq(ahead - 1)
+        return issued
+
+    def _room(self, m: Module, issued: Value) -> None:
+        """Lines that each sink has free beside those that are on their way."""
+        for s in range(3):
+            coming = Signal(len(self.space[s]), name=f"coming{s}")
+            added = Mux(issued & (self._chosen == s), self._size.lines, 0)
+            m.d.sync += [
+                coming.eq(coming + added - self.delivered[s]),
+                self._free[s].eq(self.space[s] - coming),
+            ]
+
+    def _of_chosen(self, values: list[Value]) -> Value:
+        """The value of the chosen stream."""
+        return Mux(self._chosen[1], values[2], Mux(self._chosen[0], values[1], values[0]))
+
+    def _size_of(self, m: Module) -> None:
+        """Size of the chunk: the rest of the region, or as many granules as there is room for."""
+        state, free, size = Signal(self._state[0].shape()), Signal.like(self._free[0]), self._size
+        m.d.comb += [
+            state.eq(self._of_chosen([s.as_value() for s in self._state])),
+            free.eq(self._of_chosen(list(self._free))),
+        ]
+        last = (state.lines <= free) & self._by_mode(
+            state.wide, lambda sizes: state.lines <= sizes.most_lines
+        )
+        counts = {}
+        for bits in (8, 12):
+            sizes = self.sizes(bits)
+            shift = sizes.lines.bit_length() - 1
+            number = Signal(range(sizes.most + 1), name=f"granules{bits}")
+            room = free >> shift
+            m.d.comb += number.eq(Mux(room > sizes.most, sizes.most, room))
+            counts[bits] = (number << shift, _times(number, sizes.words) << self._channel_bits)
+        lines, units = counts[8]
+        if self.params.operand_bits == 12:
+            lines = Mux(state.wide, counts[12][0], lines)
+            units = Mux(state.wide, counts[12][1], units)
+        m.d.sync += [
+            size.last.eq(last),
+            size.lines.eq(Mux(last, state.lines, lines)),
+            size.units.eq(Mux(last, state.units, units)),
+        ]
+        self._now = state
+
+    def _issue(self, m: Module, issued: Value) -> None:
+        """The chunk and its requests; and what is left of its region."""
+        p, now, size = self.params, self._now, self._size
+        chunk, channel_bits = self.o.payload.chunk, self._channel_bits
+        m.d.comb += [
+            Cat(chunk.tail, chunk.words).eq(size.units - 1),
+            chunk.rotation.eq(now.rotation),
+            chunk.lines.eq(size.lines - 1),
+            chunk.wide.eq(now.wide),
+            chunk.sink.eq(self._chosen),
+            self.o.payload.units.eq(size.units),
+            self.o.payload.waste.eq(Mux(size.last, Cat(Const(0, 3), now.pad), 0)),
+        ]
+        following = Signal.like(now.word)
+        m.d.comb += following.eq(now.word + 1)
+        for c in range(p.channels):
+            request = self.o.payload.request[c]
+            wrapped = c < now.rotation  # its first unit is in the next word of memory
+            position = (c - now.rotation)[:channel_bits] if channel_bits else Const(0)
+            word = Mux(wrapped, following, now.word) if channel_bits else now.word
+            m.d.comb += [
+                request.address.eq(Cat(Const(0, self._unit_bits), word)),
+                request.units.eq((size.units + (p.channels - 1 - position)) >> channel_bits),
+            ]
+        with m.If(issued):
+            for s in range(3):
+                with m.If(self._chosen == s):
+                    state = self._state[s]
+                    m.d.sync += [
+                        state.word.eq(now.word + (size.units >> channel_bits)),
+                        state.lines.eq(now.lines - size.lines),
+                        state.units.eq(now.units - size.units),
+                        self._active[s].eq(~size.last),
+                    ]
+
+
+def _times(number: Value, words: int) -> Value:
+    """``number * words`` for words that are a power of two or three times one."""
+    if words % 3:
+        return number << (words.bit_length() - 1)
+    return ((number << 1) + number) << ((words // 3).bit_length() - 1)
+
+
+def _units_of_region(p: CoreParams) -> int:
+    """Units of the longest region: the rows of a head."""
+    rows = max(p.max_keys, p.max_queries)
+    return -(-rows * p.max_head_dim * p.operand_bits // 8 // p.unit_bytes)

@@ -1,0 +1,245 @@
+"""Loads Q, K and V from memory as lines of operands, over all channels."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.axi.burst import BurstSplitter
+from attnsieve.hdl.axi.chunker import Chunker, ChunkSizes, chunk_entry_layout, issue_layout
+from attnsieve.hdl.axi.gatherer import UnitGatherer, word_layout
+from attnsieve.hdl.axi.reader import BurstReader, request_layout
+from attnsieve.hdl.axi.signature import AXI4Signature
+from attnsieve.hdl.axi.unpacker import Unpacker
+from attnsieve.hdl.layouts import line_layout, region_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["Loader"]
+
+
+class Loader(wiring.Component):
+    """Regions in, lines of operands out, over 1 to 16 AXI4 read masters.
+
+    Three streams of regions share the memory: a `Chunker` cuts them into chunks and picks the
+    order, a `BurstReader` per channel fetches, a `UnitGatherer` joins the channels and an
+    `Unpacker` makes lines. A chunk is asked for only if its sink has room for all its lines beside
+    those on their way, so nothing ever waits in front of a full sink. Lines of a
+    region come in order; lines of different streams interleave by chunks. Value lines are
+    left-aligned (``v << (operand_bits - b)``), query and key lines sign-extended. What the last
+    line of a region lacks is undefined.
+
+    Latency from a region to its first line: `latency` cycles and the memory's (from AR transfer
+    to the beat after the last that the line needs). Throughput: one wide word or one line per
+    cycle, whichever is less, while ``outstanding_beats`` cover the memory's latency.
+
+    ``stop`` ends all reading; ``idle`` under ``stop`` means that nothing is outstanding and
+    nothing will be; then a reset of the component makes it as new.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    query, key, value : In(stream(region_layout))
+        Regions, at least one line each.
+    q_line, k_line, v_line : Out(stream(line_layout))
+        Lines.
+    q_space, k_space, v_space : In(unsigned)
+        Free lines of each sink, as the sink sees them. A line counts as taken at the latest one
+        cycle after its transfer.
+    bus : Out(AXI4Signature) of channels
+        Read channels.
+    stop : In(1)
+        Stop reading.
+    idle : Out(1)
+        No read is outstanding and none is being asked for.
+    waiting : Out(1)
+        A chunk has been asked for and not all its data have come.
+    error : Out(2)
+        First SLVERR (2) or DECERR (3) of any channel, else 0.
+    read_units : Out(unsigned)
+        Units asked for in this cycle.
+    waste : Out(unsigned)
+        Bytes of them that lie beyond the end of their region.
+    """
+
+    query: stream.Interface
+    key: stream.Interface
+    value: stream.Interface
+    q_line: stream.Interface
+    k_line: stream.Interface
+    v_line: stream.Interface
+    q_space: Signal
+    k_space: Signal
+    v_space: Signal
+    stop: Signal
+    idle: Signal
+    waiting: Signal
+    error: Signal
+    read_units: Signal
+    waste: Signal
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = params
+        issue = issue_layout(params)
+        region = stream.Signature(region_layout(params))
+        line = stream.Signature(line_layout(params))
+        space = unsigned(params.kv_lines.bit_length())
+        bus = AXI4Signature(
+            addr_width=params.addr_width, data_width=params.data_width, write=False
+        )
+        super().__init__(
+            {
+                "query": In(region),
+                "key": In(region),
+                "value": In(region),
+                "q_line": Out(line),
+                "k_line": Out(line),
+                "v_line": Out(line),
+                "q_space": In(space),
+                "k_space": In(space),
+                "v_space": In(space),
+                "bus": Out(bus).array(params.channels),
+                "stop": In(1),
+                "idle": Out(1),
+                "waiting": Out(1),
+                "error": Out(2),
+                "read_units": Out(issue["units"].width),
+                "waste": Out(issue["waste"].width),
+            }
+        )
+
+    @property
+    def granule_lines(self) -> int:
+        """Lines that a sink must be able to have free at once for its stream to move."""
+        modes = (8, 12) if self.params.operand_bits == 12 else (8,)
+        return max(ChunkSizes.of(self.params, bits).lines for bits in modes)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a region to its first line beside the memory's, when nothing else loads."""
+        latency = Chunker.latency + BurstSplitter.latency + Unpacker.latency
+        if self.params.channels > 1:
+            latency += 1  # queue of requests
+            latency += 1 if self.params.lut_ram else 2  # data queue
+            latency += self.params.unit_bytes > self.params.beat_bytes  # beats to units
+            latency += 1  # word register
+        return latency
+
+    def _reader(self) -> BurstReader:
+        p = self.params
+        return BurstReader(
+            addr_width=p.addr_width,
+            data_width=p.data_width,
+            unit_bytes=p.unit_bytes,
+            max_units=self._max_units,
+            burst_beats=p.burst_beats,
+            outstanding_beats=p.outstanding_beats,
+            queued=p.channels > 1,  # with one channel, the sinks' room is room enough
+            lut_ram=p.lut_ram,
+        )
+
+    @property
+    def _max_units(self) -> int:
+        modes = (8, 12) if self.params.operand_bits == 12 else (8,)
+        return max(ChunkSizes.of(self.params, bits).most_words for bits in modes)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.params
+        m.submodules.chunker = chunker = Chunker(params=p)
+        m.submodules.gatherer = gatherer = UnitGatherer(params=p)
+        m.submodules.chunks = chunks = Queue(
+            shape=chunk_entry_layout(p), depth=16 if p.lut_ram else 6, lut_ram=p.lut_ram
+        )
+        readers = [self._reader() for _ in range(p.channels)]
+        for c, reader in enumerate(readers):
+            m.submodules[f"reader{c}"] = reader
+            m.d.comb += reader.stop.eq(self.stop)
+            wiring.connect(m, reader.bus, wiring.flipped(self.bus[c]))
+            connect(m, reader.o, gatherer.i[c])
+        for number, region in enumerate((self.query, self.key, self.value)):
+            connect(m, region, chunker.region[number])
+        self._fork(m, chunker.o, chunks, readers)
+        connect(m, chunks.o, gatherer.chunk)
+        self._lines(m, gatherer, chunker.delivered)
+        m.d.comb += [
+            Cat(chunker.space).eq(Cat(self.q_space, self.k_space, self.v_space)),
+            self.idle.eq(Cat(reader.idle for reader in readers).all()),
+            self.waiting.eq(chunks.o.valid),
+        ]
+        self._error(m, readers)
+        return m
+
+    def _fork(
+        self, m: Module, issue: stream.Interface, chunks: Queue, readers: list[BurstReader]
+    ) -> None:
+        """Each chunk goes to the queue of chunks and its requests to the channels, all at once."""
+        targets = []
+        for c, reader in enumerate(readers):
+            target = reader.request
+            if len(readers) > 1:
+                queue = Queue(
+                    shape=request_layout(
+                        addr_width=self.params.addr_width, max_units=self._max_units
+                    ),
+                    depth=2,
+                )
+                m.submodules[f"requests{c}"] = queue
+                connect(m, queue.o, reader.request)
+                target = queue.i
+            targets.append(target)
+        taken = issue.valid & issue.ready
+        for target, request in zip(targets, issue.payload.request, strict=True):
+            m.d.comb += [
+                target.payload.eq(request),
+                target.valid.eq(taken & (request.units != 0)),
+            ]
+        m.d.comb += [
+            chunks.i.payload.eq(issue.payload.chunk),
+            chunks.i.valid.eq(taken),
+            issue.ready.eq(
+                chunks.i.ready & Cat(t.ready for t in targets).all() & ~self.stop
+            ),
+            self.read_units.eq(Mux(taken, issue.payload.units, 0)),
+            self.waste.eq(Mux(taken, issue.payload.waste, 0)),
+        ]
+
+    def _lines(self, m: Module, gatherer: UnitGatherer, delivered: Signal) -> None:
+        """Words to lines, and each line to its sink."""
+        p = self.params
+        m.submodules.unpacker = unpacker = Unpacker(
+            lanes=p.lanes,
+            wide_bytes=p.wide_bytes,
+            operand_bits=p.operand_bits,
+            max_lines=1 << word_layout(p)["chunk"].shape["lines"].width,
+            tag_bits=2,
+        )
+        connect(m, gatherer.o, unpacker.i)
+        line = unpacker.o
+        ready: Value = Signal(3)
+        for number, sink in enumerate((self.q_line, self.k_line, self.v_line)):
+            mine = line.payload.tag == number
+            m.d.comb += [
+                sink.payload.eq(line.payload.line),
+                sink.valid.eq(line.valid & mine),
+                ready[number].eq(sink.ready & mine),
+                delivered[number].eq(sink.valid & sink.ready),
+            ]
+        m.d.comb += line.ready.eq(ready.any())
+
+    def _error(self, m: Module, readers: list[BurstReader]) -> None:
+        """The first error of any channel; of two at once, the lower channel's."""
+        if len(readers) == 1:
+            m.d.comb += self.error.eq(readers[0].error)
+            return
+        found = readers[-1].error
+        for reader in reversed(readers[:-1]):
+            found = Mux(reader.error != 0, reader.error, found)
+        with m.If(self.error == 0):
+            m.d.sync += self.error.eq(found)
