@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.register_map import COUNTERS, STALLS
 from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Activity", "Counters", "result_layout"]
@@ -79,8 +80,9 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        style = {"ram_style": "distributed"} if self.params.lut_ram else {}
-        m.submodules.sets = sets = memory.Memory(shape=32, depth=32, init=[], attrs=style)
+        m.submodules.sets = sets = Ram(
+            shape=unsigned(32), depth=32, distributed=self.params.lut_ram
+        )
         state = data.StructLayout(
             {
                 "side": 1,  # of the two short sums of a kind, that which takes this cycle
@@ -92,13 +94,14 @@ class Counters(wiring.Component):
         )
         state = Signal(state, init={"fresh": 1, "first": 1})
         visited, step = Signal(4), Signal()  # the word at the memory's output
-        read, write = sets.read_port(), sets.write_port()
+        write, (read,) = sets.write, sets.read
         visit = self._sequence(m, state, visited, step)
         carry, carried = Signal(), Signal()
         m.d.comb += [
-            read.addr.eq(Mux(self.en, Cat(self.word, ~state.live), Cat(visit, state.live))),
+            read.en.eq(1),
+            read.address.eq(Mux(self.en, Cat(self.word, ~state.live), Cat(visit, state.live))),
             self.data.eq(read.data),
-            write.addr.eq(Cat(visited, state.live)),
+            write.address.eq(Cat(visited, state.live)),
             write.en.eq(step),
         ]
         added = self._sum(m, state, visited, step, carried)

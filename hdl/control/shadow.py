@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.register_map import Access, Register, register_map
 from attnsieve.hdl.layouts import request_layout
+from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["WORDS", "ShadowJob"]
@@ -77,32 +78,32 @@ class ShadowJob(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.words = words = memory.Memory(shape=unsigned(32), depth=2 * WORDS, init=[])
-        write, read = words.write_port(granularity=8), words.read_port()
+        m.submodules.words = words = Ram(shape=unsigned(32), depth=2 * WORDS, granularity=8)
+        write, (read,) = words.write, words.read
         count, here, arrived = Signal(range(2 * WORDS)), Signal(range(WORDS)), Signal()
-        m.d.comb += self.read_data.eq(read.data)
+        m.d.comb += [self.read_data.eq(read.data), read.en.eq(1)]
         m.d.sync += [here.eq(count), arrived.eq(0)]
         with m.FSM():
             with m.State("CLEAR"):
-                m.d.comb += [write.addr.eq(count), write.en.eq(0b1111)]
+                m.d.comb += [write.address.eq(count), write.en.eq(0b1111)]
                 m.d.sync += count.eq(count + 1)
                 with m.If(count == 2 * WORDS - 1):
                     m.next = "IDLE"
             with m.State("IDLE"):
                 m.d.comb += [
                     self.ready.eq(1),
-                    write.addr.eq(self.word),
+                    write.address.eq(self.word),
                     write.data.eq(self.data & self._mask(m)),
                     write.en.eq(self.strobe),
-                    read.addr.eq(Mux(self.read_tag, WORDS + self.tag_bank, self.read_word)),
+                    read.address.eq(Mux(self.read_tag, WORDS + self.tag_bank, self.read_word)),
                 ]
                 with m.If(self.start):
                     m.d.sync += self.job.payload.bank.eq(self.bank)
                     m.next = "READ"
             with m.State("READ"):
                 m.d.comb += [
-                    read.addr.eq(count),
-                    write.addr.eq(WORDS + self.job.payload.bank),
+                    read.address.eq(count),
+                    write.address.eq(WORDS + self.job.payload.bank),
                     write.data.eq(read.data),
                     write.en.eq((arrived & (here == self._word("JOB_TAG"))).replicate(4)),
                 ]

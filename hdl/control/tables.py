@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import head_layout
+from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["HeadTable", "MaskTable"]
@@ -16,11 +17,11 @@ def _index_bits(words: int) -> int:
     return (words - 1).bit_length()
 
 
-def _memory(params: CoreParams, width: int, words: int) -> memory.Memory:
-    """``words`` per bank; with block RAMs only, small ones too go there."""
-    style = {} if params.lut_ram else {"ram_style": "block"}
-    depth = params.banks << _index_bits(words)
-    return memory.Memory(shape=unsigned(width), depth=depth, init=[], attrs=style)
+def _memory(params: CoreParams, width: int, words: int) -> Ram:
+    """``words`` per bank, bytes of which are written."""
+    return Ram(
+        shape=unsigned(width), depth=params.banks << _index_bits(words), granularity=8
+    )
 
 
 class HeadTable(wiring.Component):
@@ -62,13 +63,13 @@ class HeadTable(wiring.Component):
         m = Module()
         bits = _index_bits(self.params.max_heads)
         m.submodules.entries = entries = _memory(self.params, 24, self.params.max_heads)
-        write, read = entries.write_port(granularity=8), entries.read_port()
+        write, (read,) = entries.write, entries.read
         fits = self.write_word < self.params.max_heads
         m.d.comb += [
-            write.addr.eq(Cat(self.write_word[:bits], self.write_bank)),
+            write.address.eq(Cat(self.write_word[:bits], self.write_bank)),
             write.data.eq(self.write_data[:24]),
             write.en.eq(Mux(fits, self.write_strobe[:3], 0)),
-            read.addr.eq(Cat(self.head[:bits], self.bank)),
+            read.address.eq(Cat(self.head[:bits], self.bank)),
             read.en.eq(self.en),
             self.data.as_value().eq(read.data),
         ]
@@ -136,14 +137,14 @@ class MaskTable(wiring.Component):
         for column in range(columns):
             mem = _memory(self.params, 32, rows)
             m.submodules[f"column{column}"] = mem
-            write, read = mem.write_port(granularity=8), mem.read_port()
+            write, (read,) = mem.write, mem.read
             here = (self.write_word[:column_bits] == column) & (self.write_word < words)
             row = self.write_word[column_bits : column_bits + row_bits]
             m.d.comb += [
-                write.addr.eq(Cat(row, self.write_bank)),
+                write.address.eq(Cat(row, self.write_bank)),
                 write.data.eq(self.write_data),
                 write.en.eq(Mux(here, self.write_strobe, 0)),
-                read.addr.eq(Cat(self.beat[select_bits : select_bits + row_bits], self.bank)),
+                read.address.eq(Cat(self.beat[select_bits : select_bits + row_bits], self.bank)),
                 read.en.eq(self.en),
             ]
             wide.append(read.data)

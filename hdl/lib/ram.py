@@ -31,10 +31,12 @@ class Ram(wiring.Component):
         Read ports; each costs a copy of the memory.
     distributed : bool
         Ask for LUT RAM; otherwise the synthesis tool chooses.
+    granularity : int
+        Bits that are written together; each has its bit of ``write.en``. Default: the whole word.
 
     Members
     -------
-    write : In({"address": range(depth), "data": shape, "en": 1})
+    write : In({"address": range(depth), "data": shape, "en": width // granularity})
     read : In({"address": range(depth), "en": 1, "data": Out(shape)}).array(reads)
     """
 
@@ -45,16 +47,27 @@ class Ram(wiring.Component):
     latency = 1
 
     def __init__(
-        self, *, shape: Any, depth: int, reads: int = 1, distributed: bool = False
+        self,
+        *,
+        shape: Any,
+        depth: int,
+        reads: int = 1,
+        distributed: bool = False,
+        granularity: int | None = None,
     ) -> None:
         for name, value in (("Depth", depth), ("Reads", reads)):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} must be an integer, not {value!r}")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
+        width = Shape.cast(shape).width
+        if granularity is not None and (granularity < 1 or width % granularity):
+            raise ValueError(f"Granularity must be a divisor of {width}, not {granularity!r}")
         self.shape, self.depth, self.reads, self.distributed = shape, depth, reads, distributed
+        self.granularity = granularity
         address = Shape.cast(range(depth))
-        write = wiring.Signature({"address": Out(address), "data": Out(shape), "en": Out(1)})
+        enables = width // granularity if granularity else 1
+        write = wiring.Signature({"address": Out(address), "data": Out(shape), "en": Out(enables)})
         read = wiring.Signature({"address": Out(address), "en": Out(1), "data": In(shape)})
         super().__init__({"write": In(write), "read": In(read).array(reads)})
 
@@ -66,7 +79,7 @@ class Ram(wiring.Component):
         m.submodules.memory = mem = memory.Memory(
             shape=Shape.cast(self.shape), depth=self.depth, init=[], attrs=attrs
         )
-        write = mem.write_port()
+        write = mem.write_port(granularity=self.granularity)
         m.d.comb += [
             write.addr.eq(self.write.address),
             write.data.eq(self.write.data),

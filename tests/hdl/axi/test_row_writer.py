@@ -10,7 +10,7 @@ import pytest
 
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.unit import run_streams, simulate
+from attnsieve.sim.unit import run_streams
 from attnsieve.sim.unit.axi_write_memory import AXIWriteMemory
 
 
