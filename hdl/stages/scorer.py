@@ -1,0 +1,196 @@
+"""Q·K: scores of the keys of a row, ``lanes`` products per cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import line_layout, row_layout, score_beat_layout
+from attnsieve.hdl.lib.geometry import legal_parts, lookup, scorer_cell
+from attnsieve.hdl.lib.ring import ring_read_signature
+from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.stages.query_store import query_latency, query_read_signature
+from attnsieve.hdl.stages.scorer_array import SegmentDots
+from attnsieve.hdl.stages.scorer_issue import LineIssuer, issue_layout
+from attnsieve.hdl.stages.scorer_join import SegmentJoin
+
+__all__ = ["ParallelScorer"]
+
+
+class ParallelScorer(wiring.Component):
+    """Computes all visible scores of each row, in order.
+
+    A row of ``keys`` keys takes ``ceil(keys * parts / groups)`` cycles, a row without a key takes one;
+    rows follow each other without a gap while rows, queries and keys are there and beats are taken.
+    So no multiplier idles but in the last line of a row. A row yields ``ceil(keys / groups)`` beats,
+    at least one. Lanes beyond the row's keys, and those of keys whose mask bit is 0, are not
+    valid. The row itself is passed on at ``o_row`` before its first beat.
+
+    Latency from the line that completes a beat to the beat is `latency` cycles. The pipeline has
+    one enable: it stands while a beat waits.
+
+    Keys are read from a `Ring` of K lines, line after line from the oldest; a row waits for lines
+    that are not there yet. A row with ``last_of_kv`` must see all keys of its KV head: its lines
+    are released as they are read.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    row : In(stream.Signature(row_layout(params)))
+        Rows; each is passed on at ``o_row`` in the cycle in which it is taken.
+    o_row : Out(stream.Signature(row_layout(params)))
+        The same rows.
+    o : Out(stream.Signature(score_beat_layout(params)))
+        Scores.
+    key : Out(ring_read_signature(...))
+        Read port of the K ring.
+    key_level, key_oldest, key_append : In
+        State of the K ring: ``level``, ``oldest``, ``append``.
+    key_release : Out(1)
+        To the K ring.
+    query : Out(query_read_signature(params))
+        Read side of the query store.
+    mask_bank : Out(bank_bits), mask_beat : Out(range(max_beats)), mask_used : Out(1), mask_en : Out(1)
+        Read port of the key mask: bits of ``groups`` keys, all ones if not ``mask_used``.
+    mask_data : In(groups)
+        One cycle after ``mask_en``, held while ``mask_en`` is low.
+    busy : Out(1)
+        A line is issued.
+    wait_row, wait_output, wait_query, wait_key : Out(1)
+        Why none is: there is no row, a beat is not taken, the query or the keys are not
+        there. Exactly one of these and ``busy`` is set.
+    """
+
+    def __init__(self, *, params: CoreParams) -> None:
+        if not isinstance(params, CoreParams):
+            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        self.params = p = params
+        super().__init__(
+            {
+                "row": In(stream.Signature(row_layout(p))),
+                "o_row": Out(stream.Signature(row_layout(p))),
+                "o": Out(stream.Signature(score_beat_layout(p))),
+                "key": Out(ring_read_signature(shape=line_layout(p), depth=p.kv_lines)),
+                "key_level": In(range(p.kv_lines + 1)),
+                "key_oldest": In(range(p.kv_lines)),
+                "key_append": In(1),
+                "key_release": Out(1),
+                "query": Out(query_read_signature(p)),
+                "mask_bank": Out(p.bank_bits),
+                "mask_beat": Out(range(p.max_beats)),
+                "mask_used": Out(1),
+                "mask_en": Out(1),
+                "mask_data": In(p.groups),
+                "busy": Out(1),
+                "wait_row": Out(1),
+                "wait_output": Out(1),
+                "wait_query": Out(1),
+                "wait_key": Out(1),
+            }
+        )
+        self._dots = SegmentDots(params=p)
+        self._join = SegmentJoin(params=p, dot_bits=self._dots.dot_bits)
+        if query_latency(p) != 1 + self._dots.query_delay:
+            raise AssertionError("query and key would not meet")
+
+    @property
+    def latency(self) -> int:
+        """Enabled cycles from the issue of a line that completes a beat to the beat."""
+        return 1 + self._dots.latency + self._join.latency
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        enable = Signal()
+        m.d.comb += enable.eq(~self.o.valid | self.o.ready)
+        m.submodules.issuer = issuer = LineIssuer(params=self.params)
+        m.submodules.dots = dots = self._dots
+        m.submodules.join = join = self._join
+        self._rows(m, issuer)
+        m.d.comb += [
+            issuer.enable.eq(enable),
+            issuer.level.eq(self.key_level),
+            issuer.oldest.eq(self.key_oldest),
+            issuer.append.eq(self.key_append),
+            self.key.address[0].eq(issuer.index),
+            self.key.en.eq(issuer.read),
+            self.key_release.eq(issuer.release),
+            issuer.query_valid.eq(self.query.valid),
+            self.query.parts.eq(issuer.parts),
+            self.query.enable.eq(enable),
+            self.query.next.eq(issuer.issue & issuer.row_end),
+            self.busy.eq(issuer.issue),
+            self.mask_bank.eq(issuer.mask_bank),
+            self.mask_beat.eq(issuer.mask_beat),
+            self.mask_used.eq(issuer.mask_used),
+            self.mask_en.eq(issuer.issue),
+        ]
+        m.d.comb += [
+            getattr(self, name).eq(getattr(issuer, name))
+            for name in ("wait_row", "wait_output", "wait_query", "wait_key")
+        ]
+        self._parts(m, issuer)
+        m.d.comb += [
+            dots.enable.eq(enable),
+            dots.key.eq(self.key.data),
+            dots.query.eq(self.query.data),
+            join.enable.eq(enable),
+            join.dot.eq(dots.o),
+            self.o.valid.eq(join.o.valid),
+            self.o.payload.eq(join.o.payload),
+            join.o.ready.eq(self.o.ready),
+        ]
+        valid, line = self._delay(m, enable, issuer, dots.latency)
+        m.d.comb += [join.valid.eq(valid), join.line.eq(line)]
+        return m
+
+    def _rows(self, m: Module, issuer: LineIssuer) -> None:
+        """Pass each row on, and give the issuer what it needs of it."""
+        both = Signal()
+        m.d.comb += [
+            both.eq(issuer.row.ready & self.o_row.ready),
+            self.row.ready.eq(both),
+            self.o_row.valid.eq(self.row.valid & issuer.row.ready),
+            self.o_row.payload.eq(self.row.payload),
+            issuer.row.valid.eq(self.row.valid & self.o_row.ready),
+        ]
+        m.d.comb += [
+            issuer.row.p[name].eq(self.row.p[name]) for name, _ in issuer.row_layout
+        ]
+
+    def _parts(self, m: Module, issuer: LineIssuer) -> None:
+        """Which part of the query each lane group reads."""
+        p = self.params
+        if p.groups == 1:
+            m.d.comb += self.query.part[0].eq(issuer.line.line)
+            return
+        select = Cat(issuer.line.parts, issuer.line.line)
+        for group in range(p.groups):
+            table = {
+                parts | number << p.part_bits: scorer_cell(p, parts, number, group).part
+                for parts in legal_parts(p)
+                for number in range(parts)
+            }
+            part = lookup(m, select, table, name=f"part{group}")
+            m.d.comb += self.query.part[group].eq(part)
+
+    def _delay(
+        self, m: Module, enable: Signal, issuer: LineIssuer, latency: int
+    ) -> tuple[Signal, Any]:
+        """What goes beside the data, from the issue to one stage before the dot products."""
+        layout = issue_layout(self.params)
+        valid, line = issuer.issue, issuer.line
+        for stage in range(latency):
+            next_valid = Signal(name=f"stage{stage}_valid")
+            next_line = Signal(layout, name=f"stage{stage}_line")
+            lanes = line.lanes & self.mask_data if stage == 1 else line.lanes
+            with m.If(enable):
+                m.d.sync += [next_valid.eq(valid), next_line.eq(line), next_line.lanes.eq(lanes)]
+            valid, line = next_valid, next_line
+        return valid, line

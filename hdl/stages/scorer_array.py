@@ -1,0 +1,120 @@
+"""The multipliers of the scorer: dot products of segments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import line_layout
+from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["SegmentDots", "multiplier_style", "sum_tree"]
+
+_LEVELS_PER_STAGE = 2
+
+
+def multiplier_style(params: CoreParams) -> MultiplierStyle:
+    """Targets without LUT RAM have no hardware multipliers either."""
+    return MultiplierStyle.NATIVE if params.lut_ram else MultiplierStyle.FABRIC
+
+
+def tree_latency(terms: int) -> int:
+    """Registers in a tree of adders with one after every two levels, and after the last."""
+    return -(-(terms - 1).bit_length() // _LEVELS_PER_STAGE)
+
+
+def sum_tree(m: Module, enable: Any, terms: list[Any], name: str) -> Any:
+    """Sum of signed terms after `tree_latency` enabled cycles."""
+    for level in range(0, (len(terms) - 1).bit_length(), _LEVELS_PER_STAGE):
+        size = 1 << _LEVELS_PER_STAGE
+        sums = []
+        for start in range(0, len(terms), size):
+            four = terms[start : start + size]
+            value = sum(four[2:4], start=sum(four[:2], start=0)) if len(four) < 4 else (
+                (four[0] + four[1]) + (four[2] + four[3])
+            )
+            width = max(len(t) for t in four) + (len(four) - 1).bit_length()
+            register = Signal(signed(width), name=f"{name}{level}_{start // size}")
+            with m.If(enable):
+                m.d.sync += register.eq(value)
+            sums.append(register)
+        terms = sums
+    return terms[0]
+
+
+class SegmentDots(wiring.Component):
+    """Dot product of every segment of a line of keys with the query parts beside it.
+
+    A pipeline that moves in the cycles in which ``enable`` is high. Its latency counts from
+    ``key``; with hardware multipliers ``query`` comes one enabled cycle after ``key``, which is held
+    in a register of its own here, since block RAM answers late in the cycle.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    enable : In(1)
+    key, query : In(line_layout)
+        Operands.
+    o : Out(data.ArrayLayout(signed(dot_bits), groups))
+        Dot products, `latency` enabled cycles after ``key``.
+    """
+
+    enable: Signal
+    key: Any
+    query: Any
+    o: Any
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = p = params
+        self.style = multiplier_style(p)
+        self.dot_bits = 2 * p.operand_bits + (p.segment - 1).bit_length()
+        super().__init__(
+            {
+                "enable": In(1),
+                "key": In(line_layout(p)),
+                "query": In(line_layout(p)),
+                "o": Out(data.ArrayLayout(signed(self.dot_bits), p.groups)),
+            }
+        )
+
+    @property
+    def query_delay(self) -> int:
+        """Enabled cycles by which ``query`` comes after ``key``."""
+        return 1 if self.style is MultiplierStyle.NATIVE else 0
+
+    @property
+    def latency(self) -> int:
+        """Enabled cycles from ``key`` to the dot products."""
+        return 2 + tree_latency(self.params.segment)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        key = self.key
+        if self.query_delay:
+            key = Signal.like(self.key)
+            with m.If(self.enable):
+                m.d.sync += key.eq(self.key)
+        products = []
+        for lane in range(p.lanes):
+            m.submodules[f"multiplier{lane}"] = multiplier = Multiplier(
+                a_bits=p.operand_bits, b_bits=p.operand_bits, style=self.style
+            )
+            m.d.comb += [
+                multiplier.enable.eq(self.enable),
+                multiplier.a.eq(key[lane]),
+                multiplier.b.eq(self.query[lane]),
+            ]
+            products.append(multiplier.o)
+        for group in range(p.groups):
+            terms = products[group * p.segment : (group + 1) * p.segment]
+            m.d.comb += self.o[group].eq(sum_tree(m, self.enable, terms, f"sum{group}_"))
+        return m

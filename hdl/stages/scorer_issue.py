@@ -1,0 +1,187 @@
+"""Which line the scorer works on: walks rows, keys and lines, and keeps the K ring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.lib.geometry import legal_parts, lookup, scorer_cell
+from attnsieve.hdl.lib.pointer import next_index
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["LineIssuer", "issue_layout"]
+
+
+def issue_layout(params: CoreParams) -> data.StructLayout:
+    """What goes through the scorer's pipeline beside the data."""
+    lines = max(params.max_parts, 1)
+    return data.StructLayout(
+        {
+            "parts": params.part_bits,
+            "line": max(1, (lines - 1).bit_length()),  # of its group of keys
+            "lanes": params.groups,  # of the beat that hold a key of the row
+            "beat": 1,  # the line completes a beat
+            "last": 1,  # the beat is the row's last
+        }
+    )
+
+
+class LineIssuer(wiring.Component):
+    """Issues a line per cycle while its row, its query and its keys are there.
+
+    Rows wait in a queue of two. A row takes ``ceil(keys * parts / groups)`` cycles, a row without
+    a key takes one; the next row follows in the next cycle. In a row with ``last_of_kv`` every line
+    is released as it is read.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    row : In(stream.Signature({parts, keys, last_of_kv, key_mask, bank}))
+        Rows.
+    level : In(range(kv_lines + 1)), oldest : In(range(kv_lines)), append : In(1)
+        State of the K ring, see `Ring`.
+    index : Out(range(kv_lines)), read : Out(1), release : Out(1)
+        Line of the K ring to read, and whether to read and to release it.
+    query_valid : In(1)
+        The row's query can be read.
+    enable : In(1)
+        The pipeline behind moves.
+    parts : Out(part_bits)
+        Of the row at hand.
+    issue : Out(1)
+        A line is issued.
+    line : Out(issue_layout(params))
+        The line.
+    row_end : Out(1)
+        It is the row's last.
+    mask_bank : Out(bank_bits), mask_beat : Out(range(max_beats)), mask_used : Out(1)
+        Where the mask of the beat's keys is, and whether it applies.
+    wait_row, wait_output, wait_query, wait_key : Out(1)
+        Why no line is issued: exactly one of these and ``issue`` is set.
+    """
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = p = params
+        self.row_layout = data.StructLayout(
+            {
+                "parts": p.part_bits,
+                "keys": p.key_bits,
+                "last_of_kv": 1,
+                "key_mask": 1,
+                "bank": p.bank_bits,
+            }
+        )
+        super().__init__(
+            {
+                "row": In(stream.Signature(self.row_layout)),
+                "level": In(range(p.kv_lines + 1)),
+                "oldest": In(range(p.kv_lines)),
+                "append": In(1),
+                "index": Out(range(p.kv_lines)),
+                "read": Out(1),
+                "release": Out(1),
+                "query_valid": In(1),
+                "enable": In(1),
+                "parts": Out(p.part_bits),
+                "issue": Out(1),
+                "line": Out(issue_layout(p)),
+                "row_end": Out(1),
+                "mask_bank": Out(p.bank_bits),
+                "mask_beat": Out(range(p.max_beats)),
+                "mask_used": Out(1),
+                "wait_row": Out(1),
+                "wait_output": Out(1),
+                "wait_query": Out(1),
+                "wait_key": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        valid, row = Signal(), Signal(self.row_layout)
+        left = row.keys  # keys from the start of the beat to the end of the row
+        line, beat = Signal.like(self.line.line), Signal.like(self.mask_beat)
+        m.submodules.rows = rows = Queue(shape=self.row_layout, depth=2)
+        m.d.comb += [
+            rows.i.payload.eq(self.row.payload),
+            rows.i.valid.eq(self.row.valid),
+            self.row.ready.eq(rows.i.ready),
+        ]
+        group_end = line == row.parts - 1
+        row_end = left <= self._ended(m, row.parts, line, group_end)
+        finish = self.issue & row_end
+        m.d.comb += rows.o.ready.eq(~valid | finish)
+        with m.If(rows.o.ready):
+            m.d.sync += [valid.eq(rows.o.valid), row.eq(rows.o.payload), line.eq(0), beat.eq(0)]
+        with m.Elif(self.issue):
+            m.d.sync += line.eq(line + 1)
+            with m.If(group_end):
+                m.d.sync += [line.eq(0), beat.eq(beat + 1), left.eq(left - p.groups)]
+        m.d.comb += [
+            self.parts.eq(row.parts),
+            self.row_end.eq(row_end),
+            self.line.parts.eq(row.parts),
+            self.line.line.eq(line),
+            self.line.lanes.eq(Cat(left > lane for lane in range(p.groups))),
+            self.line.beat.eq(group_end | row_end),
+            self.line.last.eq(row_end),
+            self.mask_bank.eq(row.bank),
+            self.mask_beat.eq(beat),
+            self.mask_used.eq(row.key_mask),
+        ]
+        self._decide(m, valid, left != 0, row.last_of_kv, finish)
+        return m
+
+    def _ended(self, m: Module, parts: Value, line: Value, group_end: Value) -> Value:
+        """Keys of the group that end in this line or before."""
+        p = self.params
+        if p.groups == 1:
+            return group_end
+        table = {}
+        for count in legal_parts(p):
+            for number in range(count):
+                cells = [scorer_cell(p, count, number, g) for g in range(p.groups)]
+                table[count | number << p.part_bits] = max(
+                    (c.slot + c.end for c in cells), default=0
+                )
+        return lookup(m, Cat(parts, line), table, name="ended")
+
+    def _decide(
+        self, m: Module, valid: Value, keys: Value, last_of_kv: Value, finish: Value
+    ) -> None:
+        """Issue or say why not; follow the K ring."""
+        depth = self.params.kv_lines
+        ahead = Signal(range(depth + 1))  # lines of the ring from the index on
+        some = Signal()  # ahead is not 0
+        key_valid = some | ~keys
+        m.d.comb += [
+            self.wait_row.eq(~valid),
+            self.wait_output.eq(valid & ~self.enable),
+            self.wait_query.eq(valid & self.enable & ~self.query_valid),
+            self.wait_key.eq(valid & self.enable & self.query_valid & ~key_valid),
+            self.issue.eq(valid & self.enable & self.query_valid & key_valid),
+            self.read.eq(self.issue & keys),
+            self.release.eq(self.read & last_of_kv),
+        ]
+        with m.If(finish & ~last_of_kv):  # back to the first line
+            m.d.sync += [
+                self.index.eq(self.oldest),
+                ahead.eq(self.level + self.append),
+                some.eq((self.level != 0) | self.append),
+            ]
+        with m.Else():
+            with m.If(self.read):
+                m.d.sync += self.index.eq(next_index(self.index, depth))
+            m.d.sync += [
+                ahead.eq(ahead + self.append - self.read),
+                some.eq(self.append | (Mux(self.read, ahead[1:], ahead) != 0)),
+            ]
