@@ -28,6 +28,7 @@ from attnsieve.sim.bench.memory import (
     Stalls,
     Timing,
 )
+from attnsieve.sim.bench.program import POLL
 
 __all__ = ["cases"]
 
@@ -264,14 +265,24 @@ class LibraryMachine:
             row[:] = np.frombuffer(ram.read(0, row.size), np.uint8)
 
 
+async def _poll(machine: Any, address: int, want: int, mask: int, limit: int) -> None:
+    for _ in range(limit):
+        if await machine.read(address) & mask == want:
+            return
+        await machine.run(POLL, False)
+    raise CaseError(f"register {address:#x} did not become {want:#x} in {limit} reads")
+
+
 async def _execute(machine: Any, operations: list[list[Any]], result: dict[str, Any]) -> None:
-    for kind, a, b in operations:
+    for kind, a, b, mask, limit in operations:
         if kind == "reset":
             await machine.reset(a)
         elif kind == "write":
             await machine.write(a, b)
         elif kind == "read":
             result["reads"].append(await machine.read(a))
+        elif kind == "poll":
+            await _poll(machine, a, b, mask, limit)
         else:
             seen = await machine.run(a, kind == "irq")
             if kind == "irq" and not seen:

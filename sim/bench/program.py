@@ -11,26 +11,34 @@ import numpy.typing as npt
 
 from attnsieve.sim.bench.memory import ChannelCounters, Fault, Stalls, Timing
 
-__all__ = ["Case", "Machine", "Operation", "Outcome", "execute"]
+__all__ = ["POLL", "Case", "Machine", "Operation", "Outcome", "execute"]
+
+
+#: Cycles between two reads of a poll.
+POLL = 16
 
 
 class Operation(NamedTuple):
-    """One step: ``kind`` and its two numbers.
+    """One step: ``kind`` and its numbers.
 
-    ========= ============== ==========================================================
-    kind      a              b
-    ========= ============== ==========================================================
-    reset     cycles         —
-    write     address        data
-    read      address        — (the value goes to `Outcome.reads`)
-    run       cycles         —
-    irq       most cycles    — (run until the interrupt is seen; missing it ends the case)
-    ========= ============== ==========================================================
+    ========= ============== =======================================================
+    kind      a              what it does
+    ========= ============== =======================================================
+    reset     cycles         hold reset
+    write     address        write ``b`` into the register
+    read      address        append its value to `Outcome.reads`
+    run       cycles         let time pass
+    irq       most cycles    run until the interrupt is seen; missing it ends the case
+    poll      address        read until ``value & mask == b``, every `POLL` cycles; ``limit``
+                             such reads without that end the case
+    ========= ============== =======================================================
     """
 
     kind: str
     a: int
     b: int = 0
+    mask: int = 0xFFFFFFFF
+    limit: int = 100_000
 
 
 @dataclass
@@ -131,6 +139,14 @@ def _step(
         machine.write(op.a, op.b)
     elif op.kind == "read":
         reads.append(machine.read(op.a))
+    elif op.kind == "poll":
+        for _ in range(op.limit):
+            if machine.read(op.a) & op.mask == op.b:
+                return None
+            machine.run(POLL)
+            if progress is not None:
+                progress(POLL)
+        return f"register {op.a:#x} did not become {op.b:#x} in {op.limit} reads"
     elif op.kind in ("run", "irq"):
         left = op.a
         while left > 0:
@@ -143,5 +159,5 @@ def _step(
         if op.kind == "irq":
             return f"no interrupt in {op.a} cycles"
     else:
-        raise ValueError(f"Operation must be reset, write, read, run or irq, not {op.kind!r}")
+        raise ValueError(f"Operation must be reset, write, read, run, irq or poll, not {op.kind!r}")
     return None

@@ -1,0 +1,243 @@
+"""Jobs as programs: what software writes and reads, and the check of what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from attnsieve.hdl.control.register_map import COUNTERS, STALLS, register_map
+from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.bench.program import Operation, Outcome
+from attnsieve.sim.driver.image import JobImage, MemoryImage
+from attnsieve.sim.driver.registers import job_writes, start_write
+
+__all__ = [
+    "Check",
+    "JobReport",
+    "check_jobs",
+    "memories",
+    "predicted_counters",
+    "programs",
+    "queued_program",
+    "read_reports",
+    "setup",
+]
+
+_RESET_CYCLES = 4
+_LIMIT = 50_000_000  # cycles that a job may take, unless a caller knows better
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobReport:
+    """What the registers say of a finished job.
+
+    Parameters
+    ----------
+    finished : int
+        Jobs that have finished since reset.
+    status : StatusCode
+        How it ended.
+    tag : int
+        Its tag.
+    counters : mapping
+        ``cycles`` and every counter of the register map, by name.
+    """
+
+    finished: int
+    status: StatusCode
+    tag: int
+    counters: Mapping[str, int]
+
+
+_COUNTERS = tuple(name for name, _ in COUNTERS)
+_READ = ("FINISHED", "RESULT", "CYCLES", "CYCLES_HI", *(name.upper() for name in _COUNTERS))
+
+
+def setup(params: CoreParams, *, watchdog: int = 0) -> list[Operation]:
+    """Reset, and the interrupt enabled for jobs that have finished."""
+    registers = register_map(params)
+    enable = registers["IRQ_ENABLE"]
+    return [
+        Operation("reset", _RESET_CYCLES),
+        Operation("write", registers["WATCHDOG"].offset, watchdog),
+        Operation("write", enable.offset, enable.field("done").mask),
+    ]
+
+
+def start(image: JobImage, tag: int) -> list[Operation]:
+    """Program a job and start it."""
+    writes = [*job_writes(image, tag), start_write(image)]
+    return [Operation("write", w.offset, w.value) for w in writes]
+
+
+def report(params: CoreParams) -> list[Operation]:
+    """Clear the interrupt and read what is told of the job that has finished."""
+    registers = register_map(params)
+    clear = [
+        Operation("write", registers[name].offset, registers[name].field("done").mask)
+        for name in ("IRQ_STATUS", "STATUS")
+    ]
+    return [*clear, *(Operation("read", registers[name].offset) for name in _READ)]
+
+
+def programs(image: MemoryImage, *, limit: int = _LIMIT) -> Iterator[list[Operation]]:
+    """For each job: program, start, wait for the interrupt, read all. Tags count from 1."""
+    for tag, job in enumerate(image.jobs, start=1):
+        yield [*start(job, tag), Operation("irq", limit), *report(image.params)]
+
+
+def queued_program(image: MemoryImage, *, limit: int = _LIMIT) -> list[Operation]:
+    """All jobs, each started as soon as the queue takes it; one report, of the last."""
+    params = image.params
+    registers = register_map(params)
+    status = registers["STATUS"]
+    full = status.field("queue_full").mask
+    done: list[Operation] = []
+    for tag, job in enumerate(image.jobs, start=1):
+        *writes, go = start(job, tag)
+        done += [*writes, Operation("poll", status.offset, 0, full, limit // 16), go]
+    busy = status.field("busy").mask
+    return [*done, Operation("poll", status.offset, 0, busy, limit // 16), *report(params)]
+
+
+def read_reports(reads: Sequence[int]) -> list[JobReport]:
+    """Reports from the values that `report` read, in order."""
+    size = len(_READ)
+    if len(reads) % size:
+        raise ValueError(f"Reads must be a multiple of {size}, not {len(reads)}")
+    reports = []
+    for first in range(0, len(reads), size):
+        value = dict(zip(_READ, reads[first : first + size], strict=True))
+        counters = {"cycles": value["CYCLES"] | value["CYCLES_HI"] << 32}
+        counters |= {name: value[name.upper()] for name in _COUNTERS}
+        reports.append(
+            JobReport(
+                finished=value["FINISHED"],
+                status=StatusCode(value["RESULT"] & 15),
+                tag=value["RESULT"] >> 16,
+                counters=counters,
+            )
+        )
+    return reports
+
+
+def memories(image: MemoryImage) -> np.ndarray:
+    """Contents of all channels before the jobs, ``[channels, bytes]``."""
+    return np.stack(image.channels())
+
+
+def predicted_counters(job: JobImage) -> dict[str, int]:
+    """Counters that the golden model knows exactly."""
+    result = job.expected
+    return {
+        "read_bytes": job.read_bytes,
+        "write_bytes": job.write_bytes,
+        "rows": result.rows,
+        "empty_rows": result.empty_rows,
+        "scores": result.scores,
+    }
+
+
+@dataclass
+class Check:
+    """Differences between a run and the golden model.
+
+    Parameters
+    ----------
+    mismatches : list of int
+        Per job: output elements and counters that differ.
+    stray_bytes : int
+        Bytes that changed outside the outputs.
+    messages : list of str
+        What differs, in words.
+    reports : list of JobReport
+        What the registers said.
+    """
+
+    mismatches: list[int]
+    stray_bytes: int = 0
+    messages: list[str] = field(default_factory=list)
+    reports: list[JobReport] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All differences."""
+        return sum(self.mismatches) + self.stray_bytes + bool(self.messages)
+
+    def add(self, job: int, count: int, message: str) -> None:
+        """Note differences of a job."""
+        self.mismatches[job] += count
+        self.messages.append(f"job {job}: {message}")
+
+
+def check_jobs(image: MemoryImage, outcome: Outcome, *, queued: bool = False) -> Check:
+    """Compare a run of all jobs of an image with the golden model.
+
+    Parameters
+    ----------
+    image : MemoryImage
+        Memory and jobs as they were before.
+    outcome : Outcome
+        Of `setup` and `programs`, or of `queued_program`; then only the last job has a report.
+    queued : bool
+        Which of the two.
+    """
+    check = Check([0] * len(image.jobs))
+    if outcome.error is not None:
+        check.add(0, 1, outcome.error)
+    if not outcome.reads or len(outcome.reads) % len(_READ):
+        return check
+    check.reports = read_reports(outcome.reads)
+    _check_memory(image, outcome.memory, check)
+    last = len(image.jobs) - 1
+    for number, found in enumerate(check.reports):
+        job = last if queued else number
+        _check_report(image.jobs[job], job, found, check, queued)
+    if check.reports[-1].finished != len(image.jobs):
+        check.add(last, 1, f"{check.reports[-1].finished} jobs finished, not {len(image.jobs)}")
+    return check
+
+
+def _check_memory(image: MemoryImage, after: np.ndarray, check: Check) -> None:
+    got, want = image.linear_from(list(after)), image.expected()
+    differ = got != want
+    if not differ.any():
+        return
+    for number, job in enumerate(image.jobs):
+        wrong = job.read_output(got) != job.read_output(want)
+        if wrong.any():
+            head, query, element = (int(x[0]) for x in np.nonzero(wrong))
+            check.add(
+                number,
+                int(wrong.sum()),
+                f"{int(wrong.sum())} of {wrong.size} outputs differ, first head {head} query "
+                f"{query} element {element}: {job.read_output(got)[head, query, element]}, not "
+                f"{job.read_output(want)[head, query, element]}",
+            )
+        job.tensors["o"].view(differ)[...] = False
+    if stray := int(differ.sum()):
+        check.stray_bytes = stray
+        first = int(np.flatnonzero(differ)[0])
+        check.messages.append(f"{stray} bytes changed outside the outputs, first at {first:#x}")
+
+
+def _check_report(
+    job: JobImage, number: int, found: JobReport, check: Check, queued: bool
+) -> None:
+    if found.status is not StatusCode.OK:
+        check.add(number, 1, f"status {found.status.name}")
+    if found.tag != number + 1:
+        check.add(number, 1, f"tag {found.tag}, not {number + 1}")
+    for name, want in predicted_counters(job).items():
+        if queued and name.endswith("_bytes"):
+            continue  # bytes count for the job that runs, also those loaded for the next
+        if found.counters[name] != want:
+            check.add(number, 1, f"counter {name} is {found.counters[name]}, not {want}")
+    total = found.counters["busy"] + sum(found.counters[name] for name, _ in STALLS)
+    if total != found.counters["cycles"]:
+        check.add(
+            number, 1, f"busy and stall cycles sum to {total}, not {found.counters['cycles']}"
+        )
