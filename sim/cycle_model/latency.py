@@ -31,6 +31,12 @@ class Latency:
         From a line's release to its place being counted as free.
     chunks_ahead : int
         Chunks that may wait in front of the readers.
+    accept : int
+        From a row's being taken by the scorer to its first line.
+    rows_ahead : int
+        Rows that may be between the scorer and the writer.
+    statistics_ahead : int
+        Rows whose reciprocal may wait.
     query : int
         From a segment's being cut to the row's being readable.
     score : int
@@ -59,6 +65,9 @@ class Latency:
     line: int
     room: int
     chunks_ahead: int
+    accept: int
+    rows_ahead: int
+    statistics_ahead: int
     query: int
     score: int
     buffer: int
@@ -84,6 +93,9 @@ class Latency:
             line=2,
             room=2,
             chunks_ahead=4,
+            accept=2,
+            rows_ahead=16 if params.lut_ram else 4,
+            statistics_ahead=(4 if params.lut_ram else 2) + 1,
             query=2,
             score=6 + levels,
             buffer=2,

@@ -80,20 +80,19 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
 
 
 def _counters(pipeline: Pipeline, end: int) -> Prediction:
-    first, last = int(pipeline.score_first[0]), int(pipeline.score_last[-1])
-    gaps = {
-        cause: sum(g[cause] for g in pipeline.gaps) for cause in ("row", "output", "query", "key")
-    }
-    busy = sum(pipeline.lines)
-    del first
+    """Gaps for want of a row count as setup before the first line, as tail behind it."""
+    gaps = pipeline.gaps
+    total = {cause: sum(g[cause] for g in gaps) for cause in ("row", "output", "query", "key")}
+    setup = gaps[0]["row"]
+    last = int(pipeline.score_last[-1])
     return Prediction(
         cycles=end,
-        busy=busy,
-        setup=gaps["row"],
-        query=gaps["query"],
-        key=gaps["key"],
-        output=gaps["output"],
-        tail=end - last - 1,
+        busy=sum(pipeline.lines),
+        setup=setup,
+        query=total["query"],
+        key=total["key"],
+        output=total["output"],
+        tail=end - last - 1 + total["row"] - setup,
     )
 
 

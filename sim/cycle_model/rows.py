@@ -82,6 +82,7 @@ class Pipeline:
         self.score_last = np.zeros(count, np.int64)
         self.done = np.zeros(count, np.int64)  # last elements at the writer
         self.gaps: list[dict[str, int]] = []
+        self.accepted = -1
         self.key_base = self.value_base = 0
         self.score_time = self.left_time = self.step_time = self.drained = -1
 
@@ -100,19 +101,22 @@ class Pipeline:
         first, last = self.beat[number], self.beat[number + 1]
         room = self.latency.buffer_beats(self.params)
         used = lines if row.keys else 0
+        ahead = self.latency.rows_ahead
         if (
-            self.query.arrived < row.segments
+            self.summed < number - ahead + 1
+            or self.query.arrived < row.segments
             or self.key.arrived < self.key_base + used
             or self.beat[self.softened] < last - room
         ):
             return False
         before = self.score_time
         causes = {
-            "row": np.full(lines, row.start),
+            "row": np.zeros(lines, np.int64),
             "output": np.zeros(lines, np.int64),
             "query": np.full(lines, self.query.arrive[row.segments - 1]),
             "key": np.zeros(lines, np.int64),
         }
+        causes["row"][0] = self._accept(number) + self.latency.accept
         causes["key"][:used] = self.key.arrive[self.key_base : self.key_base + used]
         ends = np.minimum((np.arange(last - first) + 1) * row.parts, lines) - 1
         held = np.arange(first, last) - room
@@ -131,6 +135,18 @@ class Pipeline:
             self.key_base += used
         self.scored += 1
         return True
+
+    def _accept(self, number: int) -> int:
+        """When the scorer takes the row: three are in it at most, and few behind it."""
+        start = self.rows[number].start
+        if number:
+            start = max(start, self.accepted + 1)
+        if number >= 3:
+            start = max(start, int(self.score_last[number - 3]) + 1)
+        if number >= self.latency.rows_ahead:
+            start = max(start, int(self.done[number - self.latency.rows_ahead]) + 1)
+        self.accepted = start
+        return start
 
     def _attribute(self, times: np.ndarray, causes: dict[str, np.ndarray], before: int) -> None:
         """Cycles in which no line was scored, by what was missing in them."""
@@ -152,7 +168,8 @@ class Pipeline:
             return False
         first, last = self.beat[number], self.beat[number + 1]
         room = 2 * self.params.max_beats + self.latency.terms  # the pipeline holds some too
-        if self.beat[self.summed] < last - room:
+        waiting = self.latency.statistics_ahead  # reciprocals that wait for the normaliser
+        if self.beat[self.summed] < last - room or self.summed < number - waiting + 1:
             return False
         bounds = np.zeros(last - first, np.int64)
         held = np.arange(first, last) - room
@@ -160,6 +177,9 @@ class Pipeline:
         bounds[there] = self.beat_free[held[there]]
         complete = int(self.beat_scored[last - 1]) + self.latency.score + self.latency.buffer
         bounds[0] = max(int(bounds[0]), complete, self.left_time + 1)
+        if number >= waiting:
+            held_until = int(self.done[number - waiting]) - self.latency.terms
+            bounds[-1] = max(int(bounds[-1]), held_until)
         times = paced(bounds)
         self.beat_left[first:last] = times
         self.left_time = int(times[-1])
