@@ -1,0 +1,164 @@
+"""The core that a user instantiates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Member, Out, connect
+
+from attnsieve.hdl.axi.signature import AXI4LiteSignature, AXI4Signature, flat_members, forward
+from attnsieve.hdl.control.counters import Activity
+from attnsieve.hdl.control.job_control import JobControl
+from attnsieve.hdl.control.register_map import ADDRESS_BITS
+from attnsieve.hdl.control.registers import Registers
+from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.datapath import Datapath
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["Core", "master_prefixes"]
+
+
+def master_prefixes(params: CoreParams) -> tuple[str, ...]:
+    """Prefixes of the AXI4 masters' ports: ``m_axi``, or ``m_axi0`` and on."""
+    if params.channels == 1:
+        return ("m_axi",)
+    return tuple(f"m_axi{channel}" for channel in range(params.channels))
+
+
+class Core(wiring.Component):
+    """Attention accelerator with AXI4 masters, AXI4-Lite registers and an interrupt.
+
+    One clock ``clk``, one synchronous reset ``rst``. Software writes a job to the registers and
+    starts it; see docs/reference/registers.md and docs/reference/memory.md.
+
+    Parameters
+    ----------
+    params : CoreParams
+        Build-time parameters.
+
+    Members
+    -------
+    m_axi_* (one channel) or m_axi0_*, m_axi1_*, … : Out
+        AXI4 masters; memory interleaves over them.
+    s_axil_* : In
+        AXI4-Lite slave, 32 data bits.
+    irq : Out(1)
+        Level interrupt.
+    """
+
+    def __init__(self, *, params: CoreParams) -> None:
+        if not isinstance(params, CoreParams):
+            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        self.params = params
+        self._master = AXI4Signature(addr_width=params.addr_width, data_width=params.data_width)
+        self._slave = AXI4LiteSignature(addr_width=ADDRESS_BITS)
+        members: dict[str, Member] = {"irq": Out(1)}
+        for prefix in master_prefixes(params):
+            members |= flat_members(prefix, self._master)
+        members |= flat_members("s_axil", self._slave.flip())
+        super().__init__(members)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        m.submodules.registers = registers = Registers(params=p)
+        m.submodules.control = control = JobControl(params=p)
+        datapath = Datapath(params=p)
+        m.submodules.datapath = ResetInserter(control.clear)(datapath)
+        connect(m, registers.job, control.job)
+        for name in ("query", "key", "value", "row"):
+            connect(m, getattr(control, name), getattr(datapath, name))
+        self._ports(m, registers, datapath)
+        self._tables(m, registers, control, datapath)
+        self._supervise(m, registers, control, datapath)
+        self._result(m, registers, control, datapath)
+        self._activity(m, registers, control, datapath)
+        return m
+
+    def _ports(self, m: Module, registers: Registers, datapath: Datapath) -> None:
+        for channel, prefix in enumerate(master_prefixes(self.params)):
+            for bus in (datapath.read[channel], datapath.write[channel]):
+                forward(m, bus, self, prefix=prefix)
+        forward(m, registers.bus, self, prefix="s_axil")
+        m.d.comb += self.irq.eq(registers.irq)
+
+    def _tables(self, m, registers, control, datapath) -> None:
+        m.d.comb += [
+            registers.head_bank.eq(control.table_bank),
+            registers.head.eq(control.table_head),
+            registers.head_en.eq(control.table_en),
+            control.table_data.eq(registers.head_data),
+            registers.query_bank.eq(control.query_bank),
+            registers.query.eq(control.query_index),
+            registers.query_masked.eq(1),
+            registers.query_en.eq(control.query_en),
+            control.query_valid.eq(registers.query_valid),
+            registers.key_bank.eq(datapath.mask_bank),
+            registers.key_beat.eq(datapath.mask_beat),
+            registers.key_masked.eq(datapath.mask_used),
+            registers.key_en.eq(datapath.mask_en),
+            datapath.mask_data.eq(registers.key_valid),
+        ]
+
+    def _supervise(self, m, registers, control, datapath) -> None:
+        m.d.comb += [
+            control.abort.eq(registers.abort),
+            control.watchdog.eq(registers.watchdog),
+            control.done.eq(datapath.done),
+            control.idle.eq(datapath.idle),
+            control.progress.eq(datapath.progress),
+            control.read_error.eq(datapath.read_error),
+            control.write_error.eq(datapath.write_error),
+            datapath.stop.eq(control.stop),
+        ]
+
+    def _result(self, m, registers, control, datapath) -> None:
+        """A good job's counts come from the tally; those of another job are zero.
+
+        Bytes count until the result is taken, so a job's bytes include what the next one has
+        loaded by then.
+        """
+        p, result = self.params, registers.result
+        read, written, good, taken = Signal(32), Signal(32), Signal(), Signal()
+        unit, granule = p.unit_bytes.bit_length() - 1, 5
+        m.d.comb += [
+            good.eq(control.result.p == StatusCode.OK),
+            taken.eq(result.valid & result.ready),
+            result.valid.eq(control.result.valid),
+            control.result.ready.eq(result.ready),
+            result.p.code.eq(control.result.p),
+            datapath.tally.ready.eq(taken & good),
+            result.p.read_bytes.eq(read),
+            result.p.write_bytes.eq(written),
+        ]
+        for name in ("rows", "empty_rows", "scores"):
+            m.d.comb += result.p[name].eq(Mux(good, datapath.tally.p[name], 0))
+        m.d.sync += [
+            read.eq(Mux(taken, 0, read) + (datapath.read_units << unit)),
+            written.eq(Mux(taken, 0, written) + (datapath.written_granules << granule)),
+        ]
+
+    def _activity(self, m, registers, control, datapath) -> None:
+        """What this cycle is counted as: why the Q·K array works or not."""
+        seen = Signal()  # a line was issued since the oldest job's turn
+        with m.If(datapath.busy):
+            m.d.sync += seen.eq(1)
+        with m.If(control.result.valid | (control.jobs == 0)):
+            m.d.sync += seen.eq(0)
+        kind = registers.activity
+        with m.If(control.jobs == 0):
+            m.d.comb += kind.eq(Activity.NONE)
+        with m.Elif(datapath.busy):
+            m.d.comb += kind.eq(Activity.BUSY)
+        with m.Elif(datapath.wait_query):
+            m.d.comb += kind.eq(Activity.STALL_QUERY)
+        with m.Elif(datapath.wait_key):
+            m.d.comb += kind.eq(Activity.STALL_KEY)
+        with m.Elif(datapath.wait_output):
+            m.d.comb += kind.eq(Activity.STALL_OUTPUT)
+        with m.Elif(seen):
+            m.d.comb += kind.eq(Activity.STALL_TAIL)
+        with m.Else():
+            m.d.comb += kind.eq(Activity.STALL_SETUP)

@@ -1,0 +1,229 @@
+"""The pipeline from memory to memory: everything that is reset when a job is stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from attnsieve.hdl.axi.loader import Loader
+from attnsieve.hdl.axi.row_writer import RowWriter
+from attnsieve.hdl.axi.signature import AXI4Signature
+from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
+from attnsieve.hdl.layouts import line_layout, region_layout, row_layout
+from attnsieve.hdl.lib.broadcast import Broadcast
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.lib.ring import Ring
+from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.stages.exponential import Exponential
+from attnsieve.hdl.stages.normaliser import Normaliser
+from attnsieve.hdl.stages.prob_v import ProbV
+from attnsieve.hdl.stages.query_store import QueryStore
+from attnsieve.hdl.stages.row_buffer import RowBuffer
+from attnsieve.hdl.stages.scorer import ParallelScorer
+
+__all__ = ["Datapath"]
+
+#: Receivers of a row's description behind the scorer.
+_ROW_RECEIVERS = ("scale", "prob_v", "tally", "writer")
+
+
+class Datapath(wiring.Component):
+    """Loader, rings, scorer, softmax, prob·V, normaliser and row writer, joined.
+
+    Regions and rows of a job come in, in the same order; outputs go to memory. The rows of the
+    next job may follow at once.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    query, key, value : In(stream(region_layout))
+        Regions to fetch, head by head.
+    row : In(stream(row_layout))
+        Rows to compute.
+    mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
+        Key mask; see `ParallelScorer`.
+    read, write : Out(AXI4Signature) of channels
+        Read and write channels of the memory.
+    stop : In(1)
+        Stop reading and writing.
+    idle : Out(1)
+        Under ``stop``: nothing is outstanding.
+    read_error, write_error : Out(2)
+        First error response, 0 for none.
+    done : Out(1)
+        All writes of a job have been answered.
+    tally : Out(stream(row_tally_layout))
+        Counts of each job.
+    read_units, written_granules : Out
+        Memory traffic of this cycle, in units and in 32 bytes.
+    busy, wait_query, wait_key, wait_output : Out(1)
+        What the Q·K array does.
+    progress : Out(1)
+        Something moved.
+    """
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = p = params
+        self.loader = Loader(params=p)
+        self.writer = RowWriter(params=p)
+        bus = {"addr_width": p.addr_width, "data_width": p.data_width}
+        region = stream.Signature(region_layout(p))
+        super().__init__(
+            {
+                "query": In(region),
+                "key": In(region),
+                "value": In(region),
+                "row": In(stream.Signature(row_layout(p))),
+                "mask_bank": Out(p.bank_bits),
+                "mask_beat": Out(range(p.max_beats)),
+                "mask_used": Out(1),
+                "mask_en": Out(1),
+                "mask_data": In(p.groups),
+                "read": Out(AXI4Signature(**bus, write=False)).array(p.channels),
+                "write": Out(AXI4Signature(**bus, read=False)).array(p.channels),
+                "stop": In(1),
+                "idle": Out(1),
+                "read_error": Out(2),
+                "write_error": Out(2),
+                "done": Out(1),
+                "tally": Out(stream.Signature(row_tally_layout(p))),
+                "read_units": Out(len(self.loader.read_units)),
+                "written_granules": Out(len(self.writer.granules)),
+                "busy": Out(1),
+                "wait_query": Out(1),
+                "wait_key": Out(1),
+                "wait_output": Out(1),
+                "progress": Out(1),
+            }
+        )
+
+    @property
+    def row_depth(self) -> int:
+        """Rows that may be between the scorer and the writer."""
+        return 16 if self.params.lut_ram else 4
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.loader = self.loader
+        m.submodules.writer = self.writer
+        scorer = self._front(m)
+        rows = self._rows(m, scorer)
+        self._back(m, scorer, rows)
+        self._outside(m, scorer)
+        return m
+
+    def _front(self, m: Module) -> ParallelScorer:
+        """Memory to scores: K ring, query store, scorer."""
+        p, loader = self.params, self.loader
+        m.submodules.k_ring = k_ring = Ring(shape=line_layout(p), depth=p.kv_lines)
+        m.submodules.query_store = queries = QueryStore(params=p)
+        m.submodules.scorer = scorer = ParallelScorer(params=p)
+        m.submodules.heads = heads = Broadcast(
+            shape=region_layout(p), receivers=2, depth=2, lut_ram=p.lut_ram
+        )
+        connect(m, flipped(self.query), heads.i)
+        connect(m, heads.o[0], loader.query)
+        connect(m, flipped(self.key), loader.key)
+        connect(m, loader.q_line, queries.i)
+        connect(m, loader.k_line, k_ring.i)
+        connect(m, scorer.query, queries.read)
+        connect(m, scorer.key, k_ring.read[0])
+        m.d.comb += [
+            queries.head.valid.eq(heads.o[1].valid),
+            queries.head.p.parts.eq(heads.o[1].p.parts),
+            queries.head.p.queries.eq(heads.o[1].p.rows),
+            heads.o[1].ready.eq(queries.head.ready),
+            loader.q_space.eq(queries.space),
+            loader.k_space.eq(k_ring.space),
+            scorer.key_level.eq(k_ring.level),
+            scorer.key_oldest.eq(k_ring.oldest),
+            scorer.key_append.eq(k_ring.append),
+            k_ring.release.eq(scorer.key_release),
+            self.mask_bank.eq(scorer.mask_bank),
+            self.mask_beat.eq(scorer.mask_beat),
+            self.mask_used.eq(scorer.mask_used),
+            self.mask_en.eq(scorer.mask_en),
+            scorer.mask_data.eq(self.mask_data),
+        ]
+        return scorer
+
+    def _rows(self, m: Module, scorer: ParallelScorer) -> dict[str, Any]:
+        """Rows wait in front of the scorer; behind it each receiver has its own copy."""
+        p = self.params
+        m.submodules.row_queue = row_queue = Queue(
+            shape=row_layout(p), depth=min(8, self.row_depth), lut_ram=p.lut_ram
+        )
+        m.submodules.rows = rows = Broadcast(
+            shape=row_layout(p), receivers=len(_ROW_RECEIVERS), depth=self.row_depth,
+            lut_ram=p.lut_ram,
+        )
+        connect(m, flipped(self.row), row_queue.i)
+        connect(m, row_queue.o, scorer.row)
+        connect(m, scorer.o_row, rows.i)
+        return dict(zip(_ROW_RECEIVERS, rows.o, strict=True))
+
+    def _back(self, m: Module, scorer: ParallelScorer, rows: dict[str, Any]) -> None:
+        """Scores to memory: softmax, prob·V, normaliser, writer."""
+        p = self.params
+        m.submodules.row_buffer = row_buffer = RowBuffer(params=p)
+        m.submodules.exponential = exponential = Exponential(params=p)
+        m.submodules.v_ring = v_ring = Ring(shape=line_layout(p), depth=p.kv_lines, split=p.groups)
+        m.submodules.prob_v = prob_v = ProbV(params=p)
+        m.submodules.normaliser = normaliser = Normaliser(params=p)
+        m.submodules.tally = tally = RowTally(params=p, rows=self.row_depth)
+        connect(m, scorer.o, row_buffer.i)
+        connect(m, row_buffer.o, exponential.i)
+        connect(m, exponential.o, prob_v.i)
+        connect(m, exponential.statistics, normaliser.statistics)
+        connect(m, flipped(self.value), self.loader.value)
+        connect(m, self.loader.v_line, v_ring.i)
+        connect(m, prob_v.value, v_ring.read[0])
+        connect(m, rows["prob_v"], prob_v.row)
+        connect(m, prob_v.o, normaliser.i)
+        connect(m, normaliser.o, self.writer.i)
+        connect(m, rows["writer"], self.writer.row)
+        connect(m, rows["tally"], tally.row)
+        connect(m, tally.o, flipped(self.tally))
+        statistics = exponential.statistics
+        m.d.comb += [
+            exponential.scale.valid.eq(rows["scale"].valid),
+            exponential.scale.p.eq(rows["scale"].p.scale),
+            rows["scale"].ready.eq(exponential.scale.ready),
+            self.loader.v_space.eq(v_ring.space),
+            prob_v.value_append.eq(v_ring.append),
+            v_ring.release.eq(prob_v.value_release),
+            tally.valid.eq(scorer.o.p.valid),
+            tally.last.eq(scorer.o.p.last),
+            tally.beat.eq(scorer.o.valid & scorer.o.ready),
+            tally.counted.eq(statistics.valid & statistics.ready),
+            tally.empty.eq(statistics.p.empty),
+            self.progress.eq(self.busy | prob_v.busy | (self.writer.row.valid
+                                                       & self.writer.row.ready)),
+        ]
+
+    def _outside(self, m: Module, scorer: ParallelScorer) -> None:
+        loader, writer = self.loader, self.writer
+        for read, write, r, w in zip(self.read, self.write, loader.bus, writer.bus, strict=True):
+            connect(m, r, flipped(read))
+            connect(m, w, flipped(write))
+        m.d.comb += [
+            loader.stop.eq(self.stop),
+            writer.stop.eq(self.stop),
+            self.idle.eq(loader.idle & writer.idle),
+            self.read_error.eq(loader.error),
+            self.write_error.eq(writer.error),
+            self.done.eq(writer.done),
+            self.read_units.eq(loader.read_units),
+            self.written_granules.eq(writer.granules),
+            self.busy.eq(scorer.busy),
+            self.wait_query.eq(scorer.wait_query),
+            self.wait_key.eq(scorer.wait_key),
+            self.wait_output.eq(scorer.wait_output),
+        ]
