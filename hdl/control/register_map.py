@@ -387,7 +387,7 @@ def _windows(p: CoreParams) -> tuple[Window, ...]:
     bits = "Bit i of word w is {0} 32 w + i: 1 is valid, 0 is masked"
     head = (
         Field(name="mantissa", lsb=0, width=p.scale_mantissa_bits, access=wo,
-              doc="Scale mantissa, 2**15 to 2**16 - 1"),
+              doc="Scale mantissa, 2^15 to 2^16 - 1"),
         Field(name="shift", lsb=16, width=p.scale_shift_bits, access=wo, doc="Scale shift"),
     )
     return (
@@ -395,7 +395,7 @@ def _windows(p: CoreParams) -> tuple[Window, ...]:
             name="HEAD_TABLE",
             offset=0x400,
             words=p.max_heads,
-            doc="One word per query head: mantissa * 2**(-10 - shift) scales its scores.",
+            doc="One word per query head: mantissa · 2^(-10 - shift) scales its scores.",
             fields=head,
         ),
         Window(
