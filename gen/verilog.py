@@ -39,7 +39,7 @@ class Port:
 def _core(params: CoreParams, top: str) -> wiring.Component:
     from attnsieve.hdl.core import Core  # not before it is needed: commands start faster
 
-    return Core(params=params, name=top)
+    return Core(params=params)
 
 
 def component(config: Configuration) -> wiring.Component:
