@@ -48,7 +48,7 @@ def query_read_signature(params: CoreParams) -> wiring.Signature:
     enable : Out(1)
         The reader's pipeline moves in this cycle.
     next : Out(1)
-        With ``enable``: this is the last read of the current row, the following row becomes current.
+        With ``enable``: this is the last read of the current row, the next row becomes current.
     data : In(line_layout)
         What was addressed `query_latency` enabled cycles before.
     """
@@ -79,8 +79,8 @@ class QueryStore(wiring.Component):
     A row takes `parts` cycles to enter. There is room for four of the longest rows: while the
     current one is in use, the following ones enter.
 
-    Throughput is a read per cycle and lane group, and a row per `parts` cycles. `latency` is 1, or 2
-    with LUT RAM, where the address is registered.
+    Throughput is a read per cycle and lane group, and a row per `parts` cycles. `latency` is 1, or
+    2 with LUT RAM, where the address is registered.
 
     Parameters
     ----------

@@ -13,9 +13,9 @@ from attnsieve.hdl.lib.geometry import legal_parts, lookup, scorer_cell
 from attnsieve.hdl.lib.ring import ring_read_signature
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.query_store import query_latency, query_read_signature
-from attnsieve.hdl.stages.scorer_array import SegmentDots
+from attnsieve.hdl.stages.scorer_array import SegmentDots, dots_latency
 from attnsieve.hdl.stages.scorer_issue import LineIssuer, issue_layout
-from attnsieve.hdl.stages.scorer_join import SegmentJoin
+from attnsieve.hdl.stages.scorer_join import SegmentJoin, join_latency
 
 __all__ = ["ParallelScorer"]
 
@@ -23,11 +23,12 @@ __all__ = ["ParallelScorer"]
 class ParallelScorer(wiring.Component):
     """Computes all visible scores of each row, in order.
 
-    A row of ``keys`` keys takes ``ceil(keys * parts / groups)`` cycles, a row without a key takes one;
-    rows follow each other without a gap while rows, queries and keys are there and beats are taken.
-    So no multiplier idles but in the last line of a row. A row yields ``ceil(keys / groups)`` beats,
-    at least one. Lanes beyond the row's keys, and those of keys whose mask bit is 0, are not
-    valid. The row itself is passed on at ``o_row`` before its first beat.
+    A row of ``keys`` keys takes ``ceil(keys * parts / groups)`` cycles, a row without a key takes
+    one; rows follow each other without a gap while rows, queries and keys are there and beats are
+    taken. So no multiplier idles but in the last line of a row. A row yields
+    ``ceil(keys / groups)`` beats, at least one. Lanes beyond the row's keys, and those of keys
+    whose mask bit is 0, are not valid. The row itself is passed on at ``o_row`` before its first
+    beat.
 
     Latency from the line that completes a beat to the beat is `latency` cycles. The pipeline has
     one enable: it stands while a beat waits.
@@ -57,7 +58,8 @@ class ParallelScorer(wiring.Component):
         To the K ring.
     query : Out(query_read_signature(params))
         Read side of the query store.
-    mask_bank : Out(bank_bits), mask_beat : Out(range(max_beats)), mask_used : Out(1), mask_en : Out(1)
+    mask_bank : Out(bank_bits), mask_beat : Out(range(max_beats))
+    mask_used : Out(1), mask_en : Out(1)
         Read port of the key mask: bits of ``groups`` keys, all ones if not ``mask_used``.
     mask_data : In(groups)
         One cycle after ``mask_en``, held while ``mask_en`` is low.
@@ -95,23 +97,20 @@ class ParallelScorer(wiring.Component):
                 "wait_key": Out(1),
             }
         )
-        self._dots = SegmentDots(params=p)
-        self._join = SegmentJoin(params=p, dot_bits=self._dots.dot_bits)
-        if query_latency(p) != 1 + self._dots.query_delay:
-            raise AssertionError("query and key would not meet")
 
     @property
     def latency(self) -> int:
         """Enabled cycles from the issue of a line that completes a beat to the beat."""
-        return 1 + self._dots.latency + self._join.latency
+        return 1 + dots_latency(self.params) + join_latency(self.params)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         enable = Signal()
         m.d.comb += enable.eq(~self.o.valid | self.o.ready)
         m.submodules.issuer = issuer = LineIssuer(params=self.params)
-        m.submodules.dots = dots = self._dots
-        m.submodules.join = join = self._join
+        m.submodules.dots = dots = SegmentDots(params=self.params)
+        m.submodules.join = join = SegmentJoin(params=self.params, dot_bits=dots.dot_bits)
+        assert query_latency(self.params) == 1 + dots.query_delay  # they meet at the multipliers
         self._rows(m, issuer)
         m.d.comb += [
             issuer.enable.eq(enable),

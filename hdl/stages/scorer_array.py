@@ -12,7 +12,14 @@ from attnsieve.hdl.layouts import line_layout
 from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["SegmentDots", "multiplier_style", "sum_tree"]
+__all__ = [
+    "SegmentDots",
+    "dots_latency",
+    "multiplier_style",
+    "query_delay",
+    "sum_tree",
+    "tree_latency",
+]
 
 _LEVELS_PER_STAGE = 2
 
@@ -46,12 +53,22 @@ def sum_tree(m: Module, enable: Any, terms: list[Any], name: str) -> Any:
     return terms[0]
 
 
+def query_delay(params: CoreParams) -> int:
+    """Enabled cycles by which query parts come after key parts."""
+    return 1 if multiplier_style(params) is MultiplierStyle.NATIVE else 0
+
+
+def dots_latency(params: CoreParams) -> int:
+    """Enabled cycles from key parts to dot products."""
+    return 2 + tree_latency(params.segment)
+
+
 class SegmentDots(wiring.Component):
     """Dot product of every segment of a line of keys with the query parts beside it.
 
     A pipeline that moves in the cycles in which ``enable`` is high. Its latency counts from
-    ``key``; with hardware multipliers ``query`` comes one enabled cycle after ``key``, which is held
-    in a register of its own here, since block RAM answers late in the cycle.
+    ``key``; with hardware multipliers ``query`` comes one enabled cycle after ``key``, which is
+    held in a register of its own here, since block RAM answers late in the cycle.
 
     Parameters
     ----------
@@ -88,12 +105,12 @@ class SegmentDots(wiring.Component):
     @property
     def query_delay(self) -> int:
         """Enabled cycles by which ``query`` comes after ``key``."""
-        return 1 if self.style is MultiplierStyle.NATIVE else 0
+        return query_delay(self.params)
 
     @property
     def latency(self) -> int:
         """Enabled cycles from ``key`` to the dot products."""
-        return 2 + tree_latency(self.params.segment)
+        return dots_latency(self.params)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

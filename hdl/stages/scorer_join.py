@@ -13,7 +13,17 @@ from attnsieve.hdl.lib.geometry import ScorerCell, legal_parts, lookup, scorer_c
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.scorer_issue import issue_layout
 
-__all__ = ["SegmentJoin"]
+__all__ = ["SegmentJoin", "join_latency", "scan_levels"]
+
+
+def scan_levels(params: CoreParams) -> int:
+    """Levels of the scan: a key has at most ``max_parts`` segments in a line."""
+    return (min(params.groups, params.max_parts) - 1).bit_length()
+
+
+def join_latency(params: CoreParams) -> int:
+    """Enabled cycles from the dot products of a line that completes a beat to the beat."""
+    return scan_levels(params) + (1 if params.groups == 1 else 2)
 
 
 class SegmentJoin(wiring.Component):
@@ -62,14 +72,9 @@ class SegmentJoin(wiring.Component):
         )
 
     @property
-    def levels(self) -> int:
-        """Levels of the scan: a key has at most ``max_parts`` segments in a line."""
-        return (min(self.params.groups, self.params.max_parts) - 1).bit_length()
-
-    @property
     def latency(self) -> int:
         """Enabled cycles from the dot products of a line that completes a beat to the beat."""
-        return self.levels + (1 if self.params.groups == 1 else 2)
+        return join_latency(self.params)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -77,7 +82,7 @@ class SegmentJoin(wiring.Component):
         sums: list[Value] = [self.dot[g] for g in range(p.groups)]
         valid, line = self._register(m, self.valid, self.line, "dot")
         starts = self._starts(m)
-        for level in range(self.levels):
+        for level in range(scan_levels(p)):
             sums, starts = self._scan(m, level, sums, starts)
             valid, line = self._register(m, valid, line, f"scan{level}")
         totals = self._carry(m, valid, sums, starts)
