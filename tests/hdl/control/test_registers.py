@@ -1,0 +1,495 @@
+# amaranth: UnusedElaboratable=no
+"""Register block: access kinds, strobes, starts, results, tables, counters, interrupt."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+from amaranth.hdl import unsigned
+
+from attnsieve.hdl.control.counters import COUNTS, KINDS, Activity, Counters
+from attnsieve.hdl.control.register_map import STALLS, Access, register_map
+from attnsieve.hdl.control.registers import Registers
+from attnsieve.hdl.control.shadow import ShadowJob
+from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.lib import ram
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.unit import simulate
+from attnsieve.sim.unit.axi_lite import AXILiteMaster
+
+TINY = CoreParams(
+    lanes=4, max_head_dim=32, max_keys=64, max_queries=64, max_heads=16, buffer_elements=1536,
+    output_lanes=1, channels=1, data_width=32, lut_ram=False,
+)  # fmt: skip
+WIDE = CoreParams(addr_width=40, max_keys=100, max_queries=70, queue_depth=1)
+CORES = {"tiny": TINY, "wide": WIDE}
+
+
+class Software:
+    """Registers by name, over the bus."""
+
+    def __init__(self, dut, *, stall=0.0, seed=0):
+        self.dut, self.map = dut, dut.map
+        self.bus = AXILiteMaster(dut.bus, stall=stall, seed=seed, max_cycles=1000000)
+
+    def address(self, name):
+        base, _, index = name.partition("[")
+        if index:
+            return self.map.window(base).offset + 4 * int(index[:-1])
+        return self.map[base].offset
+
+    async def write(self, ctx, name, value, strobe=15):
+        assert await self.bus.write(ctx, self.address(name), value, strobe) == 0
+
+    async def read(self, ctx, name):
+        return await self.bus.read(ctx, self.address(name))
+
+    async def start(self, ctx):
+        await self.write(ctx, "CTRL", 1)
+
+    async def finish(self, ctx, code=StatusCode.OK, **counts):
+        """End the oldest job from the hardware's side."""
+        result = self.dut.result
+        ctx.set(result.payload, {"code": code, **counts})
+        ctx.set(result.valid, 1)
+        await ctx.tick().until(result.ready)
+        ctx.set(result.valid, 0)
+
+    async def job(self, ctx):
+        """Take the job that was started."""
+        (job,) = await ctx.tick().sample(self.dut.job.payload).until(self.dut.job.valid)
+        ctx.set(self.dut.job.ready, 1)
+        await ctx.tick()
+        ctx.set(self.dut.job.ready, 0)
+        return job
+
+
+def run(params, bench, *, stall=0.0, seed=0):
+    dut = Registers(params=params)
+    software = Software(dut, stall=stall, seed=seed)
+
+    async def body(ctx):
+        await bench(ctx, dut, software)
+
+    simulate(dut, body)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_reset_values(core):
+    params = CORES[core]
+
+    async def bench(ctx, dut, software):
+        for register in dut.map.registers:
+            assert await software.read(ctx, register.name) == register.reset, register.name
+
+    run(params, bench)
+
+
+def test_capabilities_tell_the_core():
+    found = register_map(WIDE)
+    for name, value in {"LANES": 64, "MAX_KEYS": 100, "QUEUE_DEPTH": 1, "ADDR_WIDTH": 40}.items():
+        assert found[name].reset == value
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("core", CORES)
+def test_random_traffic(core, stall):
+    """All registers and unmapped words, random strobes, against a model of the access kinds."""
+    params, rng = CORES[core], random.Random(f"{core} {stall}")
+    found = register_map(params)
+    expected = {r.word: r.reset for r in found.registers}
+    writable = {r.word: r.mask(Access.RW) for r in found.registers}
+    unmapped = [w for w in range(0x400 // 4) if w not in expected]
+
+    async def bench(ctx, dut, software):
+        for _ in range(250):
+            word = rng.choice([*writable, *writable, rng.choice(unmapped)])
+            if rng.random() < 0.5:
+                value, strobe = rng.getrandbits(32), rng.getrandbits(4)
+                if word == found["CTRL"].word:
+                    value &= ~3
+                await software.bus.write(ctx, 4 * word, value, strobe)
+                bits = sum(0xFF << 8 * i for i in range(4) if strobe >> i & 1)
+                bits &= writable.get(word, 0)
+                if word in expected:
+                    expected[word] = expected[word] & ~bits | value & bits
+            else:
+                got = await software.bus.read(ctx, 4 * word)
+                assert got == expected.get(word, 0), hex(4 * word)
+
+    run(params, bench, stall=stall, seed=5)
+
+
+def test_windows_read_as_zero():
+    async def bench(ctx, dut, software):
+        for window in dut.map.windows:
+            await software.write(ctx, f"{window.name}[1]", 0xFFFFFFFF)
+            assert await software.read(ctx, f"{window.name}[1]") == 0
+
+    run(TINY, bench)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_start_makes_the_job(core):
+    params, rng = CORES[core], random.Random(core)
+    values = {
+        r.name: rng.getrandbits(32) & r.mask(Access.RW)
+        for r in register_map(params).registers
+        if 0x080 <= r.offset < 0x100
+    }
+
+    async def bench(ctx, dut, software):
+        for name, value in values.items():
+            await software.write(ctx, name, value)
+        for bank in range(3):
+            values["KEYS"] = bank + 7
+            await software.write(ctx, "KEYS", bank + 7)
+            await software.start(ctx)
+            job = await software.job(ctx)
+            for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
+                assert job[name] == values[name.upper()]
+            options = job.wide | job.causal << 1 | job.key_mask << 2 | job.query_mask << 3
+            assert options == values["MODE"]
+            for name in (f"{t}_{kind}" for t in "qkvo" for kind in ("base", "stride")):
+                upper = values.get(f"{name.upper()}_HI", 0)
+                assert job[name] == values[name.upper()] | upper << 32
+            assert job.bank == bank % params.banks
+            for name, value in values.items():  # kept
+                assert await software.read(ctx, name) == value
+            await software.finish(ctx)
+
+    run(params, bench)
+
+
+def test_job_latency():
+    async def bench(ctx, dut, software):
+        await ctx.tick().repeat(70)
+        ctx.set(dut.bus.awvalid, 1)
+        ctx.set(dut.bus.awaddr, dut.map["CTRL"].offset)
+        ctx.set(dut.bus.wvalid, 1)
+        ctx.set(dut.bus.wdata, 1)
+        ctx.set(dut.bus.wstrb, 1)
+        await ctx.tick()  # held in the slave from here on
+        ctx.set(dut.bus.awvalid, 0)
+        ctx.set(dut.bus.wvalid, 0)
+        for _ in range(ShadowJob.latency):
+            assert not ctx.get(dut.job.valid)
+            await ctx.tick()
+        assert ctx.get(dut.job.valid)
+
+    run(TINY, bench)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_start_while_full(core):
+    params = CORES[core]
+    limit = params.queue_depth + 1
+    full, refused, done = 1 << 1, 1 << 9, 1 << 8
+
+    async def bench(ctx, dut, software):
+        await software.write(ctx, "IRQ_ENABLE", 2)
+        for number in range(limit):
+            await software.write(ctx, "JOB_TAG", 100 + number)
+            assert not await software.read(ctx, "STATUS") & full
+            await software.start(ctx)
+            await software.job(ctx)
+        assert await software.read(ctx, "STATUS") == limit << 16 | full | 1
+        await software.write(ctx, "JOB_TAG", 999)
+        await software.start(ctx)
+        await ctx.tick().repeat(50)
+        assert not ctx.get(dut.job.valid)
+        assert ctx.get(dut.irq)
+        assert await software.read(ctx, "STATUS") == limit << 16 | refused | full | 1
+        await software.write(ctx, "STATUS", refused)
+        await software.write(ctx, "IRQ_STATUS", 2)
+        assert await software.read(ctx, "STATUS") == limit << 16 | full | 1
+        await ctx.tick()
+        assert not ctx.get(dut.irq)
+        for number in range(limit):
+            await software.finish(ctx, StatusCode(number))
+            assert await software.read(ctx, "RESULT") == number | (100 + number) << 16
+        assert await software.read(ctx, "STATUS") == done
+        assert await software.read(ctx, "FINISHED") == limit
+        await software.start(ctx)  # the refused start has not moved the bank
+        assert (await software.job(ctx)).bank == limit % params.banks
+
+    run(params, bench, stall=0.2)
+
+
+def test_start_while_a_job_is_still_offered():
+    async def bench(ctx, dut, software):
+        await software.start(ctx)
+        await ctx.tick().until(dut.job.valid)
+        await software.start(ctx)
+        assert await software.read(ctx, "STATUS") == 1 << 16 | 1 << 9 | 3
+        await software.job(ctx)
+        assert await software.read(ctx, "STATUS") == 1 << 16 | 1 << 9 | 1
+
+    run(TINY, bench)
+
+
+@pytest.mark.parametrize("code", list(StatusCode))
+def test_interrupt(code):
+    failed = code is not StatusCode.OK
+
+    async def bench(ctx, dut, software):
+        for enable in (0, 1, 2):
+            await software.write(ctx, "IRQ_ENABLE", enable)
+            await software.start(ctx)
+            await software.job(ctx)
+            assert not ctx.get(dut.irq)
+            await software.finish(ctx, code)
+            await ctx.tick()
+            assert ctx.get(dut.irq) == bool(enable & (1 | 2 * failed))
+            assert await software.read(ctx, "IRQ_STATUS") == 1 | 2 * failed
+            assert (await software.read(ctx, "RESULT")) & 15 == code.value
+            await software.write(ctx, "IRQ_STATUS", 2)  # clears no other bit
+            assert await software.read(ctx, "IRQ_STATUS") == 1
+            await software.write(ctx, "IRQ_STATUS", 1, strobe=14)
+            assert await software.read(ctx, "IRQ_STATUS") == 1
+            await software.write(ctx, "IRQ_STATUS", 1)
+            assert await software.read(ctx, "IRQ_STATUS") == 0
+            await ctx.tick()
+            assert not ctx.get(dut.irq)
+            assert (await software.read(ctx, "STATUS")) == 1 << 8
+            await software.write(ctx, "STATUS", 1 << 8)
+            assert (await software.read(ctx, "STATUS")) == 0
+
+    run(TINY, bench)
+
+
+def test_abort():
+    async def bench(ctx, dut, software):
+        await software.write(ctx, "CTRL", 2)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(dut.abort)  # no job
+        for _ in range(2):
+            await software.start(ctx)
+            await software.job(ctx)
+        await software.write(ctx, "CTRL", 3)  # abort wins over start
+        assert ctx.get(dut.abort)
+        assert await software.read(ctx, "STATUS") == 2 << 16 | 0b111
+        await software.start(ctx)
+        assert await software.read(ctx, "STATUS") == 2 << 16 | 1 << 9 | 0b111
+        for _ in range(2):
+            assert ctx.get(dut.abort)
+            await software.finish(ctx, StatusCode.ABORTED)
+        await ctx.tick().repeat(2)
+        assert not ctx.get(dut.abort)
+        assert await software.read(ctx, "STATUS") == 1 << 9 | 1 << 8
+        assert await software.read(ctx, "FINISHED") == 2
+        await software.start(ctx)
+        assert (await software.job(ctx)).bank == 2
+
+    run(TINY, bench)
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+
+def _rebuilt(words, strobes, width):
+    """Value of a table word after writes with strobes."""
+    value = 0
+    for word, strobe in zip(words, strobes, strict=True):
+        bits = sum(0xFF << 8 * i for i in range(4) if strobe >> i & 1)
+        value = value & ~bits | word & bits
+    return value & (1 << width) - 1
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_tables_keep_a_set_per_job(core):
+    """Every job's tables are read while software writes the next ones."""
+    params, rng = CORES[core], random.Random(core)
+
+    async def fill(ctx, software):
+        tables = {}
+        for window in software.map.windows:
+            width = 22 if window.name == "HEAD_TABLE" else 32
+            for index in range(window.words):
+                words = [rng.getrandbits(32) for _ in range(2)]
+                strobes = [15, rng.getrandbits(4)]
+                for word, strobe in zip(words, strobes, strict=True):
+                    await software.write(ctx, f"{window.name}[{index}]", word, strobe)
+                tables[window.name, index] = _rebuilt(words, strobes, width)
+        return tables
+
+    async def check(ctx, dut, bank, tables):
+        for head in range(params.max_heads):
+            ctx.set(dut.head_bank, bank)
+            ctx.set(dut.head, head)
+            ctx.set(dut.head_en, 1)
+            await ctx.tick()
+            ctx.set(dut.head_en, 0)
+            ctx.set(dut.head, rng.randrange(params.max_heads))
+            await ctx.tick()  # held
+            entry = ctx.get(dut.head_data)
+            assert entry.mantissa | entry.shift << 16 == tables["HEAD_TABLE", head]
+        for name, most, lanes in (
+            ("key", params.max_keys, params.groups),
+            ("query", params.max_queries, 1),
+        ):
+            window = f"{name.upper()}_MASK"
+            index = dut.key_beat if name == "key" else dut.query
+            for beat in rng.sample(range(-(-most // lanes)), 12):
+                masked = rng.random() < 0.7
+                ctx.set(getattr(dut, f"{name}_bank"), bank)
+                ctx.set(getattr(dut, f"{name}_masked"), masked)
+                ctx.set(index, beat)
+                ctx.set(getattr(dut, f"{name}_en"), 1)
+                await ctx.tick()
+                ctx.set(getattr(dut, f"{name}_en"), 0)
+                ctx.set(getattr(dut, f"{name}_masked"), not masked)
+                await ctx.tick()
+                got = ctx.get(getattr(dut, f"{name}_valid"))
+                for lane in range(lanes):
+                    bit = beat * lanes + lane
+                    if bit < most:
+                        want = tables[window, bit // 32] >> bit % 32 & 1 if masked else 1
+                        assert got >> lane & 1 == want, (name, bit)
+
+    async def bench(ctx, dut, software):
+        running = []
+        for number in range(params.banks + 1):
+            tables = await fill(ctx, software)
+            await software.start(ctx)
+            job = await software.job(ctx)
+            assert job.bank == number % params.banks
+            running.append((job.bank, tables))
+            if len(running) == params.queue_depth + 1:
+                for bank, kept in running:
+                    await check(ctx, dut, bank, kept)
+                running.pop(0)
+                await software.finish(ctx)
+
+    run(params, bench)
+
+
+@pytest.mark.parametrize("lanes, groups", [(16, 1), (128, 8), (512, 32), (1024, 64)])
+def test_key_mask_of_any_width(lanes, groups):
+    params = CoreParams(lanes=lanes, max_keys=200)
+    assert params.groups == groups
+    rng = random.Random(lanes)
+    words = [rng.getrandbits(32) for _ in range(7)]
+
+    async def bench(ctx, dut, software):
+        for index, word in enumerate(words):
+            await software.write(ctx, f"KEY_MASK[{index}]", word)
+        ctx.set(dut.key_masked, 1)
+        ctx.set(dut.key_en, 1)
+        for beat in range(params.max_beats):
+            ctx.set(dut.key_beat, beat)
+            await ctx.tick()
+            got = ctx.get(dut.key_valid)
+            for lane in range(min(groups, params.max_keys - beat * groups)):
+                key = beat * groups + lane
+                assert got >> lane & 1 == words[key // 32] >> key % 32 & 1
+
+    run(params, bench)
+
+
+# -- counters ------------------------------------------------------------------------------------
+
+
+def test_kinds_of_cycles_are_those_of_the_map():
+    names = [kind.name.lower() for kind in Activity if kind is not Activity.NONE]
+    assert names == ["busy", *(name for name, _ in STALLS)] == list(KINDS)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_counters(stall):
+    """Every cycle is counted once, for the right job, while software reads."""
+    rng = random.Random(f"counters {stall}")
+
+    async def bench(ctx, dut, software):
+        tally, previous = dict.fromkeys(KINDS, 0), None
+
+        async def spend(cycles):
+            for _ in range(cycles):
+                kind = rng.choice(list(Activity))
+                ctx.set(dut.activity, kind)
+                await ctx.tick()
+                if kind is not Activity.NONE:
+                    tally[kind.name.lower()] += 1
+            ctx.set(dut.activity, Activity.NONE)
+
+        for number in range(6):
+            await software.start(ctx)
+            await software.job(ctx)
+            for name in KINDS:
+                tally[name] = 0
+            await spend(rng.choice([0, 1, 5, 40, 300]))
+            if previous:  # still the job before
+                assert await software.read(ctx, "BUSY") == previous["busy"]
+            counts = {name: rng.getrandbits(32) for name in COUNTS}
+            await software.finish(ctx, **counts)
+            want = {**tally, **counts, "cycles": sum(tally.values()), "cycles_hi": 0}
+            for name in rng.sample(list(want), len(want)):
+                assert await software.read(ctx, name.upper()) == want[name], (number, name)
+            previous = want
+
+    run(TINY, bench, stall=stall)
+
+
+def test_activity_of_the_next_job_is_kept_apart():
+    """Cycles that come while a job is being closed count for the next one."""
+
+    async def bench(ctx, dut, software):
+        result = dut.result
+        await ctx.tick().repeat(100)
+        ctx.set(dut.activity, Activity.BUSY)
+        await ctx.tick().repeat(50)
+        ctx.set(result.valid, 1)
+        await ctx.tick()  # the last cycle of the first job
+        ctx.set(dut.activity, Activity.STALL_KEY)
+        waited = 1
+        while not ctx.get(result.ready):
+            await ctx.tick()
+            waited += 1
+        assert waited == Counters.latency
+        await ctx.tick()
+        ctx.set(result.valid, 0)
+        await ctx.tick().repeat(1000 - waited)
+        ctx.set(dut.activity, Activity.NONE)
+        assert await software.read(ctx, "BUSY") == 51
+        assert await software.read(ctx, "STALL_KEY") == 0
+        await software.finish(ctx)
+        assert await software.read(ctx, "BUSY") == 0
+        assert await software.read(ctx, "STALL_KEY") == 1000
+        assert await software.read(ctx, "CYCLES") == 1000
+
+    run(TINY, bench)
+
+
+def test_cycles_beyond_32_bits_are_held(monkeypatch):
+    """CYCLES_HI belongs to the CYCLES that was read, though another job finishes in between."""
+    made = []
+
+    class Remembered(ram.memory.Memory):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            made.append(self)
+
+    monkeypatch.setattr(ram, "memory", SimpleNamespace(Memory=Remembered))
+
+    async def bench(ctx, dut, software):
+        (sets,) = (m for m in made if m.depth == 32 and m.shape == unsigned(32))
+        await ctx.tick().repeat(100)
+        ctx.set(sets.data[16], 0xFFFFFFFC)  # as if so many cycles had passed
+        ctx.set(dut.activity, Activity.BUSY)
+        await ctx.tick().repeat(60)
+        ctx.set(dut.activity, Activity.NONE)
+        await software.finish(ctx)
+        assert await software.read(ctx, "CYCLES") == 56
+        await software.finish(ctx)
+        assert await software.read(ctx, "CYCLES_HI") == 1
+        assert await software.read(ctx, "CYCLES") == 0
+        assert await software.read(ctx, "CYCLES_HI") == 0
+
+    run(TINY, bench)
+
+
+def test_bad_parameters():
+    with pytest.raises(TypeError, match=r"^Parameters must be CoreParams, not 5$"):
+        Registers(params=5)
