@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -111,8 +111,10 @@ class Chunker(wiring.Component):
     free beside the lines already on their way. Units: the unit j of a chunk is on
     channel (first + j) mod C; only units that hold wanted bytes are asked for.
 
-    Queries go first. Keys of head g go before values of head g, these before keys of head g + 1;
-    but a stream whose sink has room for a granule never waits for one whose sink has none.
+    Queries go first, but two chunks of them in a row only if nothing else can go: so that short
+    rows hide behind keys and values. Keys of head g go before values of head g, these before keys
+    of head g + 1. But a stream whose sink has room for a granule never waits for one whose sink
+    has none.
 
     Latency: 3 cycles from a region to its first chunk. Throughput: a chunk in `period` cycles.
 
@@ -174,7 +176,7 @@ class Chunker(wiring.Component):
         self._state = [Signal(state, name=f"state{s}") for s in range(3)]
         self._active = [Signal(name=f"active{s}") for s in range(3)]
         self._free = [Signal(len(self.space[s]), name=f"free{s}") for s in range(3)]
-        self._chosen = Signal(2)
+        self._chosen = Signal(2, init=Sink.VALUE)
         lines, units = _most(p)
         self._size = Signal(
             data.StructLayout(
@@ -222,13 +224,14 @@ class Chunker(wiring.Component):
             state, free = self._state[s], self._free[s]
             granule = self._by_mode(state.wide, lambda sizes, f=free: f >= sizes.lines)
             m.d.comb += eligible[s].eq(self._active[s] & (granule | (free >= state.lines)))
-        ahead = Signal(len(self.region[0].payload.lines))  # heads of K done less those of V, signed
+        ahead = Signal(self.params.head_bits + 1)  # heads of K done less those of V, signed
         key_first = ahead[-1] | (ahead == 0)
         with m.FSM():
             with m.State("CHOOSE"):
-                m.d.sync += self._chosen.eq(
+                chosen = (
                     Mux(
-                        eligible[Sink.QUERY],
+                        eligible[Sink.QUERY]
+                        & ((self._chosen != Sink.QUERY) | ~eligible[Sink.KEY :].any()),
                         Sink.QUERY,
                         Mux(
                             eligible[Sink.KEY] & (key_first | ~eligible[Sink.VALUE]),
@@ -238,6 +241,7 @@ class Chunker(wiring.Component):
                     )
                 )
                 with m.If(eligible.any()):
+                    m.d.sync += self._chosen.eq(chosen)
                     m.next = "SIZE"
             with m.State("SIZE"):
                 m.next = "ISSUE"
@@ -259,9 +263,15 @@ class Chunker(wiring.Component):
         """Lines that each sink has free beside those that are on their way."""
         for s in range(3):
             coming = Signal(len(self.space[s]), name=f"coming{s}")
-            added = Mux(issued & (self._chosen == s), self._size.lines, 0)
+            delivered = self.delivered[s]
+            change = Signal(signed(len(self._size.lines) + 1), name=f"change{s}")
+            m.d.comb += change.eq(Mux(delivered, -1, 0))
+            with m.If(issued & (self._chosen == s)):
+                m.d.comb += change.eq(
+                    Mux(delivered, self.o.payload.chunk.lines, self._size.lines)
+                )
             m.d.sync += [
-                coming.eq(coming + added - self.delivered[s]),
+                coming.eq(coming + change),
                 self._free[s].eq(self.space[s] - coming),
             ]
 

@@ -85,6 +85,8 @@ class Loader(wiring.Component):
     waste: Signal
 
     def __init__(self, *, params: CoreParams) -> None:
+        if params.lanes < 2:
+            raise ValueError(f"Lanes must be at least 2 to load lines, not {params.lanes!r}")
         self.params = params
         issue = issue_layout(params)
         region = stream.Signature(region_layout(params))
@@ -155,7 +157,7 @@ class Loader(wiring.Component):
         m.submodules.chunker = chunker = Chunker(params=p)
         m.submodules.gatherer = gatherer = UnitGatherer(params=p)
         m.submodules.chunks = chunks = Queue(
-            shape=chunk_entry_layout(p), depth=16 if p.lut_ram else 6, lut_ram=p.lut_ram
+            shape=chunk_entry_layout(p), depth=16 if p.lut_ram else 4, lut_ram=p.lut_ram
         )
         readers = [self._reader() for _ in range(p.channels)]
         for c, reader in enumerate(readers):

@@ -6,8 +6,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from amaranth.hdl import Assert, Assume, Module, Mux, Signal
+from amaranth.lib import wiring
 
 from attnsieve.hdl.axi.reader import BurstReader
+from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams, simulate
 from attnsieve.sim.unit.axi_memory import AXIReadMemory
 
@@ -53,7 +56,7 @@ def test_bytes(data_width, unit_bytes, queued, stall):
         queued=queued,
         lut_ram=data_width != 64,
     )
-    requests = requests_for(dut, 12, seed=data_width)
+    requests = requests_for(dut, 6, seed=data_width)
     memory = AXIReadMemory(
         dut.bus,
         contents,
@@ -192,3 +195,110 @@ def test_stop_in_any_state(seed, queued):
 def test_bad_parameters(kwargs, error, message):
     with pytest.raises(error, match=message):
         make(**kwargs)
+
+
+class Contract(wiring.Component):
+    """AR and R rules against any slave that answers what was asked."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        bus, request = dut.bus, dut.request.payload
+        free_inputs(m, dut)
+        outstanding = Signal(range(dut.outstanding_beats + 64))
+        held, address, length = Signal(), Signal.like(bus.araddr), Signal.like(bus.arlen)
+        stopping, stopped_idle = Signal(), Signal()
+        width = dut.data_width // 8
+        taken, came = bus.arvalid & bus.arready, bus.rvalid & bus.rready
+        m.d.comb += [
+            Assume((request.units > 0) & (request.units <= dut.max_units)),
+            Assume(request.address % dut.unit_bytes == 0),
+            Assume(~bus.rvalid | (outstanding != 0)),
+            Assume(dut.stop | ~stopping),
+            Assert(outstanding <= dut.outstanding_beats),
+            Assert(dut.idle == ((outstanding == 0) & ~bus.arvalid)),
+        ]
+        if dut.queued:
+            m.d.comb += Assert(bus.rready)
+        m.d.sync += [
+            outstanding.eq(outstanding + Mux(taken, bus.arlen + 1, 0) - came),
+            held.eq(bus.arvalid & ~bus.arready),
+            address.eq(bus.araddr),
+            length.eq(bus.arlen),
+            stopping.eq(dut.stop),
+            stopped_idle.eq(dut.stop & dut.idle),
+        ]
+        with m.If(held):
+            m.d.comb += Assert(bus.arvalid & (bus.araddr == address) & (bus.arlen == length))
+        with m.If(bus.arvalid):
+            m.d.comb += [
+                Assert(bus.arlen < dut.burst_beats),
+                Assert(bus.araddr[:12] + (bus.arlen + 1) * width <= 4096),
+                Assert(bus.araddr % width == 0),
+                Assert(outstanding + bus.arlen + 1 <= dut.outstanding_beats),
+            ]
+        with m.If(stopping & ~held):
+            m.d.comb += Assert(~bus.arvalid)
+        with m.If(stopped_idle):
+            m.d.comb += Assert(dut.idle)
+        return m
+
+
+@pytest.mark.parametrize("queued", [True, False])
+@pytest.mark.parametrize("unit_bytes", [4, 8])
+def test_proof(queued, unit_bytes):
+    dut = make(
+        addr_width=14,
+        data_width=32,
+        unit_bytes=unit_bytes,
+        max_units=7,
+        outstanding_beats=16,
+        burst_beats=4,
+        queued=queued,
+    )
+    assert dut.burst == 2
+    prove(Contract(dut), depth=12 if queued else 16)
+
+
+class NoLoss(wiring.Component):
+    """With any stalls, the queue never gets a beat for which it has no room."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        bus = dut.bus
+        free_inputs(m, dut, but=("stop",))
+        m.submodules.hold = HoldRule(dut.o)
+        outstanding = Signal(8)
+        asked, came, out = Signal(8), Signal(8), Signal(8)
+        m.d.comb += [
+            Assume((dut.request.payload.units > 0) & (dut.request.payload.units <= dut.max_units)),
+            Assume(dut.request.payload.address % dut.unit_bytes == 0),
+            Assume(~bus.rvalid | (outstanding != 0)),
+        ]
+        m.d.sync += [
+            asked.eq(asked + Mux(bus.arvalid & bus.arready, bus.arlen + 1, 0)),
+            came.eq(came + (bus.rvalid & bus.rready)),
+            out.eq(out + (dut.o.valid & dut.o.ready)),
+        ]
+        m.d.comb += [
+            outstanding.eq(asked - came),
+            Assert((came - out)[:8] <= dut.outstanding_beats),
+            Assert((asked - out)[:8] <= dut.outstanding_beats),
+        ]
+        return m
+
+
+def test_proof_of_no_loss():
+    dut = make(
+        addr_width=12, data_width=32, unit_bytes=4, max_units=7, outstanding_beats=4, burst_beats=4
+    )
+    prove(NoLoss(dut), depth=15)
