@@ -8,6 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.chunker import Sink, chunk_entry_layout
 from attnsieve.hdl.axi.unpacker import chunk_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["UnitGatherer", "word_layout"]
@@ -107,10 +109,14 @@ class UnitGatherer(wiring.Component):
                 take.eq(complete & self.o.ready),
             ]
         else:
-            free = ~self.o.valid | self.o.ready
-            m.d.comb += take.eq(complete & free)
-            with m.If(free):
-                m.d.sync += [self.o.valid.eq(complete), self.o.payload.eq(word)]
+            # of two words: so that no path leads from the sinks to the channels
+            m.submodules.words = words = Queue(shape=word_layout(self.params), depth=2)
+            m.d.comb += [
+                words.i.valid.eq(complete),
+                words.i.payload.eq(word),
+                take.eq(complete & words.i.ready),
+            ]
+            connect(m, words.o, self.o)
         return m
 
     def _rotated(self, rotation: Value) -> Value:
