@@ -16,7 +16,7 @@ from attnsieve.gen.errors import UserError
 from attnsieve.gen.synth import asic, fpga, place
 from attnsieve.gen.synth.liberty import unpack
 from attnsieve.gen.synth.targets import target as find_target
-from attnsieve.gen.synth.wrapper import wrapper
+from attnsieve.gen.synth.wrapper import stub, wrapper
 from attnsieve.gen.verilog import component, ports, to_rtlil
 
 __all__ = ["synth", "synth_component"]
@@ -62,7 +62,7 @@ def synth_component(
     with place_to as name:
         folder = Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        text = to_rtlil(core, top)
+        text = fpga.plain_names(to_rtlil(core, top))
         (folder / "design.il").write_text(text)
         names = fpga.block_names(text, top)
         progress("memories")
@@ -73,10 +73,9 @@ def synth_component(
                 folder, top, options, liberty, names, report["memories"], progress
             )
         (folder / "wrapper.v").write_text(wrapper(top, ports(core)))
-        progress("blocks")
-        report["blocks"] = fpga.blocks(folder, top, family, names)
+        report["blocks"] = fpga.blocks(folder, top, family, names, progress)
         progress("total")
-        mapped = fpga.total(folder, top, family)
+        mapped = fpga.total(folder, top, family, stub(top, ports(core)))
         report |= {"total": mapped.core, "wrapper": mapped.wrapper, "cells": mapped.cells}
         if pnr and family.nextpnr is not None:
             progress("place and route")

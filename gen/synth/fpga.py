@@ -13,10 +13,14 @@ from attnsieve.gen.synth.targets import Target, count
 from attnsieve.gen.synth.wrapper import WRAPPER
 from attnsieve.gen.tools.yosys import run_yosys
 
-__all__ = ["block_names", "blocks", "memories", "total"]
+__all__ = ["block_names", "blocks", "memories", "plain_names", "total"]
 
 Progress = Callable[[str], None]
 
+#: Modules of a core that hold blocks, and little else.
+CONTAINERS = ("datapath",)
+
+_NAME = re.compile(r"\\\S+")
 _MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
 
 
@@ -29,12 +33,39 @@ class Mapped:
     cells: dict[str, int]
 
 
+def plain_names(text: str) -> str:
+    """RTLIL without brackets in names.
+
+    Amaranth calls element 3 of an array ``a[3]``; yosys 0.70's abc9 takes that for bit 3 of ``a`` and
+    fails. It becomes ``a.3``.
+    """
+    taken = set(_NAME.findall(text))
+    renamed: dict[str, str] = {}
+
+    def plain(match: re.Match[str]) -> str:
+        name = match[0]
+        if "[" not in name:
+            return name
+        if name not in renamed:
+            new = name.replace("[", ".").replace("]", "")
+            while new in taken:
+                new += "_"
+            taken.add(new)
+            renamed[name] = new
+        return renamed[name]
+
+    return _NAME.sub(plain, text)
+
+
 def block_names(text: str, top: str) -> dict[str, str]:
-    """Module by block for the blocks directly in ``top``, from the RTLIL of the hierarchy."""
+    """Module by block, from the RTLIL of the hierarchy: the modules in ``top`` and in containers."""
+    parents = [f"{top}.", *(f"{top}.{name}." for name in CONTAINERS)]
     found = {}
     for name in _MODULE.findall(text):
-        if name.startswith(top + ".") and "." not in name[len(top) + 1 :]:
-            found[name[len(top) + 1 :]] = name
+        for parent in parents:
+            block = name.removeprefix(parent)
+            if block != name and "." not in block and block not in CONTAINERS:
+                found[name.removeprefix(f"{top}.")] = name
     return found
 
 
@@ -61,46 +92,58 @@ def _sum(statistics: Mapping[str, Mapping[str, int]], module: str) -> dict[str, 
     return cells
 
 
-def blocks(folder: Path, top: str, target: Target, names: Mapping[str, str]) -> dict[str, Any]:
-    """Resources of each block of ``top``, mapped with its border kept, and of what lies between.
+def _map(folder: Path, script: str, top: str, target: Target, report: str) -> dict[str, int]:
+    """Run a script that reads a design, map it as ``top``; its cells by type."""
+    run_yosys(
+        f"{script}\n{target.synth} -top {top}\ndelete t:$scopeinfo\ntee -q -o {report} stat -json\n"
+        f"write_rtlil {top}.mapped.il\n",
+        folder,
+    )
+    return _sum(_statistics(folder / report), top)
+
+
+def blocks(
+    folder: Path, top: str, target: Target, names: Mapping[str, str], progress: Progress
+) -> dict[str, Any]:
+    """Resources of each block of ``top``, mapped alone, and of what lies between the blocks.
 
     Reads ``design.il`` in ``folder``.
     """
-    keep = "\n".join(
-        f"select {name}\nsetattr -mod -set keep_hierarchy 1\nselect -clear"
-        for name in names.values()
-    )
-    script = (
-        f"read_rtlil design.il\nhierarchy -top {top}\n{keep}\n{target.synth} -top {top}\n"
-        "tee -q -o blocks.json stat -json\n"
-    )
-    run_yosys(script, folder, quiet=True)
-    statistics = _statistics(folder / "blocks.json")
-    rest = {k: n for k, n in statistics[top].items() if k.removeprefix("\\") not in statistics}
-    found = {
-        block: count(target, _sum(statistics, name))
-        for block, name in names.items()
-        if name in statistics
-    }
+    found = {}
+    for block, module in names.items():
+        progress(f"block {block}")
+        script = f"read_rtlil design.il\nhierarchy -top {module}"
+        found[block] = count(target, _map(folder, script, module, target, "block.json"))
+    # what lies between: the ports of the blocks become ports of the core
+    script = f"read_rtlil design.il\nhierarchy -top {top}\nproc"
+    if names:
+        instances = " ".join(f"t:{module}" for module in names.values())
+        script += f"\nexpose -evert {instances}"
+    rest = _map(folder, script, top, target, "between.json")
     return {**found, "(top)": count(target, rest)}
 
 
-def total(folder: Path, top: str, target: Target) -> Mapped:
-    """Resources of the whole core, flattened, in its wrapper.
+def total(folder: Path, top: str, target: Target, stub: str) -> Mapped:
+    """Resources of the whole core, flattened, and of its wrapper.
 
-    Reads ``design.il`` and ``wrapper.v`` in ``folder``, writes ``netlist.json`` to place.
+    Reads ``design.il`` and ``wrapper.v`` in ``folder``, writes ``netlist.json`` for place and route:
+    the wrapper around the core, each mapped by itself.
+
+    Parameters
+    ----------
+    stub : str
+        Verilog of an empty module with the core's ports.
     """
-    script = (
-        f"read_rtlil design.il\nread_verilog wrapper.v\nhierarchy -check -top {WRAPPER}\n"
-        f"select {top}\nsetattr -mod -set keep_hierarchy 1\nselect -clear\n"
-        f"{target.synth} -top {WRAPPER}\n"
-        "tee -q -o total.json stat -json\ndelete t:$scopeinfo\nwrite_json netlist.json\n"
+    cells = _map(folder, f"read_rtlil design.il\nhierarchy -top {top}", top, target, "total.json")
+    (folder / "stub.v").write_text(stub)
+    script = f"read_verilog -lib stub.v\nread_verilog wrapper.v\nhierarchy -check -top {WRAPPER}"
+    around = _map(folder, script, WRAPPER, target, "wrapper.json")
+    around.pop(top, None)
+    run_yosys(
+        f"read_rtlil {WRAPPER}.mapped.il\ndelete {top}\nread_rtlil {top}.mapped.il\n"
+        f"hierarchy -top {WRAPPER}\nwrite_json netlist.json\n",
+        folder,
     )
-    run_yosys(script, folder, quiet=True)
-    statistics = _statistics(folder / "total.json")
-    cells = _sum(statistics, top)
-    cells.pop("$scopeinfo", None)
-    around = {k: n for k, n in statistics[WRAPPER].items() if k.removeprefix("\\") != top}
     return Mapped(count(target, cells), count(target, around), dict(sorted(cells.items())))
 
 

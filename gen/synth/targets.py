@@ -56,7 +56,7 @@ TARGETS = {
         ),
         Target(
             "ice40",
-            "synth_ice40 -abc9",
+            "synth_ice40",
             {
                 "lut": r"SB_LUT4",
                 "carry": r"SB_CARRY",

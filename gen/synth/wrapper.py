@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from attnsieve.gen.verilog import Port
 
-__all__ = ["WRAPPER", "wrapper"]
+__all__ = ["WRAPPER", "stub", "wrapper"]
 
 #: Name of the wrapper module.
 WRAPPER = "attnsieve_pnr_wrapper"
@@ -44,3 +44,11 @@ def wrapper(top: str, ports: Sequence[Port]) -> str:
             base += port.width
     lines += ["    " + ",\n    ".join(pins), "  );", "endmodule"]
     return "\n".join(lines) + "\n"
+
+
+def stub(top: str, ports: Sequence[Port]) -> str:
+    """Verilog of an empty module with the ports of the core."""
+    declared = (
+        f"{'output' if p.output else 'input'} [{p.width - 1}:0] {p.name}" for p in ports
+    )
+    return f"module {top}(" + ", ".join(declared) + ");\nendmodule\n"
