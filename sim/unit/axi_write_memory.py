@@ -32,7 +32,7 @@ class AXIWriteMemory:
     responses : dict of int to int
         BRESP of single bursts, by their number since the start. Others are OKAY.
     w_first : bool
-        Take AW only when W is offered too, as some slaves do.
+        Take AW only after its data have been offered, as some slaves do.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AXIWriteMemory:
             self._asserted += new
             self._hold("AW", address, awready)
             self._hold("W", beat, wready)
-            was_w = bool(beat[0] and not wready)
+            was_w = bool(beat[0] or self._beats)
             if address[0] and awready:
                 self._address(*address[1:])
             if beat[0] and wready:
