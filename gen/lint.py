@@ -16,10 +16,12 @@ __all__ = ["WAIVERS", "LintReport", "lint", "lint_verilog", "waiver_file"]
 
 #: Rules of Verilator that are off for generated Verilog, and why. Everything else of -Wall is on.
 WAIVERS = {
+    "CASEINCOMPLETE": "every value has its default before the case: no latch, as yosys confirms",
     "DECLFILENAME": "one file holds the whole hierarchy, so that a core is one file to copy",
     "PROCASSINIT": "registers have an initial value beside their reset, for FPGAs",
     "UNUSEDSIGNAL": "the netlist keeps names of intermediate values, and whole payloads "
     "of which a block uses some fields",
+    "VARHIDDEN": "a memory or register may have the name of an instance further up",
     "WIDTHEXPAND": "operands are extended by Verilog's own rules, after their width was derived "
     "in the source language, which loses no bit",
     "WIDTHTRUNC": "assignments drop bits by Verilog's own rules where the source assigns to a "
