@@ -13,11 +13,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amaranth.lib import wiring
 
@@ -25,9 +24,11 @@ from attnsieve.gen.config import Configuration, load, preset_names
 from attnsieve.gen.synth import synth
 from attnsieve.gen.verilog import Port, component, generate_verilog, ports
 
+if TYPE_CHECKING:
+    from attnsieve.sim.simulate import SimulationResult
+    from attnsieve.sim.trace import Trace
+
 __all__ = [
-    "DEFAULT_SIMULATOR",
-    "SIMULATORS",
     "Built",
     "build",
     "load",
@@ -35,9 +36,6 @@ __all__ = [
     "simulate",
     "synth",
 ]
-
-SIMULATORS = ("cxxrtl", "verilator", "icarus")
-DEFAULT_SIMULATOR = "verilator"
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,25 @@ def build(config: Configuration | str) -> Built:
 
 
 def simulate(
-    config: Configuration | str,
-    trace: Any,
-    *,
-    simulator: str = DEFAULT_SIMULATOR,
-    seed: int = 0,
-    layers: str | None = None,
-    heads: str | None = None,
-    baseline: bool = True,
-    vcd: str | Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Any:
-    """Run a configuration's Verilog on a trace and compare it with the golden model."""
-    raise NotImplementedError
+    config: Configuration | str, trace: Trace | str | Path, **options: Any
+) -> SimulationResult:
+    """Run a configuration's Verilog on a trace and compare it with the golden model bit for bit.
+
+    Parameters
+    ----------
+    config : Configuration or str
+        A configuration, or the name of a preset or TOML file.
+    trace : Trace or path
+        A trace, or its file.
+    options
+        Of `attnsieve.sim.simulate.simulate`: ``layers``, ``heads``, ``bits``, ``simulator``,
+        ``memory``, ``stalls``, ``seed``, ``baseline``, ``vcd``, ``progress``.
+
+    Returns
+    -------
+    SimulationResult
+        ``out``, ``stats``, ``mismatches``; ``write(folder)`` writes out.npz and stats.json.
+    """
+    from attnsieve.sim.simulate import simulate as run
+
+    return run(load(config) if isinstance(config, str) else config, trace, **options)

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["bar", "out", "print_json", "print_stats", "steps"]
+__all__ = ["bar", "out", "print_json", "print_stats", "share", "steps"]
 
 
 def out() -> Console:
@@ -52,7 +52,7 @@ def steps(title: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of done and total; nothing when standard error is no terminal."""
+    """A bar of cycles done and expected; nothing when standard error is no terminal."""
     console = _error_console()
     if not console.is_terminal:
         yield lambda done, total: None
@@ -68,6 +68,19 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
             progress.update(task, completed=done, total=total)
 
         yield update
+
+
+@contextmanager
+def share(title: str) -> Iterator[Callable[[float], None]]:
+    """A bar of a share of all work, 0 to 1; nothing when standard error is no terminal."""
+    console = _error_console()
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(title, total=1.0)
+        yield lambda done: progress.update(task, completed=done)
 
 
 def print_stats(stats: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from attnsieve.gen import api
 from attnsieve.gen.cli.console import bar, print_json, print_stats
 from attnsieve.gen.cli.options import Json, Overlays, Seed, Settings, System, configuration
 from attnsieve.gen.errors import UserError
-from attnsieve.gen.output import output_directory
+from attnsieve.gen.output import output_directory, output_file
 
 __all__ = ["command"]
 
@@ -41,11 +42,8 @@ def command(
         str | None, typer.Option("--heads", metavar="A-B,C", help="Heads of the trace to run.")
     ] = None,
     simulator: Annotated[
-        str,
-        typer.Option(
-            "--simulator", metavar="S", help="verilator, cxxrtl (compiled) or icarus (cocotb)."
-        ),
-    ] = api.DEFAULT_SIMULATOR,
+        str | None, typer.Option("--simulator", metavar="S", help="verilator, cxxrtl or icarus.")
+    ] = None,
     no_baseline: Annotated[
         bool, typer.Option("--no-baseline", help="Leave baseline and unpruned out.")
     ] = False,
@@ -67,18 +65,22 @@ def command(
         )
     if thresholds is not None:
         raise UserError(f"--thresholds: system {chosen.system} has no thresholds; leave it out")
-    if simulator not in api.SIMULATORS:
-        raise UserError(f"unknown simulator {simulator!r}; known: {', '.join(api.SIMULATORS)}")
     assert trace is not None
-    with output_directory(output) as folder:
-        with bar(f"simulate {chosen.name}") as progress:
-            result = api.simulate(
-                chosen, trace, simulator=simulator, seed=seed, layers=layers, heads=heads,
-                baseline=not no_baseline, vcd=vcd, progress=progress,
-            )  # fmt: skip
+    from attnsieve.sim.simulate import DEFAULT_SIMULATOR
+
+    with ExitStack() as stack:
+        folder = stack.enter_context(output_directory(output))
+        waves = stack.enter_context(output_file(vcd)) if vcd else None
+        progress = stack.enter_context(bar(f"simulate {chosen.name}"))
+        result = api.simulate(
+            chosen, trace, simulator=simulator or DEFAULT_SIMULATOR, seed=seed, layers=layers,
+            heads=heads, baseline=not no_baseline, vcd=waves, progress=progress,
+        )  # fmt: skip
         result.write(folder)
     if as_json:
-        print_json(json.loads((output / "stats.json").read_text()))
+        print_json(result.stats)
     else:
         print_stats(result.stats)
-    return 1 if result.stats["total"]["mismatches"] else 0
+    for message in result.messages:
+        print(f"attnsieve: {message}", file=sys.stderr)
+    return 1 if result.mismatches else 0

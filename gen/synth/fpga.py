@@ -36,8 +36,8 @@ class Mapped:
 def plain_names(text: str) -> str:
     """RTLIL without brackets in names.
 
-    Amaranth calls element 3 of an array ``a[3]``; yosys 0.70's abc9 takes that for bit 3 of ``a`` and
-    fails. It becomes ``a.3``.
+    Amaranth calls element 3 of an array ``a[3]``; abc9 of yosys 0.70 takes that for bit 3 of
+    ``a`` and fails. It becomes ``a.3``.
     """
     taken = set(_NAME.findall(text))
     renamed: dict[str, str] = {}
@@ -58,7 +58,7 @@ def plain_names(text: str) -> str:
 
 
 def block_names(text: str, top: str) -> dict[str, str]:
-    """Module by block, from the RTLIL of the hierarchy: the modules in ``top`` and in containers."""
+    """Module by block, from the RTLIL of the hierarchy: those in ``top`` and in containers."""
     parents = [f"{top}.", *(f"{top}.{name}." for name in CONTAINERS)]
     found = {}
     for name in _MODULE.findall(text):
@@ -126,8 +126,8 @@ def blocks(
 def total(folder: Path, top: str, target: Target, stub: str) -> Mapped:
     """Resources of the whole core, flattened, and of its wrapper.
 
-    Reads ``design.il`` and ``wrapper.v`` in ``folder``, writes ``netlist.json`` for place and route:
-    the wrapper around the core, each mapped by itself.
+    Reads ``design.il`` and ``wrapper.v`` in ``folder``, writes ``netlist.json`` to place: the
+    wrapper around the core, each mapped by itself.
 
     Parameters
     ----------

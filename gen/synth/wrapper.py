@@ -48,7 +48,5 @@ def wrapper(top: str, ports: Sequence[Port]) -> str:
 
 def stub(top: str, ports: Sequence[Port]) -> str:
     """Verilog of an empty module with the ports of the core."""
-    declared = (
-        f"{'output' if p.output else 'input'} [{p.width - 1}:0] {p.name}" for p in ports
-    )
+    declared = (f"{'output' if p.output else 'input'} [{p.width - 1}:0] {p.name}" for p in ports)
     return f"module {top}(" + ", ".join(declared) + ");\nendmodule\n"
