@@ -1,0 +1,88 @@
+# amaranth: UnusedElaboratable=no
+"""Products of all styles and widths."""
+
+import random
+
+import pytest
+from amaranth.hdl import Assert, Module, Signal, signed
+from amaranth.lib import wiring
+
+from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
+from attnsieve.sim.formal import free_inputs, prove
+from attnsieve.sim.unit import simulate
+
+WIDTHS = [(12, 12, True), (12, 17, False), (8, 8, True), (2, 2, True), (3, 5, True), (5, 3, False),
+          (6, 11, True), (13, 4, False), (18, 18, True)]  # fmt: skip
+
+
+@pytest.mark.parametrize("style", MultiplierStyle)
+@pytest.mark.parametrize("a_bits, b_bits, b_signed", WIDTHS)
+def test_random_and_extreme(style, a_bits, b_bits, b_signed):
+    rng = random.Random(f"{a_bits} {b_bits}")
+    dut = Multiplier(a_bits=a_bits, b_bits=b_bits, b_signed=b_signed, style=style)
+    a_range = range(-1 << (a_bits - 1), 1 << (a_bits - 1))
+    b_range = range(-1 << (b_bits - 1), 1 << (b_bits - 1)) if b_signed else range(1 << b_bits)
+
+    def pick(values):
+        return rng.choice((values[0], values[-1], 0, 1, rng.choice(values), rng.choice(values)))
+
+    pairs = [(a, b) for a in a_range for b in b_range]
+    if len(pairs) > 2000:
+        pairs = [(pick(a_range), pick(b_range)) for _ in range(1500)]
+
+    async def bench(ctx):
+        pipe = [None] * dut.latency
+        for a, b in [*pairs, *[(0, 0)] * dut.latency]:
+            while rng.random() < 0.2:  # the pipeline stands, whatever the operands do
+                ctx.set(dut.enable, 0)
+                ctx.set(dut.a, pick(a_range))
+                await ctx.tick("sync")
+            ctx.set(dut.enable, 1)
+            ctx.set(dut.a, a)
+            ctx.set(dut.b, b)
+            await ctx.tick("sync")
+            pipe = [*pipe[1:], (a, b)]
+            if pipe[0] is not None:
+                assert ctx.get(dut.o) == pipe[0][0] * pipe[0][1], pipe[0]
+
+    simulate(dut, bench)
+
+
+class Equal(wiring.Component):
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        free_inputs(m, dut)
+        stages = [dut.a * dut.b]
+        for n in range(dut.latency):
+            register = Signal(signed(len(dut.o)), name=f"want{n}")
+            with m.If(dut.enable):
+                m.d.sync += register.eq(stages[-1])
+            stages.append(register)
+        m.d.comb += Assert(dut.o == stages[-1])
+        return m
+
+
+@pytest.mark.parametrize("widths", [(4, 4, True), (5, 4, False), (4, 6, True)])
+def test_fabric_is_a_product(widths):
+    a_bits, b_bits, b_signed = widths
+    dut = Multiplier(
+        a_bits=a_bits, b_bits=b_bits, b_signed=b_signed, style=MultiplierStyle.FABRIC
+    )
+    prove(Equal(dut), depth=4)
+
+
+@pytest.mark.parametrize(
+    "parameters, error, message",
+    [
+        ({"a_bits": 1, "b_bits": 4}, ValueError, r"^a_bits must be at least 2, not 1$"),
+        ({"a_bits": 4, "b_bits": 4.0}, TypeError, r"^b_bits must be an integer, not 4.0$"),
+    ],
+)
+def test_bad_parameters(parameters, error, message):
+    with pytest.raises(error, match=message):
+        Multiplier(**parameters)
