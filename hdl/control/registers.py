@@ -22,19 +22,20 @@ __all__ = ["Registers"]
 class Registers(wiring.Component):
     """AXI4-Lite slave with the registers of `attnsieve.hdl.control.register_map`.
 
-    A start makes a job of the job registers; it comes out of ``job`` ``ShadowJob.latency`` cycles
-    later, and must be taken at once: a start while one is still offered, while
-    ``queue_depth + 1`` jobs are started and not finished, or while an abort is being carried out
-    is refused. Every job has the table bank that software was writing when it was started; the
-    next bank is written from then on. Every started job must end by one transfer on ``result``,
-    in the order of the starts; its bank is free from then on.
+    A start makes a job of the job registers. Jobs come out of ``job`` in the order of their starts,
+    the first one ``ShadowJob.latency`` cycles after the start. A start while ``queue_depth + 1``
+    jobs are started and not finished, or while an abort is being carried out, is refused. Every job
+    has the table bank that software was writing when it was started; the next bank is written from
+    then on. Every started job must end by one transfer on ``result``, in the order of the starts;
+    its bank is free from then on. After ``rewind``, ``job`` gives all jobs that have not ended once
+    more.
 
     A result is taken, and made visible with its counters, RESULT, STATUS and the interrupt, about
     ``Counters.latency`` cycles after it is offered. ``abort`` stays high until all jobs that were
     started have ended.
 
     Reads of unmapped words give 0, writes to them do nothing, all with response OKAY. Job
-    registers can be read and written in 1 cycle except while a start is read out
+    registers can be read and written in 1 cycle except while a job is copied or read
     (``ShadowJob.latency`` cycles, in which the bus waits), and after reset until the job registers
     have been cleared.
 
@@ -51,6 +52,9 @@ class Registers(wiring.Component):
         Level interrupt.
     job : Out(stream(request_layout))
         Jobs as software started them.
+    rewind : In(1)
+        Give the jobs again, from the oldest that has not ended; withdraws the one that is offered.
+        A result may be transferred in the same cycle.
     result : In(stream(result_layout))
         How the oldest job ended, and its counts.
     abort : Out(1)
@@ -77,6 +81,7 @@ class Registers(wiring.Component):
                 "bus": In(AXI4LiteSignature(addr_width=ADDRESS_BITS, data_width=32)),
                 "irq": Out(1),
                 "job": Out(stream.Signature(request_layout(params))),
+                "rewind": In(1),
                 "result": In(stream.Signature(result_layout(params))),
                 "abort": Out(1),
                 "watchdog": Out(24),
@@ -180,18 +185,20 @@ class Registers(wiring.Component):
         p = self.params
         state = {
             "jobs": Signal(range(p.queue_depth + 2)),
+            "taken": Signal(range(p.queue_depth + 2)),  # of these, from ``job``
             "full": Signal(),
             "started": Signal(),
             "refused": Signal(),
             "published": Signal(),
             "status": Signal(4),
             "tag_bank": Signal(p.bank_bits, init=p.banks - 1),  # of the job that finished last
+            "next_bank": Signal(p.bank_bits),  # of the job that is offered next
             "finished": Signal(16),
         }
         start = self._bit(written["CTRL"], "CTRL", "start")
         abort = self._bit(written["CTRL"], "CTRL", "abort")
         m.d.comb += [
-            state["full"].eq((state["jobs"] == p.queue_depth + 1) | self.job.valid | self.abort),
+            state["full"].eq((state["jobs"] == p.queue_depth + 1) | self.abort),
             state["started"].eq(start & ~abort & ~state["full"]),
             state["refused"].eq(start & ~abort & state["full"]),
             state["published"].eq(self.result.valid & self.result.ready),
@@ -201,19 +208,41 @@ class Registers(wiring.Component):
         ]
         m.d.sync += state["jobs"].eq(state["jobs"] + state["started"] - state["published"])
         with m.If(state["started"]):
-            m.d.sync += bank.eq(Mux(bank == p.banks - 1, 0, bank + 1))
+            m.d.sync += bank.eq(self._after(bank))
         with m.If(state["published"]):
-            last = state["tag_bank"]
             m.d.sync += [
                 state["status"].eq(self.result.payload.code),
-                last.eq(Mux(last == p.banks - 1, 0, last + 1)),
+                state["tag_bank"].eq(self._after(state["tag_bank"])),
                 state["finished"].eq(state["finished"] + 1),
             ]
         with m.If(state["jobs"] == 0):
             m.d.sync += self.abort.eq(0)
         with m.Elif(abort):
             m.d.sync += self.abort.eq(1)
+        self._offer(m, shadow, state)
         return state
+
+    def _after(self, bank: Value) -> Value:
+        return Mux(bank == self.params.banks - 1, 0, bank + 1)
+
+    def _offer(self, m: Module, shadow, state) -> None:
+        """Which job ``job`` gives next, and how many it has given."""
+        given, published = self.job.valid & self.job.ready, state["published"]
+        oldest = self._after(state["tag_bank"])
+        m.d.comb += [
+            shadow.rewind.eq(self.rewind),
+            shadow.next_bank.eq(state["next_bank"]),
+            shadow.next_valid.eq(state["jobs"] != state["taken"]),
+        ]
+        with m.If(self.rewind):
+            m.d.sync += [
+                state["taken"].eq(0),
+                state["next_bank"].eq(Mux(published, self._after(oldest), oldest)),
+            ]
+        with m.Else():
+            m.d.sync += state["taken"].eq(state["taken"] + given - published)
+            with m.If(given):
+                m.d.sync += state["next_bank"].eq(self._after(state["next_bank"]))
 
     def _flags(self, m: Module, written, state) -> None:
         """Sticky bits (setting wins over clearing), interrupt, watchdog."""

@@ -26,14 +26,15 @@ def job_registers(params: CoreParams) -> dict[int, Register]:
 
 
 class ShadowJob(wiring.Component):
-    """Keeps the job registers in one memory and reads them out word by word for each start.
+    """Keeps the job registers, and a copy of them for each job that was started, in one memory.
 
-    The memory also keeps, for each table bank, the tag of the job that was started with it. After
-    reset all words are cleared. While words are cleared or a job is read out, ``ready`` is low and
-    nothing may be accessed.
+    A start copies the registers to the place of its table bank. The next job to be offered is read
+    from its place, word by word, into the one job that is in flip-flops; if no other job waits,
+    it is taken from the registers as they are copied. After reset all words are cleared.
+    While words are cleared, copied or read, ``ready`` is low and nothing may be accessed.
 
-    Latency from ``start`` to ``job``: ``latency = WORDS + 2`` cycles. From reset to ``ready``:
-    ``2 * WORDS`` cycles.
+    Latency from ``start`` to ``job`` when no job waits, and from ``next_valid`` otherwise:
+    ``latency = WORDS + 2`` cycles. From reset to ``ready``: ``WORDS * (banks + 1)`` cycles.
 
     Parameters
     ----------
@@ -49,9 +50,13 @@ class ShadowJob(wiring.Component):
     read_word : In, read_data : Out(32)
         Read port: data one cycle later.
     tag_bank : In, read_tag : In(1)
-        Reads the tag of a bank through the same port instead.
+        Reads the tag of the job of a bank through the same port instead.
     start : In(1), bank : In
-        Makes a job of the registers, with this table bank. ``job`` must be taken before.
+        Makes a job of the registers, with this table bank.
+    next_bank : In, next_valid : In(1)
+        The job to offer when none is.
+    rewind : In(1)
+        Withdraws the job that is offered; ``next_bank`` may be another one from the next cycle on.
     job : Out(stream(request_layout))
         The job.
     """
@@ -72,49 +77,75 @@ class ShadowJob(wiring.Component):
                 "read_tag": In(1),
                 "start": In(1),
                 "bank": In(params.bank_bits),
+                "next_bank": In(params.bank_bits),
+                "next_valid": In(1),
+                "rewind": In(1),
                 "job": Out(stream.Signature(request_layout(params))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.words = words = Ram(shape=unsigned(32), depth=2 * WORDS, granularity=8)
+        depth = WORDS * (self.params.banks + 1)  # the registers, then a copy for each bank
+        m.submodules.words = words = Ram(shape=unsigned(32), depth=depth, granularity=8)
         write, (read,) = words.write, words.read
-        count, here, arrived = Signal(range(2 * WORDS)), Signal(range(WORDS)), Signal()
+        count, here, arrived = Signal(range(depth)), Signal(range(WORDS)), Signal()
+        copying, offering = Signal(), Signal()  # what the words that are read are for
+        bank = Signal(self.params.bank_bits)
         m.d.comb += [self.read_data.eq(read.data), read.en.eq(1)]
         m.d.sync += [here.eq(count), arrived.eq(0)]
         with m.FSM():
             with m.State("CLEAR"):
                 m.d.comb += [write.address.eq(count), write.en.eq(0b1111)]
                 m.d.sync += count.eq(count + 1)
-                with m.If(count == 2 * WORDS - 1):
+                with m.If(count == depth - 1):
+                    m.d.sync += count.eq(0)
                     m.next = "IDLE"
             with m.State("IDLE"):
-                m.d.comb += [
-                    self.ready.eq(1),
-                    write.address.eq(self.word),
-                    write.data.eq(self.data & self._mask(m)),
-                    write.en.eq(self.strobe),
-                    read.address.eq(Mux(self.read_tag, WORDS + self.tag_bank, self.read_word)),
-                ]
-                with m.If(self.start):
-                    m.d.sync += self.job.payload.bank.eq(self.bank)
+                self._access(m, write, read)
+                with m.If(self.start | (self.next_valid & ~self.job.valid)):
+                    alone = self.start ^ self.next_valid
+                    m.d.sync += [
+                        copying.eq(self.start),
+                        offering.eq(alone & ~self.job.valid & ~self.rewind),
+                        bank.eq(Mux(self.start, self.bank, self.next_bank)),
+                    ]
                     m.next = "READ"
             with m.State("READ"):
                 m.d.comb += [
-                    read.address.eq(count),
-                    write.address.eq(WORDS + self.job.payload.bank),
+                    read.address.eq(count + Mux(copying, 0, self._place(bank))),
+                    write.address.eq(here + self._place(bank)),
                     write.data.eq(read.data),
-                    write.en.eq((arrived & (here == self._word("JOB_TAG"))).replicate(4)),
+                    write.en.eq((arrived & copying).replicate(4)),
                 ]
                 m.d.sync += [count.eq(count + 1), arrived.eq(count < WORDS)]
-                self._assemble(m, here, arrived, read.data)
+                self._assemble(m, here, arrived & offering, read.data)
+                with m.If(self.rewind):
+                    m.d.sync += offering.eq(0)
                 with m.If(count == WORDS):
-                    m.d.sync += [count.eq(0), self.job.valid.eq(1)]
+                    m.d.sync += count.eq(0)
+                    with m.If(offering):
+                        m.d.sync += [self.job.valid.eq(1), self.job.payload.bank.eq(bank)]
                     m.next = "IDLE"
-        with m.If(self.job.valid & self.job.ready):
+        with m.If((self.job.valid & self.job.ready) | self.rewind):
             m.d.sync += self.job.valid.eq(0)
         return m
+
+    @staticmethod
+    def _place(bank: Value) -> Value:
+        """Address of the copy for a bank."""
+        return (bank + 1) * WORDS
+
+    def _access(self, m: Module, write, read) -> None:
+        """Software's reads and writes."""
+        tag = self._word("JOB_TAG") + self._place(self.tag_bank)
+        m.d.comb += [
+            self.ready.eq(1),
+            write.address.eq(self.word),
+            write.data.eq(self.data & self._mask(m)),
+            write.en.eq(self.strobe),
+            read.address.eq(Mux(self.read_tag, tag, self.read_word)),
+        ]
 
     def _word(self, name: str) -> int:
         return register_map(self.params)[name].word - BASE // 4

@@ -165,7 +165,7 @@ def test_start_makes_the_job(core):
 
 def test_job_latency():
     async def bench(ctx, dut, software):
-        await ctx.tick().repeat(70)
+        await ctx.tick().repeat(32 * (TINY.banks + 1))
         ctx.set(dut.bus.awvalid, 1)
         ctx.set(dut.bus.awaddr, dut.map["CTRL"].offset)
         ctx.set(dut.bus.wvalid, 1)
@@ -218,16 +218,44 @@ def test_start_while_full(core):
     run(params, bench, stall=0.2)
 
 
-def test_start_while_a_job_is_still_offered():
-    async def bench(ctx, dut, software):
-        await software.start(ctx)
-        await ctx.tick().until(dut.job.valid)
-        await software.start(ctx)
-        assert await software.read(ctx, "STATUS") == 1 << 16 | 1 << 9 | 3
-        await software.job(ctx)
-        assert await software.read(ctx, "STATUS") == 1 << 16 | 1 << 9 | 1
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("core", CORES)
+def test_queue_and_rewind(core, stall):
+    """Jobs come in order whatever the pace; after a rewind from the oldest again."""
+    params, rng = CORES[core], random.Random(f"queue {core} {stall}")
 
-    run(TINY, bench)
+    async def bench(ctx, dut, software):
+        waiting, taken, number = [], [], 0  # (bank, KEYS) of jobs
+        for _ in range(60):
+            action = rng.choice(["start", "start", "take", "take", "finish", "rewind"])
+            if action == "start" and len(waiting + taken) <= params.queue_depth:
+                await software.write(ctx, "KEYS", number + 1)
+                await software.write(ctx, "K_BASE", number + 1 << 8)
+                await software.start(ctx)
+                waiting.append((number % params.banks, number + 1))
+                number += 1
+            elif action == "take" and waiting:
+                job = await software.job(ctx)
+                assert (job.bank, job.keys, job.k_base) == (*waiting[0], waiting[0][1] << 8)
+                taken.append(waiting.pop(0))
+            elif action == "finish" and taken:
+                await software.finish(ctx)
+                taken.pop(0)
+            elif action == "rewind":
+                await ctx.tick().repeat(rng.randint(1, 40))
+                ends = bool(taken) and rng.random() < 0.4
+                if ends:  # a result in the same cycle
+                    ctx.set(dut.result.valid, 1)
+                    while not ctx.get(dut.result.ready):
+                        await ctx.tick()
+                ctx.set(dut.rewind, 1)
+                await ctx.tick()
+                ctx.set(dut.rewind, 0)
+                ctx.set(dut.result.valid, 0)
+                waiting, taken = taken[ends:] + waiting, []
+            assert (await software.read(ctx, "STATUS")) >> 16 == len(waiting + taken)
+
+    run(params, bench, stall=stall, seed=8)
 
 
 @pytest.mark.parametrize("code", list(StatusCode))
