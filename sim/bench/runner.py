@@ -19,6 +19,7 @@ import numpy as np
 from attnsieve.gen import tools
 from attnsieve.sim.bench.memory import ChannelCounters
 from attnsieve.sim.bench.program import Case, Outcome
+from attnsieve.sim.compiled.initial import compact_zeros
 from attnsieve.sim.compiled.ports import CorePorts
 
 __all__ = ["SIMULATORS", "Simulator", "run_cases"]
@@ -154,7 +155,7 @@ def _main(path: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         source = build / "core.v"
         if not (build / "done").exists():
-            source.write_text(job["verilog"])
+            source.write_text(compact_zeros(job["verilog"]))
         # Even when nothing is to be done this tells the runner what was built.
         runner.build(
             sources=[source],

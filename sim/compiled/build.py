@@ -16,6 +16,7 @@ from typing import Literal
 from attnsieve.gen import tools
 from attnsieve.gen.tools.yosys import data_directory, run_yosys
 from attnsieve.sim.compiled.adapter import cxxrtl_adapter, verilator_adapter
+from attnsieve.sim.compiled.initial import compact_zeros, without_zeros
 from attnsieve.sim.compiled.ports import CorePorts
 
 __all__ = ["BACKENDS", "DEFAULT_BACKEND", "Backend", "build"]
@@ -86,7 +87,7 @@ def _runtime(trace: bool) -> list[Path]:
 
 
 def _build_verilator(verilog: str, top: str, ports: CorePorts, trace: bool, work: Path) -> None:
-    (work / "core.v").write_text(verilog)
+    (work / "core.v").write_text(compact_zeros(verilog))
     (work / "adapter.h").write_text(verilator_adapter(ports, trace=trace))
     options = ["--trace"] if trace else []
     tools.run_verilator([*_VERILATOR_FLAGS, *options, "--top-module", top, "core.v"], work)
@@ -101,7 +102,7 @@ def _build_verilator(verilog: str, top: str, ports: CorePorts, trace: bool, work
 
 
 def _build_cxxrtl(verilog: str, top: str, ports: CorePorts, trace: bool, work: Path) -> None:
-    (work / "core.v").write_text(verilog)
+    (work / "core.v").write_text(without_zeros(verilog))
     (work / "adapter.h").write_text(cxxrtl_adapter(ports, top, trace=trace))
     debug = "-g3" if trace else "-g0"
     run_yosys(
@@ -112,7 +113,7 @@ def _build_cxxrtl(verilog: str, top: str, ports: CorePorts, trace: bool, work: P
     )
     include = data_directory() / "include" / "backends" / "cxxrtl" / "runtime"
     flags = ["-I", ".", "-I", str(include)]
-    objects = _compile([(work / "core.cc", "-O2"), (work / "harness.cc", "-O2")], flags, work)
+    objects = _compile([(work / "core.cc", "-O1"), (work / "harness.cc", "-O2")], flags, work)
     tools.run_compiler(["-shared", "-o", "core.so", *objects], work, cached=False)
 
 
