@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass
 
 from amaranth.back import rtlil, verilog
-from amaranth.hdl import Value
+from amaranth.hdl import UnusedElaboratable, Value
 from amaranth.lib import wiring
 
 from attnsieve.gen import tools
@@ -18,6 +19,7 @@ from attnsieve.hdl.params import CoreParams
 __all__ = [
     "Port",
     "component",
+    "core_ports",
     "digest",
     "generate_rtlil",
     "generate_verilog",
@@ -84,6 +86,16 @@ def generate_rtlil(config: Configuration) -> str:
 def digest(text: str) -> str:
     """SHA-256 of a generated file."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def core_ports(config: Configuration) -> tuple[Port, ...]:
+    """Ports of the core of a configuration, without elaborating it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        core = component(config)
+        found = ports(core)
+        del core
+        return found
 
 
 def ports(core: wiring.Component) -> tuple[Port, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from types import FrameType
 from typing import Annotated
 
 import typer
+from amaranth.hdl import UnusedElaboratable
 
 from attnsieve.gen.cli import demo, generate, lint, listing, simulate, synth, trace
 from attnsieve.gen.errors import UserError
@@ -65,6 +67,8 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 def run(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 done, 1 a check failed, 2 wrong input."""
     message: str
+    # what is left of a design after an error in it is no news to a user
+    warnings.simplefilter("ignore", UnusedElaboratable)
     try:
         status = app(args=argv, prog_name="attnsieve", standalone_mode=False)
         sys.stdout.flush()

@@ -58,7 +58,7 @@ def _print(demo: Demo, seconds: float) -> None:
     verdict = "bit for bit as the golden model" if not total["mismatches"] else "MISMATCHES"
     speed = demo.simulated_cycles / max(demo.simulation_seconds, 1e-9)
     console.print(
-        f"{total['heads']} heads on {demo.config.top}: {verdict}; error and cosine are to float64.\n"
+        f"{total['heads']} heads on {demo.config.top}: {verdict}; error and cosine: to float64.\n"
         f"Cosine of the final embedding to the float model: {demo.embedding_cosine:.6f}\n"
         f"{seconds:.1f} s in all; {demo.simulated_cycles:,} cycles simulated, "
         f"{speed:,.0f} per second with compilation."

@@ -13,7 +13,7 @@ from attnsieve.gen.config import Configuration
 from attnsieve.gen.lint import WAIVERS, waiver_file
 from attnsieve.gen.output import output_directory
 from attnsieve.gen.package.texts import driver_texts, package_texts
-from attnsieve.gen.verilog import component, generate_verilog, ports
+from attnsieve.gen.verilog import core_ports, generate_verilog
 
 __all__ = ["manifest", "package_files", "write_package"]
 
@@ -29,7 +29,7 @@ def package_files(
     top = config.top
     progress("Verilog")
     verilog = generate_verilog(config)
-    found = ports(component(config))
+    found = core_ports(config)
     progress("registers")
     registers = _registers(config, folder / "registers")
     files = {
@@ -85,7 +85,7 @@ def manifest(config: Configuration, folder: Path) -> dict[str, Any]:
         },
         "ports": [
             {"name": p.name, "direction": "output" if p.output else "input", "width": p.width}
-            for p in ports(component(config))
+            for p in core_ports(config)
         ],
         "tool_versions": tools.versions(["attnsieve", "amaranth", "yosys"]),
         "sha256": {
