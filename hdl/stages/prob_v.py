@@ -99,7 +99,8 @@ class ProbV(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the last beat of a one-pass row to its first elements."""
-        return 3 + 2 * self._pipelined + ValueArray.latency + PassDrain(params=self.params).latency
+        array, drain = ValueArray.latency_of(self.params), PassDrain.latency_of(self.params)
+        return 3 + 2 * self._pipelined + array + drain
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout, term_beat_layout
+from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.prob_v_drain import pass_layout
 
@@ -37,7 +38,8 @@ class ValueArray(wiring.Component):
     in the next cycle. ``acc_bits`` hold ``max_keys`` products (docs/reference/numbers.md).
 
     A pipeline with one enable, which falls only while finished sums wait at ``o``: latency
-    `latency` cycles, one step per cycle. A multiplier is ``operand_bits`` by 18 bits, signed.
+    `latency` cycles, 2 with hardware multipliers and 3 without, one step per cycle. A multiplier is
+    ``operand_bits`` by 17 bits, signed by unsigned.
 
     Parameters
     ----------
@@ -54,13 +56,11 @@ class ValueArray(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    #: Cycles from a pass's last step at ``i`` until its sums are offered at ``o``.
-    latency = 2
-
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
+        self.style = MultiplierStyle.NATIVE if params.lut_ram else MultiplierStyle.FABRIC
         super().__init__(
             {
                 "i": In(stream.Signature(array_step_layout(params))),
@@ -68,60 +68,79 @@ class ValueArray(wiring.Component):
             }
         )
 
+    @staticmethod
+    def latency_of(params: CoreParams) -> int:
+        """Cycles from a pass's last step at ``i`` until its sums are offered at ``o``."""
+        return 2 if params.lut_ram else 3
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a pass's last step at ``i`` until its sums are offered at ``o``."""
+        return self.latency_of(self.params)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
         advance = Signal()
         flags = Cat(self.i.valid, self.i.p.last, self.i.p.last_of_row, self.i.p.mask)
-        early, late = Signal.like(flags, name="early"), Signal.like(flags, name="late")
-        valid, last = late[0], late[1]
+        for _ in range(self.latency):
+            flags = self._later(m, flags, advance)
+        valid, last = flags[0], flags[1]
         m.d.comb += [
             advance.eq(~(valid & last) | self.o.ready),
             self.i.ready.eq(advance),
             self.o.valid.eq(valid & last),
-            self.o.p.last.eq(late[2]),
-            self.o.p.mask.eq(late[3:]),
+            self.o.p.last.eq(flags[2]),
+            self.o.p.mask.eq(flags[3:]),
         ]
-        with m.If(advance):
-            m.d.sync += [early.eq(flags), late.eq(early)]
+        # Sums are cleared behind a pass, and between passes: no reset is spent on them.
+        within, clear = Signal(), Signal()
+        with m.If(advance & valid):
+            m.d.sync += within.eq(~last)
+        m.d.comb += clear.eq(advance & Mux(valid, last, ~within))
         for group in range(p.groups):
             term = self.i.p.term[group]
-            exponent_class = Signal(p.class_bits, name=f"class_{group}")
-            with m.If(advance):
-                m.d.sync += exponent_class.eq(term.exponent_class)
+            exponent_class = term.exponent_class
+            for _ in range(self.latency - 1):
+                exponent_class = self._later(m, exponent_class, advance)
             for lane in range(group * p.segment, (group + 1) * p.segment):
-                self._lane(m, lane, term.mantissa, exponent_class, advance, valid & last, valid)
+                product = self._product(m, lane, term.mantissa, advance)
+                aligned = self._align(m, product, exponent_class, advance)
+                total = Signal(signed(p.acc_bits), name=f"total_{lane}")
+                accumulator = Signal.like(total, name=f"accumulator_{lane}", reset_less=True)
+                m.d.comb += [total.eq(accumulator + aligned), self.o.p.lane[lane].eq(total)]
+                with m.If(clear):
+                    m.d.sync += accumulator.eq(0)
+                with m.Elif(advance & valid):
+                    m.d.sync += accumulator.eq(total)
         return m
 
-    def _lane(
-        self,
-        m: Module,
-        lane: int,
-        mantissa: Value,
-        exponent_class: Value,
-        advance: Value,
-        clear: Value,
-        valid: Value,
-    ) -> None:
+    def _later(self, m: Module, value: Value, advance: Value) -> Signal:
+        after = Signal(len(value))
+        with m.If(advance):
+            m.d.sync += after.eq(value)
+        return after
+
+    def _product(self, m: Module, lane: int, mantissa: Value, advance: Value) -> Value:
+        p = self.params
+        m.submodules[f"multiplier_{lane}"] = multiplier = Multiplier(
+            a_bits=p.operand_bits, b_bits=p.mantissa_bits, b_signed=False, style=self.style
+        )
+        m.d.comb += [
+            multiplier.enable.eq(advance),
+            multiplier.a.eq(self.i.p.value[lane]),
+            multiplier.b.eq(mantissa),
+        ]
+        return multiplier.o[: p.operand_bits + p.term_fraction].as_signed()
+
+    def _align(self, m: Module, product: Value, exponent_class: Value, advance: Value) -> Signal:
+        """One cycle: rounded down to ``acc_fraction`` fraction bits."""
         p = self.params
         left = p.acc_fraction - p.term_fraction
-        product = Signal(signed(p.operand_bits + p.term_fraction), name=f"product_{lane}")
-        shifted = [
-            product << left if k == 0 else product >> p.class_step * k - left
-            for k in range(p.max_class + 1)
-        ]
-        aligned = Signal(signed(p.operand_bits + p.acc_fraction), name=f"aligned_{lane}")
-        accumulator = Signal(signed(p.acc_bits), name=f"accumulator_{lane}")
-        total = Signal(signed(p.acc_bits), name=f"total_{lane}")
-        m.d.comb += [total.eq(accumulator + aligned), self.o.p.lane[lane].eq(total)]
-        with m.If(advance):
-            # Cycle 1: product. Cycle 2: class. Cycle 3: sum.
-            m.d.sync += product.eq(self.i.p.value[lane] * mantissa)
-            with m.Switch(exponent_class):
-                for k, value in enumerate(shifted):
-                    with m.Case(k):
-                        m.d.sync += aligned.eq(value)
-            with m.If(valid):
-                m.d.sync += accumulator.eq(total)
-            with m.If(clear):
-                m.d.sync += accumulator.eq(0)
+        aligned = Signal(signed(p.operand_bits + p.acc_fraction))
+        with m.If(advance), m.Switch(exponent_class):
+            for k in range(p.max_class + 1):
+                with m.Case(k) if k < p.max_class else m.Default():
+                    right = p.class_step * k - left
+                    m.d.sync += aligned.eq(product >> right if right > 0 else product << -right)
+        return aligned

@@ -54,7 +54,7 @@ class PassDrain(wiring.Component):
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
-        self.levels = (params.groups - 1).bit_length()
+        self.levels = self._levels(params)
         super().__init__(
             {
                 "i": In(stream.Signature(pass_layout(params))),
@@ -62,10 +62,20 @@ class PassDrain(wiring.Component):
             }
         )
 
+    @staticmethod
+    def _levels(params: CoreParams) -> int:
+        return (params.groups - 1).bit_length()
+
+    @classmethod
+    def latency_of(cls, params: CoreParams) -> int:
+        """Cycles from a pass to its first elements: 1, or 2 + log2(groups)."""
+        levels = cls._levels(params)
+        return 1 if levels == 0 else 2 + levels
+
     @property
     def latency(self) -> int:
-        """Cycles from a pass to its first elements: 1, or 2 + log2(groups)."""
-        return 1 if self.levels == 0 else 2 + self.levels
+        """Cycles from a pass to its first elements."""
+        return self.latency_of(self.params)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
