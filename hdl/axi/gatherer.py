@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,7 +40,9 @@ class UnitGatherer(wiring.Component):
     at their heads, rotated. Channels may be skewed: a word waits for the last of them. The last
     word of a chunk waits only for the channels that hold wanted units.
 
-    Latency: 1 cycle with several channels; none with one. Throughput: one word per cycle.
+    Latency: from a chunk to its first word `latency` + 1 cycles, from units to their word
+    `latency`: 1 cycle with several channels, none with one. Throughput: one word per cycle, none
+    lost between chunks.
 
     Parameters
     ----------
@@ -74,25 +76,34 @@ class UnitGatherer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        channels, entry = self.params.channels, self.chunk.payload
-        index = Signal.like(entry.words)
-        last, complete, take = Signal(), Signal(), Signal()
-        missing = Signal(channels)
+        channels = self.params.channels
+        entry = Signal(self.chunk.payload.shape())  # words counts down here
+        valid, last = Signal(), Signal()
+        wanted, missing = Signal(channels), Signal(channels)
+        complete, take = Signal(), Signal()
         for c, unit in enumerate(self.i):
-            position = (c - entry.rotation)[: len(entry.rotation)] if channels > 1 else 0
-            wanted = Signal(name=f"wanted{c}")
             m.d.comb += [
-                wanted.eq(~last | (position <= entry.tail)),
-                missing[c].eq(wanted & ~unit.valid),
-                unit.ready.eq(take & wanted),
+                missing[c].eq(wanted[c] & ~unit.valid),
+                unit.ready.eq(take & wanted[c]),
             ]
         m.d.comb += [
-            last.eq(index == entry.words),
-            complete.eq(self.chunk.valid & ~missing.any()),
-            self.chunk.ready.eq(take & last),
+            complete.eq(valid & ~missing.any()),
+            self.chunk.ready.eq(~valid | (take & last)),
         ]
         with m.If(take):
-            m.d.sync += index.eq(Mux(last, 0, index + 1))
+            m.d.sync += [
+                entry.words.eq(entry.words - 1),
+                last.eq(entry.words == 1),
+                wanted.eq(self._wanted(entry, entry.words == 1)),
+            ]
+        with m.If(self.chunk.ready):
+            single = self.chunk.payload.words == 0
+            m.d.sync += [
+                valid.eq(self.chunk.valid),
+                entry.eq(self.chunk.payload),
+                last.eq(single),
+                wanted.eq(self._wanted(self.chunk.payload, single)),
+            ]
         word = Signal(word_layout(self.params))
         m.d.comb += [
             word.data.eq(self._rotated(entry.rotation)),
@@ -118,6 +129,14 @@ class UnitGatherer(wiring.Component):
             ]
             connect(m, words.o, self.o)
         return m
+
+    def _wanted(self, entry: data.View, last: Value) -> Value:
+        """Which channels hold a unit of the word."""
+        if self.params.channels == 1:
+            return Const(1)
+        bits = len(entry.rotation)
+        positions = [(c - entry.rotation)[:bits] for c in range(self.params.channels)]
+        return Cat(~last | (position <= entry.tail) for position in positions)
 
     def _rotated(self, rotation: Value) -> Value:
         """The units with the one of channel ``rotation`` lowest: a barrel of 2:1 multiplexers."""

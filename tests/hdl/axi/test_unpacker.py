@@ -6,8 +6,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from amaranth.asserts import AnyConst
+from amaranth.hdl import Assert, Assume, Module, Mux, Signal
+from amaranth.lib import wiring
 
 from attnsieve.hdl.axi.unpacker import Unpacker
+from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
 from .packing import cut, pack
@@ -129,3 +133,67 @@ def test_reference_rates():
 def test_bad_parameters(kwargs, error, message):
     with pytest.raises(error, match=message):
         Unpacker(**({"lanes": 4, "wide_bytes": 4, "max_lines": 8} | kwargs))
+
+
+class Contract(wiring.Component):
+    """For any lane of any line of a chunk: the operand is the bits of the bytes that went in."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        i, o = dut.i, dut.o
+        free_inputs(m, dut)
+        m.submodules.hold = HoldRule(o)
+        chunk = i.payload.chunk
+        bits = 8 * dut.wide_bytes
+        wide, left, lines = Signal(), Signal(), Signal.like(chunk.lines)
+        lane, line = AnyConst(range(dut.lanes)), AnyConst(1)
+        # one chunk, its mode and length constant; the operand of one lane of one line is followed
+        words, out = Signal(2), Signal(2)
+        stored = Signal(bits * 3)
+        done = Signal()
+        size = Mux(chunk.wide, 12, 8)
+        begin = (line * dut.lanes + lane) * Mux(wide, 12, 8)
+        length = (chunk.lines + 1) * size * dut.lanes
+        m.d.comb += [
+            Assume(words != 3),
+            Assume(~i.valid | ~done),
+            Assume(i.payload.last == ((words + 1) * bits >= length)),
+        ]
+        with m.If(words != 0):
+            m.d.comb += Assume(
+                (chunk.wide == wide) & (chunk.left == left) & (chunk.lines == lines)
+            )
+        with m.If(i.valid & i.ready):
+            m.d.sync += [
+                stored.eq(stored | (i.payload.data << (words * bits))),
+                words.eq(words + 1),
+                done.eq(i.payload.last),
+            ]
+        with m.If(i.valid):
+            m.d.sync += [wide.eq(chunk.wide), left.eq(chunk.left), lines.eq(chunk.lines)]
+        with m.If(o.valid & o.ready):
+            m.d.sync += out.eq(out + 1)
+        value = Signal(12)
+        raw = Signal(12)
+        data = stored | Mux(done, 0, i.payload.data << (words * bits))
+        m.d.comb += raw.eq(data >> begin)
+        with m.If(wide):
+            m.d.comb += value.eq(raw)
+        with m.Elif(left):
+            m.d.comb += value.eq(raw[:8] << 4)
+        with m.Else():
+            m.d.comb += value.eq(raw[:8].as_signed())
+        m.d.comb += Assert(~o.valid | (out <= lines))
+        with m.If(o.valid & (out == line)):
+            m.d.comb += Assert(o.payload.line[lane].as_unsigned() == value)
+        return m
+
+
+@pytest.mark.parametrize(("lanes", "wide_bytes"), [(4, 4), (2, 4), (8, 4)])
+def test_proof(lanes, wide_bytes):
+    prove(Contract(Unpacker(lanes=lanes, wide_bytes=wide_bytes, max_lines=2)), depth=7)

@@ -1,0 +1,159 @@
+# amaranth: UnusedElaboratable=no
+"""Chunker: sizes, requests and their cover of the region, latency, period."""
+
+from __future__ import annotations
+
+import random
+from math import lcm
+
+import pytest
+
+from attnsieve.hdl.axi.chunker import Chunker, ChunkSizes, Sink
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.unit import run_streams
+
+
+def make(**kwargs):
+    defaults = {
+        "lanes": 16,
+        "output_lanes": 1,
+        "channels": 2,
+        "data_width": 64,
+        "buffer_elements": 8192,
+    }
+    return CoreParams(**(defaults | kwargs))
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize("lanes", [2, 4, 64, 1024])
+@pytest.mark.parametrize(("channels", "data_width"), [(1, 32), (2, 256), (16, 512), (4, 32)])
+def test_sizes(lanes, channels, data_width, bits):
+    p = make(lanes=lanes, channels=channels, data_width=data_width)
+    sizes = ChunkSizes.of(p, bits)
+    granule = lcm(lanes * bits, 8 * p.wide_bytes)
+    assert sizes.lines * lanes * bits == sizes.words * p.wide_bytes * 8 == granule
+    assert sizes.lines & (sizes.lines - 1) == 0
+    beats = sizes.most_words * p.unit_bytes // p.beat_bytes
+    assert sizes.most == 1 or beats <= max(p.burst_beats, p.unit_bytes // p.beat_bytes)
+
+
+def chunks_of(dut, region, free):
+    """Lines and units of the chunks of a region if the sink always has ``free`` lines."""
+    p = dut.params
+    sizes = dut.sizes(12 if region["wide"] else 8)
+    lines = region["lines"]
+    units = -(-region["bytes"] // p.unit_bytes)
+    out = []
+    while lines:
+        if lines <= min(free, sizes.most_lines):
+            out.append((lines, units))
+            break
+        count = min(sizes.most, free // sizes.lines)
+        out.append((count * sizes.lines, count * sizes.words * p.channels))
+        lines -= out[-1][0]
+        units -= out[-1][1]
+    return out
+
+
+def random_region(p, rng):
+    wide = rng.randrange(2)
+    size = rng.randint(1, 60) * 16 * (12 if wide else 8) // 8
+    line = p.lanes * (12 if wide else 8) // 8
+    return {
+        "address": rng.randrange(1 << 20) * p.alignment,
+        "lines": -(-size // line),
+        "bytes": size,
+        "wide": wide,
+    }
+
+
+@pytest.mark.parametrize("free", [19, 300])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("stream", list(Sink))
+def test_chunks(stream, channels, free):
+    p, rng = make(channels=channels), random.Random(channels)
+    dut = Chunker(params=p)
+    assert free >= max(dut.sizes(bits).lines for bits in (8, 12))
+    regions = [random_region(p, rng) for _ in range(12)]
+    want = [(r, c) for r in regions for c in chunks_of(dut, r, free)]
+
+    async def deliver(ctx):
+        """All lines are delivered and used at once: the sink always has as much room."""
+        coming = 0
+        for s in range(3):
+            ctx.set(dut.space[s], free if s == stream else 0)
+        while True:
+            ctx.set(dut.delivered, int(coming > 0) << stream)
+            used = int(coming > 0)
+            _, _, issued, lines = await ctx.tick().sample(
+                dut.o.valid & dut.o.ready, dut.o.payload.chunk.lines
+            )
+            coming += issued * (lines + 1) - used
+
+    result = run_streams(
+        dut,
+        {f"region.{stream.value}": regions},
+        {"o": len(want) if free == 300 else None},
+        testbenches=[deliver],
+        settle=400 if free == 300 else 4000,
+    )
+    chunks = result.outputs["o"]
+    if free == 300:
+        assert [(c.chunk.lines + 1, c.units) for c in chunks] == [c for _, c in want]
+    cover = check_requests(p, chunks)
+    assert cover == wanted(p, regions)
+    assert sum(c.waste for c in chunks) == sum(-r["bytes"] % p.unit_bytes for r in regions)
+    assert sum(c.chunk.lines + 1 for c in chunks) == sum(r["lines"] for r in regions)
+    assert {c.chunk.sink for c in chunks} == {stream}
+
+
+def wanted(p, regions):
+    """Units of linear memory, in the order of reading."""
+    unit = p.unit_bytes
+    return [
+        u
+        for r in regions
+        for u in range(r["address"] // unit, -(-(r["address"] + r["bytes"]) // unit))
+    ]
+
+
+def check_requests(p, chunks):
+    """The units that the requests ask for, in the order in which the gatherer takes them."""
+    out, unit, channels = [], p.unit_bytes, p.channels
+    for chunk in chunks:
+        queues = []
+        for c in range(channels):
+            request = chunk.request[c]
+            assert request.address % unit == 0
+            first = request.address // unit
+            queues.append([u * channels + c for u in range(first, first + request.units)])
+        assert sum(map(len, queues)) == chunk.units
+        assert chunk.units == chunk.chunk.words * channels + chunk.chunk.tail + 1
+        out += [
+            queues[(chunk.chunk.rotation + j) % channels].pop(0) for j in range(chunk.units)
+        ]
+    return out
+
+
+def test_latency_and_period():
+    p = make()
+    dut = Chunker(params=p)
+
+    async def room(ctx):
+        ctx.set(dut.space[1], 500)
+
+    region = {"address": 0, "lines": 160, "bytes": 160 * 16, "wide": 0}
+    short = {"address": 64, "lines": 1, "bytes": 16, "wide": 0}
+    result = run_streams(
+        dut, {"region.1": [region, short, short]}, {"o": 12}, testbenches=[room]
+    )
+    assert dut.sizes(8).most_lines == 16
+    times = result.times["o"]
+    assert times[0] == dut.latency
+    steps = {b - a for a, b in zip(times, times[1:], strict=False)}
+    assert steps == {dut.period}
+
+
+def test_bad_lanes():
+    with pytest.raises(ValueError, match=r"^Lanes must be at least 2 to load lines, not 1$"):
+        Chunker(params=make(lanes=1))
