@@ -310,6 +310,26 @@ def test_decode_throughput():
     assert times[-1] - times[0] <= 602 + 4
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "latency"),
+    [
+        ({"channels": 1}, 5),
+        ({"channels": 2}, 8),
+        ({"channels": 2, "lut_ram": False}, 9),
+        ({"channels": 2, "data_width": 64}, 9),
+    ],
+)
+def test_latency(kwargs, latency):
+    """The numbers of docs/reference/blocks/loader.md."""
+    p = make(**({"lanes": 32, "data_width": 256} | kwargs))
+    memory = Memory(p, 2)
+    region = memory.region(1, 32, 8)
+    result = check(p, {"query": [], "key": [region], "value": []}, memory, latency=10)
+    assert Loader(params=p).latency == latency
+    beats = p.unit_bytes // p.beat_bytes
+    assert result.times["k_line"][0] == latency + 10 + beats - 1
+
+
 def test_order_of_heads():
     """Q first, then in turns; K of a head before V of the head; V before the next K."""
     p = make(lanes=64)
