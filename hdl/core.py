@@ -68,6 +68,7 @@ class Core(wiring.Component):
         datapath = Datapath(params=p)
         m.submodules.datapath = ResetInserter(control.clear)(datapath)
         connect(m, registers.job, control.job)
+        m.d.comb += [control.started.eq(registers.jobs), registers.rewind.eq(control.clear)]
         for name in ("query", "key", "value", "row"):
             connect(m, getattr(control, name), getattr(datapath, name))
         self._ports(m, registers, datapath)

@@ -19,9 +19,9 @@ __all__ = ["JobControl"]
 class JobControl(wiring.Component):
     """Job store, sequencers and supervisor, joined.
 
-    Jobs are taken while fewer than ``queue_depth + 1`` are unfinished, checked, walked (regions to
-    fetch, rows to compute) and reported in order. ``clear`` resets the sequencers here and is to
-    reset the whole datapath.
+    Jobs are checked, walked (regions to fetch, rows to compute) and reported in order. ``clear``
+    resets the sequencers here and is to reset the whole datapath; the jobs that are not finished
+    are then to be given again.
 
     Parameters
     ----------
@@ -31,7 +31,9 @@ class JobControl(wiring.Component):
     Members
     -------
     job : In(stream(request_layout))
-        Jobs as software starts them.
+        Jobs as software started them, one after another; all unfinished ones again after ``clear``.
+    started : In
+        Jobs that are started and not finished; falls as a result is taken.
     query, key, value : Out(stream(region_layout))
         Regions to fetch.
     row : Out(stream(row_layout))
@@ -60,6 +62,7 @@ class JobControl(wiring.Component):
         super().__init__(
             {
                 "job": In(stream.Signature(request_layout(params))),
+                "started": In(range(params.queue_depth + 2)),
                 "query": Out(region),
                 "key": Out(region),
                 "value": Out(region),
@@ -105,8 +108,9 @@ class JobControl(wiring.Component):
         m.d.comb += [
             sequencers.table_data.eq(self.table_data),
             sequencers.query_valid.eq(self.query_valid),
-            sequencers.waiting.eq(store.waiting),
-            sequencers.request.eq(store.request),
+            store.jobs.eq(self.started),
+            sequencers.waiting.eq(self.job.valid),
+            sequencers.request.eq(self.job.p),
             sequencers.verdict.eq(store.verdict),
             sequencers.hold.eq(supervisor.hold),
             store.judge.eq(sequencers.judge),
@@ -120,6 +124,6 @@ class JobControl(wiring.Component):
             supervisor.oldest_code.eq(store.oldest_code),
             self.stop.eq(supervisor.stop),
             self.clear.eq(supervisor.clear),
-            self.jobs.eq(store.waiting + store.underway),
+            self.jobs.eq(self.started),
         ]
         return m

@@ -1,9 +1,9 @@
-"""Holds the jobs that have been started and not finished, and how they were judged."""
+"""Keeps count of the jobs that are started and not finished, and how they were judged."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.status import StatusCode
@@ -21,12 +21,11 @@ def verdict_layout(p: CoreParams) -> data.StructLayout:
 
 
 class JobStore(wiring.Component):
-    """A queue of jobs with two heads: the next to dispatch and, behind it, the next to finish.
+    """Keeps count of the jobs: those to dispatch and, before them, those under way.
 
-    A job is appended in one cycle while fewer than ``queue_depth + 1`` are held. ``advance`` moves
-    the next job to those that are under way, ``remove`` drops the oldest, ``rewind`` makes all jobs
-    wait again; their verdicts stay. Requests lie in a small LUT RAM or in flip-flops and are read
-    without latency.
+    The jobs themselves wait in the register block, which gives them in order and, after ``rewind``,
+    all unfinished ones again. ``advance`` takes the next job and counts it as under way,
+    ``remove`` drops the oldest, ``rewind`` makes all jobs wait again; their verdicts stay.
 
     Parameters
     ----------
@@ -36,11 +35,13 @@ class JobStore(wiring.Component):
     Members
     -------
     i : In(stream(request_layout))
-        Jobs as software starts them.
+        The next job to dispatch; taken by ``advance``.
+    jobs : In
+        Jobs that are started and not finished.
     waiting, underway : Out
         Jobs not yet dispatched, and dispatched ones.
-    request : Out(request_layout), verdict : Out(verdict_layout)
-        The next job to dispatch.
+    verdict : Out(verdict_layout)
+        Of the next job to dispatch.
     judge : In(1), judgement : In(verdict_layout)
         Writes its verdict.
     advance, remove, rewind : In(1)
@@ -56,9 +57,9 @@ class JobStore(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(request_layout(params))),
+                "jobs": In(count),
                 "waiting": Out(count),
                 "underway": Out(count),
-                "request": Out(request_layout(params)),
                 "verdict": Out(verdict),
                 "judge": In(1),
                 "judgement": In(verdict),
@@ -74,45 +75,30 @@ class JobStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        newest, following, oldest = (
-            Signal(range(self.depth), name=name) for name in ("newest", "following", "oldest")
+        following, oldest = (
+            Signal(range(self.depth), name=name) for name in ("following", "oldest")
         )
-        append = Signal()
-        style = {"ram_style": "distributed"} if self.params.lut_ram else {}
-        m.submodules.requests = requests = memory.Memory(
-            shape=request_layout(self.params), depth=self.depth, init=[], attrs=style
-        )
-        write, read = requests.write_port(), requests.read_port(domain="comb")
         m.d.comb += [
-            self.i.ready.eq(self.waiting + self.underway != self.depth),
-            append.eq(self.i.valid & self.i.ready),
-            write.addr.eq(newest),
-            write.data.eq(self.i.p),
-            write.en.eq(append),
-            read.addr.eq(following),
-            self.request.eq(read.data),
+            self.i.ready.eq(self.advance),
+            self.waiting.eq(self.jobs - self.underway),
         ]
-        self._judge(m, append, newest, following, oldest)
-        with m.If(append):
-            m.d.sync += newest.eq(self._after(newest))
+        self._judge(m, following, oldest)
         with m.If(self.remove):
             m.d.sync += oldest.eq(self._after(oldest))
         with m.If(self.rewind):
             m.d.sync += [
                 following.eq(Mux(self.remove, self._after(oldest), oldest)),
-                self.waiting.eq(self.waiting + self.underway + append - self.remove),
                 self.underway.eq(0),
             ]
         with m.Else():
             m.d.sync += [
                 following.eq(Mux(self.advance, self._after(following), following)),
-                self.waiting.eq(self.waiting + append - self.advance),
                 self.underway.eq(self.underway + self.advance - self.remove),
             ]
         return m
 
-    def _judge(self, m, append, newest, following, oldest) -> None:
-        """Verdicts are registers of their own: read at two places, cleared as a job arrives."""
+    def _judge(self, m, following, oldest) -> None:
+        """Verdicts are registers: read at two places, cleared as a job leaves."""
         verdicts = Signal(data.ArrayLayout(verdict_layout(self.params), self.depth))
         m.d.comb += [
             self.verdict.eq(verdicts[following]),
@@ -120,5 +106,5 @@ class JobStore(wiring.Component):
         ]
         with m.If(self.judge):
             m.d.sync += verdicts[following].eq(self.judgement)
-        with m.If(append):
-            m.d.sync += verdicts[newest].checked.eq(0)
+        with m.If(self.remove):
+            m.d.sync += verdicts[oldest].checked.eq(0)

@@ -57,6 +57,8 @@ class Registers(wiring.Component):
         A result may be transferred in the same cycle.
     result : In(stream(result_layout))
         How the oldest job ended, and its counts.
+    jobs : Out
+        Jobs that are started and not finished; falls as a result is transferred.
     abort : Out(1)
         All jobs that were started shall end.
     watchdog : Out(24)
@@ -83,6 +85,7 @@ class Registers(wiring.Component):
                 "job": Out(stream.Signature(request_layout(params))),
                 "rewind": In(1),
                 "result": In(stream.Signature(result_layout(params))),
+                "jobs": Out(range(params.queue_depth + 2)),
                 "abort": Out(1),
                 "watchdog": Out(24),
                 "activity": In(Activity),
@@ -184,7 +187,7 @@ class Registers(wiring.Component):
         """Starts, results, aborts; what software sees of them."""
         p = self.params
         state = {
-            "jobs": Signal(range(p.queue_depth + 2)),
+            "jobs": self.jobs,
             "taken": Signal(range(p.queue_depth + 2)),  # of these, from ``job``
             "full": Signal(),
             "started": Signal(),

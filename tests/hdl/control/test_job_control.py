@@ -8,11 +8,11 @@ from collections import deque
 
 import pytest
 
-from attnsieve.hdl.control.job_control import JobControl
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.sim.unit import simulate
 
 from .jobs import SMALL, TINY, good_request, sizes
+from .stored import Stored
 
 
 class Datapath:
@@ -59,7 +59,7 @@ class Datapath:
 
 def run(params, script, *, watchdog=0, datapath=None, mantissas=None):
     """Run a script of ("start", request) / ("abort",) / ("wait", cycles); returns the results."""
-    dut = JobControl(params=params)
+    dut = Stored(params=params)
     path = datapath(dut) if datapath else Datapath(dut)
     results, started, rng = [], 0, random.Random(9)
 

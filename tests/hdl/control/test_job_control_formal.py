@@ -8,10 +8,11 @@ from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Assume, Cover, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 
-from attnsieve.hdl.control.job_control import JobControl
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.formal import HoldRule, ProofError, prove
+
+from .stored import Stored
 
 SMALLEST = CoreParams(
     lanes=4, max_head_dim=16, max_keys=2, max_queries=1, max_heads=1, buffer_elements=32,
@@ -30,7 +31,7 @@ class Environment(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dut = dut = JobControl(params=SMALLEST)
+        m.submodules.dut = dut = Stored(params=SMALLEST)
         m.d.comb += [
             dut.job.valid.eq(AnySeq(1)),
             # Good jobs of one row, and jobs that are refused at once: what a job holds else changes
