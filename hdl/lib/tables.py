@@ -9,6 +9,8 @@ from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.serial import SerialMultiplier
+
 __all__ = ["TableLookup", "exponential_table", "reciprocal_table"]
 
 _FRACTION = 16  # fraction bits of the values
@@ -43,9 +45,10 @@ class TableLookup(wiring.Component):
     ``o = values[index] - ((slope * offset + half) >> offset_bits)`` with
     ``slope = values[index] - values[index + 1]`` and ``half = 2**(offset_bits - 1)``.
 
-    A pipeline without handshake: three cycles in which ``en`` is high, one lookup in each. The
+    A pipeline without handshake: `latency` cycles in which ``en`` is high, one lookup in each. The
     table is read synchronously, so that it fits block RAM; the product is one multiplier of
-    ``slope_bits`` by ``offset_bits``.
+    ``slope_bits`` by ``offset_bits``. Where ``en`` comes every ``cycles`` cycles only, that is a
+    serial one.
 
     Parameters
     ----------
@@ -53,25 +56,27 @@ class TableLookup(wiring.Component):
         Falling, 2**n + 1 of them, at least two.
     offset_bits : int
         Bits between two entries.
+    cycles : int
+        Least number of cycles from one ``en`` to the next.
 
     Members
     -------
     en : In(1)
-        Everything moves on by a cycle.
+        Everything moves on.
+    phase : In(range(cycles))
+        Cycles since ``en``, see `SerialMultiplier`.
     index : In(n)
     offset : In(offset_bits)
     o : Out(value_bits)
     """
 
-    #: Enabled cycles from ``index`` to ``o``.
-    latency = 3
-
     en: Signal
+    phase: Signal
     index: Signal
     offset: Signal
     o: Signal
 
-    def __init__(self, *, values: Sequence[int], offset_bits: int) -> None:
+    def __init__(self, *, values: Sequence[int], offset_bits: int, cycles: int = 1) -> None:
         size = len(values) - 1
         if size < 1 or size & (size - 1):
             raise ValueError(f"Table must have 2**n + 1 values, not {len(values)!r}")
@@ -81,17 +86,29 @@ class TableLookup(wiring.Component):
             raise TypeError(f"Offset bits must be an integer, not {offset_bits!r}")
         if offset_bits < 1:
             raise ValueError(f"Offset bits must be at least 1, not {offset_bits!r}")
+        self.cycles = cycles
         self.values = tuple(values)
         self.offset_bits = offset_bits
         self.value_bits = self.values[0].bit_length()
         super().__init__(
             {
                 "en": In(1),
+                "phase": In(range(cycles)),
                 "index": In(size.bit_length() - 1),
                 "offset": In(offset_bits),
                 "o": Out(self.value_bits),
             }
         )
+
+    @staticmethod
+    def latency_of(cycles: int) -> int:
+        """Enabled cycles from ``index`` to ``o``: a serial product is there with the table."""
+        return 3 if cycles == 1 else 2
+
+    @property
+    def latency(self) -> int:
+        """Enabled cycles from ``index`` to ``o``."""
+        return self.latency_of(self.cycles)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -103,14 +120,30 @@ class TableLookup(wiring.Component):
         port = table.read_port()
         m.d.comb += [port.addr.eq(self.index), port.en.eq(self.en)]
         offset = Signal(self.offset_bits)
-        value = Signal(self.value_bits)
-        product = Signal(unsigned(slope_bits + self.offset_bits))
         with m.If(self.en):
-            # Cycle 1: the table is read.
+            # First move: the table is read.
             m.d.sync += offset.eq(self.offset)
-            # Cycle 2: product.
-            m.d.sync += [value.eq(port.data.value), product.eq(port.data.slope * offset)]
-            # Cycle 3: rounding and difference in one carry chain.
+        value, product = self._product(m, port.data, offset, slope_bits)
+        with m.If(self.en):
+            # Last move: rounding and difference in one carry chain.
             step = product[self.offset_bits :]
             m.d.sync += self.o.eq(value - step - product[self.offset_bits - 1])
         return m
+
+    def _product(self, m: Module, entry: Any, offset: Signal, slope_bits: int) -> Any:
+        if self.cycles > 1:
+            m.submodules.multiplier = multiplier = SerialMultiplier(
+                a_bits=slope_bits, b_bits=self.offset_bits, cycles=self.cycles
+            )
+            m.d.comb += [
+                multiplier.restart.eq(self.en),
+                multiplier.phase.eq(self.phase),
+                multiplier.a.eq(entry.slope),
+                multiplier.b.eq(offset),
+            ]
+            return entry.value, multiplier.o
+        value = Signal(self.value_bits)
+        product = Signal(unsigned(slope_bits + self.offset_bits))
+        with m.If(self.en):
+            m.d.sync += [value.eq(entry.value), product.eq(entry.slope * offset)]
+        return value, product

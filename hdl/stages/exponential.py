@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,7 +15,9 @@ from attnsieve.hdl.layouts import (
     term_beat_layout,
 )
 from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.pace import Pace
 from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.lib.serial import SerialMultiplier
 from attnsieve.hdl.lib.tables import TableLookup, exponential_table
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.reciprocal import Reciprocal
@@ -31,7 +33,8 @@ class ExponentialLane(wiring.Component):
     """One lane: ``2**-((maximum - score) * c)`` as a term, in the arithmetic of numbers.md.
 
     A pipeline without handshake: `latency` cycles in which ``en`` is high, one term in each. One
-    18x16 multiplier, one small one in the interpolation.
+    18x16 multiplier, one small one in the interpolation. Without hardware multipliers ``en`` comes
+    every `pace` cycles only, and they are serial.
 
     Parameters
     ----------
@@ -41,7 +44,9 @@ class ExponentialLane(wiring.Component):
     Members
     -------
     en : In(1)
-        Everything moves on by a cycle.
+        Everything moves on.
+    phase : In(range(pace))
+        Cycles since ``en``, see `SerialMultiplier`.
     score, maximum : In(signed(score_bits))
     valid : In(1)
         0: the term is zero.
@@ -50,17 +55,16 @@ class ExponentialLane(wiring.Component):
         Both 0 where the term is zero.
     """
 
-    #: Enabled cycles: difference, 2 x shift, product, rounding, table, shift, rounding.
-    latency = 7 + TableLookup.latency
-
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
+        self.pace = self.pace_of(params)
         layout = row_beat_layout(params)["maximum"].shape
         super().__init__(
             {
                 "en": In(1),
+                "phase": In(range(self.pace)),
                 "score": In(layout),
                 "maximum": In(layout),
                 "valid": In(1),
@@ -70,11 +74,27 @@ class ExponentialLane(wiring.Component):
             }
         )
 
+    @staticmethod
+    def pace_of(params: CoreParams) -> int:
+        """Cycles from one term to the next: a key takes the scorer 4 on one lane group."""
+        return 1 if params.lut_ram else 4
+
+    @classmethod
+    def latency_of(cls, params: CoreParams) -> int:
+        """Moves: difference, 2 x shift, product (if not serial), rounding, table, 2 x shift."""
+        pace = cls.pace_of(params)
+        return (7 if pace == 1 else 6) + TableLookup.latency_of(pace)
+
+    @property
+    def latency(self) -> int:
+        """Enabled cycles from ``score`` to ``mantissa``."""
+        return self.latency_of(self.params)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         argument, zero = self._argument(m)
         term, r, k = self._table(m, argument)
-        for _ in range(TableLookup.latency):
+        for _ in range(TableLookup.latency_of(self.pace)):
             zero = self._later(m, zero)
         self._round(m, term, r, k, zero)
         return m
@@ -110,20 +130,41 @@ class ExponentialLane(wiring.Component):
         over = zero | fine[_U_BITS + 1 :].any() | rounded[_U_BITS]
         u, zero = self._later(m, rounded[:_U_BITS]), self._later(m, over)
         mantissa = self._later(m, mantissa)
-        # Cycle 4: product with the mantissa of the scale.
-        product, zero = self._later(m, u * mantissa), self._later(m, zero)
-        # Cycle 5: rounded.
-        below = p.scale_mantissa_bits - 1
-        y = Value.cast(product[below:] + product[below - 1])[: _U_BITS + 1]
+        # Cycle 4: product with the mantissa of the scale. Cycle 5: rounded.
+        if self.pace == 1:
+            product, zero = self._later(m, u * mantissa), self._later(m, zero)
+            below = p.scale_mantissa_bits - 1
+            y = Value.cast(product[below:] + product[below - 1])[: _U_BITS + 1]
+        else:
+            y = self._serial(m, u, mantissa)
         return self._later(m, y[:_U_BITS]), self._later(m, zero | y[_U_BITS])
+
+    def _serial(self, m: Module, u: Value, mantissa: Value) -> Value:
+        """Rounded product; the top bit of the mantissa is one, and comes with the rounding."""
+        below = self.params.scale_mantissa_bits - 1
+        m.submodules.multiplier = multiplier = SerialMultiplier(
+            a_bits=_U_BITS, b_bits=below, cycles=self.pace
+        )
+        m.d.comb += [
+            multiplier.restart.eq(self.en),
+            multiplier.phase.eq(self.phase),
+            multiplier.a.eq(u),
+            multiplier.b.eq(mantissa[:below]),
+        ]
+        part = multiplier.o
+        total = Cat(Const(1, 1), part[below:]) + Cat(part[below - 1], u)
+        return Value.cast(total)[1 : _U_BITS + 2]
 
     def _table(self, m: Module, y: Value) -> tuple[Value, Value, Value]:
         """Cycles 6 to 8: ``t``, and the shift ``r`` and class ``k`` of the whole part."""
         p = self.params
         table = exponential_table(p.exp_index_bits)
-        m.submodules.lookup = lookup = TableLookup(values=table, offset_bits=_TABLE_OFFSET_BITS)
+        m.submodules.lookup = lookup = TableLookup(
+            values=table, offset_bits=_TABLE_OFFSET_BITS, cycles=self.pace
+        )
         m.d.comb += [
             lookup.en.eq(self.en),
+            lookup.phase.eq(self.phase),
             lookup.index.eq(y[_TABLE_OFFSET_BITS : p.argument_fraction]),
             lookup.offset.eq(y[:_TABLE_OFFSET_BITS]),
         ]
@@ -134,7 +175,7 @@ class ExponentialLane(wiring.Component):
                 with m.Case(whole):
                     m.d.comb += [k.eq(of_whole), r.eq(whole - p.class_step * of_whole)]
         late_r, late_k = r, k
-        for _ in range(TableLookup.latency):
+        for _ in range(lookup.latency):
             late_r, late_k = self._later(m, late_r), self._later(m, late_k)
         return lookup.o, late_r, late_k
 
@@ -160,7 +201,8 @@ class Exponential(wiring.Component):
 
     Latency: `latency` cycles from ``i`` to ``o``; `statistics_latency` from the last beat of a row
     at ``o`` to its statistics. Throughput: one beat per cycle, no gap between rows, not even
-    between rows of one beat.
+    between rows of one beat. Without hardware multipliers a beat takes `pace` = 4 cycles, a row 6,
+    and the latencies are those of pipelines that move so.
 
     Parameters
     ----------
@@ -182,13 +224,11 @@ class Exponential(wiring.Component):
     o: stream.Interface
     statistics: stream.Interface
 
-    #: Cycles from ``i`` to ``o``.
-    latency = ExponentialLane.latency
-
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
+        self.pace = ExponentialLane.pace_of(params)
         self.statistics_depth = 4 if params.lut_ram else 2
         super().__init__(
             {
@@ -200,15 +240,28 @@ class Exponential(wiring.Component):
         )
 
     @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``: 10; 29 at a pace of 4."""
+        return (ExponentialLane.latency_of(self.params) - 1) * self.pace + 1
+
+    @property
     def statistics_latency(self) -> int:
-        """Cycles from a row's last beat at ``o`` to its statistics: 8 + log2(groups)."""
-        return RowSum.latency_of(self.params) + Reciprocal.latency + 1
+        """Most cycles from a row's last beat at ``o`` to its statistics: 8 + log2(groups).
+
+        At other paces that is when the reciprocal was idle and just moved.
+        """
+        moves, pace = Reciprocal.latency_of(self.params), Reciprocal.pace_of(self.params)
+        return RowSum.latency_of(self.params) + moves * pace + pace
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        p = self.params
         advance = Signal()
-        valid, last = Signal(self.latency), Signal(self.latency)
+        moves = ExponentialLane.latency_of(p)
+        valid, last = Signal(moves), Signal(moves)
+        m.submodules.pace = pace = Pace(cycles=self.pace)
         m.d.comb += [
+            pace.advance.eq(advance),
             self.i.ready.eq(advance & self.scale.valid),
             self.scale.ready.eq(advance & self.i.valid & self.i.p.last),
         ]
@@ -221,6 +274,7 @@ class Exponential(wiring.Component):
             m.submodules[f"lane_{n}"] = lane = ExponentialLane(params=self.params)
             m.d.comb += [
                 lane.en.eq(advance),
+                lane.phase.eq(pace.phase),
                 lane.score.eq(self.i.p.score[n]),
                 lane.maximum.eq(self.i.p.maximum),
                 lane.valid.eq(self.i.p.valid[n]),
@@ -229,10 +283,10 @@ class Exponential(wiring.Component):
                 self.o.p.term[n].exponent_class.eq(lane.exponent_class),
             ]
         m.d.comb += self.o.p.last.eq(last[-1])
-        self._fork(m, valid[-1], advance)
+        self._fork(m, valid[-1], advance, pace.due)
         return m
 
-    def _fork(self, m: Module, valid: Value, advance: Signal) -> None:
+    def _fork(self, m: Module, valid: Value, advance: Signal, due: Value) -> None:
         """Give each beat to ``o`` and to the sum, whichever is ready first."""
         m.submodules.row_sum = row_sum = RowSum(params=self.params)
         m.submodules.reciprocal = reciprocal = Reciprocal(params=self.params)
@@ -249,7 +303,7 @@ class Exponential(wiring.Component):
             row_sum.i.p.eq(self.o.p),
             self.o.valid.eq(valid & ~taken),
             row_sum.i.valid.eq(valid & ~added),
-            advance.eq(~valid | ((taken | self.o.ready) & (added | row_sum.i.ready))),
+            advance.eq(due & (~valid | ((taken | self.o.ready) & (added | row_sum.i.ready)))),
         ]
         with m.If(advance):
             m.d.sync += [taken.eq(0), added.eq(0)]

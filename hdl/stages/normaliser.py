@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import accumulator_layout, output_layout, statistics_layout
+from attnsieve.hdl.lib.pace import Pace
+from attnsieve.hdl.lib.serial import SerialMultiplier
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Normaliser"]
@@ -24,8 +26,9 @@ class Normaliser(wiring.Component):
     ``clamp16((z * mantissa + 2**16) >> 17)``, symmetric (docs/reference/numbers.md). An empty
     row has the reciprocal 0 and gives zeros. One signed 18x18 multiplier per element.
 
-    A pipeline with one enable: latency `latency` cycles, ``output_lanes`` elements each. A row's
-    statistics are taken with its last elements; elements wait for them.
+    A pipeline with one enable, which moves every `pace` cycles at most: every cycle, but every 5
+    without hardware multipliers. ``output_lanes`` elements enter per move; latency is `latency`
+    cycles. A row's statistics are taken with its last elements; elements wait for them.
 
     Parameters
     ----------
@@ -43,13 +46,11 @@ class Normaliser(wiring.Component):
     statistics: stream.Interface
     o: stream.Interface
 
-    #: Cycles: shift, rounding, clamp, product, rounding, clamp.
-    latency = 6
-
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
+        self.pace = 1 if params.lut_ram else 5
         super().__init__(
             {
                 "i": In(stream.Signature(accumulator_layout(params))),
@@ -58,52 +59,81 @@ class Normaliser(wiring.Component):
             }
         )
 
+    @property
+    def moves(self) -> int:
+        """Shift, rounding, clamp, product, rounding, clamp; only every third where it is serial."""
+        return 6 if self.pace == 1 else 2
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``: 6; 10 at a pace of 5."""
+        return self.moves * self.pace
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         advance = Signal()
-        valid, last = Signal(self.latency), Signal(self.latency)
+        valid, last = Signal(self.moves), Signal(self.moves)
+        m.submodules.pace = self._pace = pace = Pace(cycles=self.pace)
         m.d.comb += [
-            advance.eq(~self.o.valid | self.o.ready),
+            pace.advance.eq(advance),
+            advance.eq(pace.due & (~valid[-1] | self.o.ready)),
             self.i.ready.eq(advance & self.statistics.valid),
             self.statistics.ready.eq(advance & self.i.valid & self.i.p.last),
-            self.o.valid.eq(valid[-1]),
+            self.o.valid.eq(pace.due & valid[-1]),
             self.o.p.last.eq(last[-1]),
         ]
-        mantissa = self.statistics.p.mantissa
-        waiting = [Signal.like(mantissa, name=f"mantissa_{n}") for n in range(3)]
         with m.If(advance):
             m.d.sync += [
                 valid.eq(valid << 1 | (self.i.valid & self.statistics.valid)),
                 last.eq(last << 1 | self.i.p.last),
             ]
-            for before, after in zip([mantissa, *waiting], waiting, strict=False):
-                m.d.sync += after.eq(before)
-            for n in range(self.params.output_lanes):
-                self._element(m, n, waiting[-1])
+        self._advance = advance
+        mantissa = self._later(m, self.statistics.p.mantissa)
+        if self.pace == 1:
+            mantissa = self._later(m, self._later(m, mantissa))
+        for n in range(self.params.output_lanes):
+            self._element(m, n, mantissa)
         return m
+
+    def _later(self, m: Module, value: Value) -> Signal:
+        after = Signal(value.shape())
+        with m.If(self._advance):
+            m.d.sync += after.eq(value)
+        return after
 
     def _element(self, m: Module, n: int, mantissa: Value) -> None:
         p = self.params
-        # Cycle 1: all of the shift but its last bit.
+        stage = (lambda value: self._later(m, value)) if self.pace == 1 else (lambda value: value)
+        # Cycle 1: all of the shift but its last bit. Cycle 2: rounded. Cycle 3: clamped.
         least = p.acc_fraction - p.normal_fraction - 1
-        shifted = Signal(signed(p.acc_bits - least), name=f"shifted_{n}")
-        m.d.sync += shifted.eq((self.i.p.element[n] >> least) >> self.statistics.p.exponent)
-        # Cycle 2: rounded. Cycle 3: clamped.
-        rounded = Signal(signed(p.acc_bits - least), name=f"rounded_{n}")
-        normal = Signal(signed(_NORMAL_BITS), name=f"normal_{n}")
-        m.d.sync += [rounded.eq((shifted + 1) >> 1), normal.eq(_clamped(rounded, _NORMAL_BITS))]
-        # Cycle 4: product. Cycle 5: rounded.
-        product = Signal(signed(_NORMAL_BITS + p.recip_fraction), name=f"product_{n}")
-        m.d.sync += product.eq(normal * mantissa)
-        out = Signal(signed(_NORMAL_BITS), name=f"out_{n}")
-        m.d.sync += out.eq((product + (1 << p.recip_fraction)) >> p.recip_fraction + 1)
-        # Cycle 6: clamped, symmetric.
-        element = Value.cast(_clamped(out, _OUTPUT_BITS))
-        lowest = element == -(1 << _OUTPUT_BITS - 1)
-        m.d.sync += self.o.p.element[n].eq(Mux(lowest, 1 - (1 << _OUTPUT_BITS - 1), element))
+        shifted = stage((self.i.p.element[n] >> least) >> self.statistics.p.exponent)
+        rounded = stage(((shifted + 1) >> 1).as_signed())
+        normal = self._later(m, _clamped(rounded, _NORMAL_BITS))
+        # Cycle 4: product. Cycle 5: rounded. Cycle 6: clamped, symmetric.
+        product = self._product(m, n, normal, mantissa)
+        fraction = p.recip_fraction + 1
+        rounded = stage(((product + (1 << fraction - 1)) >> fraction)[:_NORMAL_BITS].as_signed())
+        element = Value.cast(_clamped(rounded, _OUTPUT_BITS))
+        lowest = -(1 << _OUTPUT_BITS - 1)
+        with m.If(self._advance):
+            m.d.sync += self.o.p.element[n].eq(Mux(element == lowest, lowest + 1, element))
+
+    def _product(self, m: Module, n: int, normal: Value, mantissa: Value) -> Value:
+        if self.pace == 1:
+            return self._later(m, normal * mantissa)
+        m.submodules[f"multiplier_{n}"] = multiplier = SerialMultiplier(
+            a_bits=_NORMAL_BITS, b_bits=self.params.recip_bits, cycles=self.pace, a_signed=True
+        )
+        m.d.comb += [
+            multiplier.restart.eq(self._advance),
+            multiplier.phase.eq(self._pace.phase),
+            multiplier.a.eq(normal),
+            multiplier.b.eq(mantissa),
+        ]
+        return multiplier.o
 
 
-def _clamped(value: Signal, bits: int) -> Value:
+def _clamped(value: Value, bits: int) -> Value:
     """The signed value, saturated to ``bits``."""
     sign = value[-1]
     high = value[bits - 1 :]

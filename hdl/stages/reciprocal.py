@@ -9,6 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import statistics_layout
+from attnsieve.hdl.lib.pace import Pace
 from attnsieve.hdl.lib.tables import TableLookup, reciprocal_table
 from attnsieve.hdl.params import CoreParams
 
@@ -25,7 +26,8 @@ class Reciprocal(wiring.Component):
     (docs/reference/numbers.md). A sum under one can only be zero, an empty row, and gives zeros
     and the flag ``empty``.
 
-    A pipeline with one enable: latency `latency` cycles, one sum per cycle.
+    A pipeline with one enable, which moves every `pace` cycles at most: every cycle, but every 6
+    without hardware multipliers. Latency is `latency` moves, `latency` cycles at the pace of 1.
 
     Parameters
     ----------
@@ -41,13 +43,11 @@ class Reciprocal(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    #: Cycles from ``i`` to ``o``: leading one, alignment, table.
-    latency = 2 + TableLookup.latency
-
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
+        self.pace = self.pace_of(params)
         super().__init__(
             {
                 "i": In(stream.Signature(params.sum_bits)),
@@ -55,31 +55,51 @@ class Reciprocal(wiring.Component):
             }
         )
 
+    @staticmethod
+    def pace_of(params: CoreParams) -> int:
+        """Cycles from one sum to the next."""
+        return 1 if params.lut_ram else 6
+
+    @classmethod
+    def latency_of(cls, params: CoreParams) -> int:
+        """Moves from ``i`` to ``o``: leading one, alignment, table."""
+        return 2 + TableLookup.latency_of(cls.pace_of(params))
+
+    @property
+    def latency(self) -> int:
+        """Moves from ``i`` to ``o``."""
+        return self.latency_of(self.params)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
         advance = Signal()
         valid = Signal(self.latency)
+        m.submodules.pace = pace = Pace(cycles=self.pace)
         m.d.comb += [
-            advance.eq(~self.o.valid | self.o.ready),
+            pace.advance.eq(advance),
+            advance.eq(pace.due & (~valid[-1] | self.o.ready)),
             self.i.ready.eq(advance),
-            self.o.valid.eq(valid[-1]),
+            self.o.valid.eq(pace.due & valid[-1]),
         ]
         whole = self.i.payload[p.sum_fraction :]
         exponent, empty = Signal(p.exponent_bits), Signal()
         low = Signal(p.sum_bits - p.sum_fraction + _NORMAL_BITS)
         normal = Signal(_NORMAL_BITS)
         table = reciprocal_table(p.recip_index_bits)
-        m.submodules.lookup = lookup = TableLookup(values=table, offset_bits=p.recip_offset_bits)
+        m.submodules.lookup = lookup = TableLookup(
+            values=table, offset_bits=p.recip_offset_bits, cycles=self.pace
+        )
         m.d.comb += [
             lookup.en.eq(advance),
+            lookup.phase.eq(pace.phase),
             lookup.index.eq(normal[p.recip_offset_bits :]),
             lookup.offset.eq(normal[: p.recip_offset_bits]),
         ]
         delayed = [(exponent, empty)]
         with m.If(advance):
             m.d.sync += valid.eq(valid << 1 | self.i.valid)
-            # Cycle 1: leading one.
+            # Move 1: leading one.
             m.d.sync += [
                 empty.eq(whole == 0),
                 exponent.eq(0),
@@ -88,9 +108,9 @@ class Reciprocal(wiring.Component):
             for place in range(1, len(whole)):
                 with m.If(whole[place]):
                     m.d.sync += exponent.eq(place)
-            # Cycle 2: alignment.
+            # Move 2: alignment.
             m.d.sync += normal.eq(low >> exponent)
-            # Cycles 2 to 5: what waits for the table.
+            # Move 2 and after: what waits for the table.
             for stage in range(2, self.latency + 1):
                 before = delayed[-1]
                 after = (

@@ -29,17 +29,21 @@ def test_the_reciprocal_table_is_rounded_to_nearest():
 
 
 @pytest.mark.parametrize("values", [(9, 0), (40, 33, 33, 1, 0), reciprocal_table(4)])
-@pytest.mark.parametrize("offset_bits", [1, 6])
-def test_lookups_interpolate_and_hold(values, offset_bits):
+@pytest.mark.parametrize("offset_bits", [2, 6])
+@pytest.mark.parametrize("cycles", [1, 4])
+def test_lookups_interpolate_and_hold(values, offset_bits, cycles):
     rng = random.Random(f"{len(values)} {offset_bits}")
-    dut = TableLookup(values=values, offset_bits=offset_bits)
+    dut = TableLookup(values=values, offset_bits=offset_bits, cycles=cycles)
     waiting = []
 
     async def bench(ctx):
-        for _ in range(300):
+        phase = 0
+        for _ in range(300 * cycles):
             index = rng.randrange(len(values) - 1)
             offset = rng.randrange(1 << offset_bits)
-            go = rng.random() < 0.7
+            go = phase == cycles - 1 and rng.random() < 0.7
+            ctx.set(dut.phase, phase)
+            phase = 0 if go else min(phase + 1, cycles - 1)
             ctx.set(dut.en, go)
             ctx.set(dut.index, index)
             ctx.set(dut.offset, offset)
@@ -48,7 +52,7 @@ def test_lookups_interpolate_and_hold(values, offset_bits):
                 slope = values[index] - values[index + 1]
                 half = 1 << (offset_bits - 1)
                 waiting.append(values[index] - (slope * offset + half >> offset_bits))
-            if len(waiting) >= dut.latency:
+            if go and len(waiting) >= dut.latency:
                 assert ctx.get(dut.o) == waiting[-dut.latency]
 
     simulate(dut, bench)

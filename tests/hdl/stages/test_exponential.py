@@ -131,6 +131,19 @@ def test_one_beat_per_cycle_and_the_stated_latencies():
     assert waits == [dut.statistics_latency] * len(rows)
 
 
+def test_the_pace_without_hardware_multipliers():
+    rng = random.Random(8)
+    rows = [random_row(TINY, rng, n) for n in (5, 2, 9)]
+    dut, beats, result = run(TINY, rows)
+    check(TINY, rows, result)
+    assert set(np.diff(result.times["i"])) == set(np.diff(result.times["o"])) == {dut.pace} == {4}
+    pairs = zip(result.times["i"], result.times["o"], strict=True)
+    assert {b - a for a, b in pairs} == {dut.latency} == {29}
+    ends = [t for t, beat in zip(result.times["o"], beats, strict=True) if beat.last]
+    waits = [b - a for a, b in zip(ends, result.times["statistics"], strict=True)]
+    assert max(waits) <= dut.statistics_latency + 5
+
+
 @pytest.mark.parametrize("stall", [{"statistics": 0.9}, {"o": 0.9}, {"scale": 0.8}])
 def test_either_output_may_wait_for_long(stall):
     rng = random.Random(3)

@@ -99,6 +99,13 @@ def test_one_transfer_per_cycle_and_the_stated_latency():
     assert {b - a for a, b in zip(taken, left, strict=True)} == {dut.latency}
 
 
+def test_the_pace_without_hardware_multipliers():
+    dut, result = run(TINY, random_rows(TINY, random.Random(1), 5))
+    assert set(np.diff(result.times["i"])) == {dut.pace} == {5}
+    pairs = zip(result.times["i"], result.times["o"], strict=True)
+    assert {b - a for a, b in pairs} == {dut.latency} == {10}
+
+
 def test_outputs_are_symmetric_at_the_clamp():
     p = CoreParams(output_lanes=2)
     top = 1 << (p.acc_bits - 1)
