@@ -26,8 +26,13 @@ from attnsieve.hdl.stages.scorer import ParallelScorer
 
 __all__ = ["Datapath"]
 
-#: Receivers of a row's description behind the scorer.
-_ROW_RECEIVERS = ("scale", "prob_v", "tally", "writer")
+#: What each stage behind the scorer needs of a row's description.
+_ROW_FIELDS = {
+    "scale": ("scale",),
+    "prob_v": ("parts", "keys", "last_of_kv"),
+    "tally": ("write", "last_of_job"),
+    "writer": ("o_address", "parts", "write", "last_of_job"),
+}
 
 
 class Datapath(wiring.Component):
@@ -125,21 +130,13 @@ class Datapath(wiring.Component):
         m.submodules.k_ring = k_ring = Ring(shape=line_layout(p), depth=p.kv_lines)
         m.submodules.query_store = queries = QueryStore(params=p)
         m.submodules.scorer = scorer = ParallelScorer(params=p)
-        m.submodules.heads = heads = Broadcast(
-            shape=region_layout(p), receivers=2, depth=2, lut_ram=p.lut_ram
-        )
-        connect(m, flipped(self.query), heads.i)
-        connect(m, heads.o[0], loader.query)
+        self._heads(m, queries)
         connect(m, flipped(self.key), loader.key)
         connect(m, loader.q_line, queries.i)
         connect(m, loader.k_line, k_ring.i)
         connect(m, scorer.query, queries.read)
         connect(m, scorer.key, k_ring.read[0])
         m.d.comb += [
-            queries.head.valid.eq(heads.o[1].valid),
-            queries.head.p.parts.eq(heads.o[1].p.parts),
-            queries.head.p.queries.eq(heads.o[1].p.rows),
-            heads.o[1].ready.eq(queries.head.ready),
             loader.q_space.eq(queries.space),
             loader.k_space.eq(k_ring.space),
             scorer.key_level.eq(k_ring.level),
@@ -154,22 +151,47 @@ class Datapath(wiring.Component):
         ]
         return scorer
 
-    def _rows(self, m: Module, scorer: ParallelScorer) -> dict[str, Any]:
-        """Rows wait in front of the scorer; behind it each receiver has its own copy."""
+    def _heads(self, m: Module, queries: QueryStore) -> None:
+        """The query store must know each head's shape, but for a store of one lane group."""
+        p = self.params
+        if p.groups == 1:
+            connect(m, flipped(self.query), self.loader.query)
+            return
+        m.submodules.heads = heads = Broadcast(
+            shape=region_layout(p),
+            fields={"loader": [name for name, _ in region_layout(p)], "store": ("parts", "rows")},
+            depth=2,
+            lut_ram=p.lut_ram,
+        )
+        connect(m, flipped(self.query), heads.i)
+        connect(m, heads.loader, self.loader.query)
+        m.d.comb += [
+            queries.head.valid.eq(heads.store.valid),
+            queries.head.p.parts.eq(heads.store.p.parts),
+            queries.head.p.queries.eq(heads.store.p.rows),
+            heads.store.ready.eq(queries.head.ready),
+        ]
+
+    def _rows(self, m: Module, scorer: ParallelScorer) -> Broadcast:
+        """Rows wait in front of the scorer; behind it each receiver has what it needs of them."""
         p = self.params
         m.submodules.row_queue = row_queue = Queue(
-            shape=row_layout(p), depth=min(8, self.row_depth), lut_ram=p.lut_ram
+            shape=row_layout(p), depth=8 if p.lut_ram else 1, lut_ram=p.lut_ram
         )
         m.submodules.rows = rows = Broadcast(
-            shape=row_layout(p), receivers=len(_ROW_RECEIVERS), depth=self.row_depth,
-            lut_ram=p.lut_ram,
+            shape=row_layout(p), fields=_ROW_FIELDS, depth=self.row_depth, lut_ram=p.lut_ram
         )
         connect(m, flipped(self.row), row_queue.i)
         connect(m, row_queue.o, scorer.row)
         connect(m, scorer.o_row, rows.i)
-        return dict(zip(_ROW_RECEIVERS, rows.o, strict=True))
+        return rows
 
-    def _back(self, m: Module, scorer: ParallelScorer, rows: dict[str, Any]) -> None:
+    def _receive(self, m: Module, source: Any, sink: Any) -> None:
+        """Hand some fields of a row to a stage that takes rows."""
+        m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+        m.d.comb += [sink.p[name].eq(source.p[name]) for name, _ in source.p.shape()]
+
+    def _back(self, m: Module, scorer: ParallelScorer, rows: Broadcast) -> None:
         """Scores to memory: softmax, prob·V, normaliser, writer."""
         p = self.params
         m.submodules.row_buffer = row_buffer = RowBuffer(params=p)
@@ -185,17 +207,17 @@ class Datapath(wiring.Component):
         connect(m, flipped(self.value), self.loader.value)
         connect(m, self.loader.v_line, v_ring.i)
         connect(m, prob_v.value, v_ring.read[0])
-        connect(m, rows["prob_v"], prob_v.row)
         connect(m, prob_v.o, normaliser.i)
         connect(m, normaliser.o, self.writer.i)
-        connect(m, rows["writer"], self.writer.row)
-        connect(m, rows["tally"], tally.row)
+        self._receive(m, rows.prob_v, prob_v.row)
+        self._receive(m, rows.writer, self.writer.row)
+        self._receive(m, rows.tally, tally.row)
         connect(m, tally.o, flipped(self.tally))
         statistics = exponential.statistics
         m.d.comb += [
-            exponential.scale.valid.eq(rows["scale"].valid),
-            exponential.scale.p.eq(rows["scale"].p.scale),
-            rows["scale"].ready.eq(exponential.scale.ready),
+            exponential.scale.valid.eq(rows.scale.valid),
+            exponential.scale.p.eq(rows.scale.p.scale),
+            rows.scale.ready.eq(exponential.scale.ready),
             self.loader.v_space.eq(v_ring.space),
             prob_v.value_append.eq(v_ring.append),
             v_ring.release.eq(prob_v.value_release),

@@ -16,8 +16,15 @@ __all__ = ["RowTally", "row_tally_layout"]
 
 
 def row_tally_layout(p: CoreParams) -> data.StructLayout:
-    """Counts of a job."""
-    return data.StructLayout(dict.fromkeys(("rows", "empty_rows", "scores"), unsigned(32)))
+    """Counts of a job, wide enough for the largest."""
+    rows = p.max_heads * p.max_queries
+    return data.StructLayout(
+        {
+            "rows": unsigned(rows.bit_length()),
+            "empty_rows": unsigned(rows.bit_length()),
+            "scores": unsigned((rows * p.max_keys).bit_length()),
+        }
+    )
 
 
 class RowTally(wiring.Component):
@@ -65,7 +72,8 @@ class RowTally(wiring.Component):
         m.submodules.waiting = waiting = Queue(
             shape=unsigned(p.key_bits), depth=self.rows, lut_ram=p.lut_ram
         )
-        widths = {"rows": (1, 32), "empty_rows": (1, 32), "scores": (p.key_bits, 32)}
+        amounts = {"rows": 1, "empty_rows": 1, "scores": p.key_bits}
+        widths = {n: (amounts[n], f.width) for n, f in row_tally_layout(p)}
         m.submodules.tally = tally = Tally(widths=widths, jobs=p.queue_depth + 1)
         connect(m, tally.o, self.o)
         pairs, number, ended = Signal(p.key_bits), Signal(range(p.groups + 1)), Signal()

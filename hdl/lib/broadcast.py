@@ -1,11 +1,12 @@
-"""One stream to several receivers, each with a queue of its own."""
+"""One stream to several receivers, each with a queue of what it needs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amaranth.hdl import Module, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.connect import connect
@@ -15,17 +16,17 @@ __all__ = ["Broadcast"]
 
 
 class Broadcast(wiring.Component):
-    """Gives every payload to every receiver.
+    """Gives the fields of every payload to those who need them.
 
     A payload is taken when each receiver's queue has room. So the receivers may be ``depth``
     payloads apart, and none waits for another sooner. Latency is that of the queues.
 
     Parameters
     ----------
-    shape : ShapeLike
+    shape : StructLayout
         Of the payload.
-    receivers : int
-        Number of outputs.
+    fields : dict of str to sequence of str
+        For each receiver the fields it gets.
     depth : int
         Of each queue.
     lut_ram : bool
@@ -34,38 +35,51 @@ class Broadcast(wiring.Component):
     Members
     -------
     i : In(stream.Signature(shape))
-    o : Out(stream.Signature(shape)).array(receivers)
+    (receiver) : Out(stream.Signature(StructLayout of its fields))
+        One for each receiver, under its name.
     """
 
     i: stream.Interface
-    o: Any
 
-    def __init__(self, *, shape: Any, receivers: int, depth: int, lut_ram: bool = True) -> None:
-        if isinstance(receivers, bool) or not isinstance(receivers, int):
-            raise TypeError(f"Receivers must be an integer, not {receivers!r}")
-        if receivers < 1:
-            raise ValueError(f"Receivers must be at least 1, not {receivers!r}")
-        self.shape, self.receivers = shape, receivers
+    def __init__(
+        self,
+        *,
+        shape: data.StructLayout,
+        fields: Mapping[str, Sequence[str]],
+        depth: int,
+        lut_ram: bool = True,
+    ) -> None:
+        if not fields:
+            raise ValueError("Fields must name at least one receiver, not none")
+        known = {name for name, _ in shape}
+        for receiver, names in fields.items():
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"Fields of {receiver} must be of the payload, not {name!r}")
+        self.shape, self.fields = shape, {r: tuple(names) for r, names in fields.items()}
         self.depth, self.lut_ram = depth, lut_ram
         super().__init__(
             {
                 "i": In(stream.Signature(shape)),
-                "o": Out(stream.Signature(shape)).array(receivers),
+                **{r: Out(stream.Signature(self.layout(r))) for r in self.fields},
             }
         )
 
+    def layout(self, receiver: str) -> data.StructLayout:
+        """What a receiver gets."""
+        return data.StructLayout({name: self.shape[name].shape for name in self.fields[receiver]})
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        queues = [
-            Queue(shape=self.shape, depth=self.depth, lut_ram=self.lut_ram)
-            for _ in range(self.receivers)
-        ]
         room: Value = self.i.valid
-        for number, (queue, output) in enumerate(zip(queues, self.o, strict=True)):
-            m.submodules[f"queue_{number}"] = queue
-            connect(m, queue.o, output)
+        queues = []
+        for receiver, names in self.fields.items():
+            queue = Queue(shape=self.layout(receiver), depth=self.depth, lut_ram=self.lut_ram)
+            m.submodules[receiver] = queue
+            connect(m, queue.o, getattr(self, receiver))
+            m.d.comb += [queue.i.p[name].eq(self.i.p[name]) for name in names]
             room = room & queue.i.ready
+            queues.append(queue)
         m.d.comb += self.i.ready.eq(room)
-        for queue in queues:
-            m.d.comb += [queue.i.valid.eq(room), queue.i.payload.eq(self.i.payload)]
+        m.d.comb += [queue.i.valid.eq(room) for queue in queues]
         return m
