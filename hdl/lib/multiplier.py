@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Multiplier", "MultiplierStyle"]
+__all__ = ["Multiplier", "MultiplierStyle", "multiplier_latency"]
 
 
 class MultiplierStyle(enum.Enum, shape=1):
@@ -17,6 +17,15 @@ class MultiplierStyle(enum.Enum, shape=1):
 
     NATIVE = 0  #: the target's own multipliers
     FABRIC = 1  #: lookup tables and carry chains
+
+
+#: Codes of the multiples 1, 2 and -1; 0 is 0.
+_ONE, _TWO, _MINUS = 1, 2, 3
+
+
+def multiplier_latency(style: MultiplierStyle) -> int:
+    """Enabled cycles from the operands to the product."""
+    return 1 if style is MultiplierStyle.NATIVE else 3
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,10 @@ class _Row:
 class Multiplier(wiring.Component):
     """Product of two numbers, pipelined.
 
-    Latency is `latency` cycles in which ``enable`` is high: 1 for ``NATIVE``, 2 for ``FABRIC``.
-    Throughput is one product per cycle.
+    Latency is `latency` cycles in which ``enable`` is high: 1 for ``NATIVE``, 3 for ``FABRIC``.
+    Throughput is one product per cycle. ``FABRIC`` recodes the narrower operand, or ``a``, two bits
+    at a time; the other one is kept in a register meanwhile, which multipliers that share it
+    share too.
 
     Parameters
     ----------
@@ -85,7 +96,7 @@ class Multiplier(wiring.Component):
     @property
     def latency(self) -> int:
         """Enabled cycles from the operands to the product."""
-        return 1 if self.style is MultiplierStyle.NATIVE else 2
+        return multiplier_latency(self.style)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -102,58 +113,61 @@ class Multiplier(wiring.Component):
         x, q = (v if v.shape().signed else Cat(v, 0).as_signed() for v in (x, q))
         rows = self._rows(m, x, q)
         pairs = [self._join(m, *rows[n : n + 2]) for n in range(0, len(rows), 2)]
-        stage = [self._stage(m, pair) for pair in pairs]
-        while len(stage) > 1:
-            stage = [self._join(m, *stage[n : n + 2]) for n in range(0, len(stage), 2)]
+        sums = [
+            _Row(self._stage(m, r.value), r.weight, self._stage(m, r.carry)) for r in pairs
+        ]
+        while len(sums) > 1:
+            sums = [self._join(m, *sums[n : n + 2]) for n in range(0, len(sums), 2)]
         with m.If(self.enable):
-            m.d.sync += self.o.eq(stage[0].value)
+            m.d.sync += self.o.eq(sums[0].value)
+
+    def _stage(self, m: Module, value: Value) -> Value:
+        register = Signal(len(value))
+        with m.If(self.enable):
+            m.d.sync += register.eq(value)
+        return register.as_signed() if value.shape().signed else register
 
     def _rows(self, m: Module, x: Value, q: Value) -> list[_Row]:
         """Multiples of ``x`` by the digits of ``q``: its lowest bit, pairs of bits, its sign.
 
-        A pair and the carry from the pair below, 0 to 4, is a digit 0, 1, 2, -1 or 0, the last two with
-        a carry: one lookup table per bit selects the multiple. Minus is done by inverting, and by
-        one more at the row's weight, which the chain takes that joins the row to lower ones.
+        A pair and the carry from the pair below, 0 to 4, is a digit 0, 1, 2, -1 or 0, the last two
+        with a carry: one lookup table per bit selects the multiple. Minus is done by inverting, and
+        by one more at the row's weight, which the chain takes that joins the row to lower ones.
         """
-        n = len(q)
-        if n % 2:  # an even number of bits, so that the sign is alone
-            q, n = Cat(q, q[-1]), n + 1
-        wide = Signal(signed(len(x) + 1), name="multiplicand")
-        m.d.comb += wide.eq(x)
-        rows = [_Row(Mux(q[0], wide, 0)[: len(x)].as_signed(), 0, Const(0, 1))]
+        if len(q) % 2:  # an even number of bits, so that the sign is alone
+            q = Cat(q, q[-1])
+        x = self._stage(m, x)
+        low = self._stage(m, q[0])
+        rows = [_Row(Mux(low, x, 0)[: len(x)].as_signed(), 0, Const(0, 1))]
         carry: Value = Const(0, 1)
-        for bit in range(1, n - 1, 2):
-            pair = Cat(q[bit], q[bit + 1])
-            negative = Signal(name=f"negative{bit}")
+        for bit in range(1, len(q) - 1, 2):
+            select, carry = self._digit(m, q[bit], q[bit + 1], carry)
             row = Signal(signed(len(x) + 1), name=f"row{bit}")
-            one, two, minus = Signal(), Signal(), Signal()
-            m.d.comb += [
-                minus.eq((pair == 3) & ~carry | (pair == 2) & carry),
-                one.eq((pair == 1) & ~carry | (pair == 0) & carry),
-                two.eq((pair == 2) & ~carry | (pair == 1) & carry),
-                negative.eq(minus),
-            ]
-            select = Signal(2, name=f"select{bit}")
-            m.d.comb += select.eq(Cat(one | minus, two | minus))
             with m.Switch(select):
-                with m.Case(1):
-                    m.d.comb += row.eq(wide)
-                with m.Case(2):
-                    m.d.comb += row.eq(wide << 1)
-                with m.Case(3):
-                    m.d.comb += row.eq(~wide)
-            rows.append(_Row(row, bit, negative))
-            following = Signal(name=f"carry{bit}")
-            m.d.comb += following.eq(q[bit + 1] & (q[bit] | carry))
-            carry = following
-        sign = q[-1]
+                with m.Case(_ONE):
+                    m.d.comb += row.eq(x)
+                with m.Case(_TWO):
+                    m.d.comb += row.eq(x << 1)
+                with m.Case(_MINUS):
+                    m.d.comb += row.eq(~x)
+            rows.append(_Row(row, bit, select == _MINUS))
+        minus = self._stage(m, q[-1] & ~carry)
+        plus = self._stage(m, ~q[-1] & carry)
         top = Signal(signed(len(x)), name="row_sign")
-        with m.If(sign & ~carry):
-            m.d.comb += top.eq(~wide)
-        with m.If(~sign & carry):
-            m.d.comb += top.eq(wide)
-        rows.append(_Row(top, n - 1, sign & ~carry))
+        m.d.comb += top.eq(Mux(minus, ~x, Mux(plus, x, 0)))
+        rows.append(_Row(top, len(q) - 1, minus))
         return rows
+
+    def _digit(self, m: Module, low: Value, high: Value, carry: Value) -> tuple[Value, Value]:
+        """The multiple that a pair of bits selects, in a register, and the carry to the next."""
+        total = Signal(range(5))
+        m.d.comb += total.eq(Cat(low, high) + carry)
+        select = Signal(2)
+        with m.Switch(total):
+            for value, code in ((1, _ONE), (2, _TWO), (3, _MINUS)):
+                with m.Case(value):
+                    m.d.comb += select.eq(code)
+        return self._stage(m, select), high & (low | carry)
 
     def _join(self, m: Module, low: _Row, high: _Row | None = None) -> _Row:
         """Sum of two rows; the chain starts at the higher one's weight and takes its carry."""
@@ -166,10 +180,3 @@ class Multiplier(wiring.Component):
         # a lowest bit that is one in one operand makes the carry into the chain
         m.d.comb += chain.eq(Cat(1, rest).as_signed() + Cat(high.carry, high.value).as_signed())
         return _Row(Cat(low.value[:shift], chain[1:]).as_signed(), low.weight, low.carry)
-
-    def _stage(self, m: Module, row: _Row) -> _Row:
-        value = Signal(signed(len(row.value)))
-        carry = Signal()
-        with m.If(self.enable):
-            m.d.sync += [value.eq(row.value), carry.eq(row.carry)]
-        return _Row(value, row.weight, carry)

@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout
-from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
+from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle, multiplier_latency
 from attnsieve.hdl.params import CoreParams
 
 __all__ = [
@@ -17,37 +17,40 @@ __all__ = [
     "dots_latency",
     "multiplier_style",
     "query_delay",
+    "stage_terms",
     "sum_tree",
     "tree_latency",
 ]
-
-_LEVELS_PER_STAGE = 2
-
 
 def multiplier_style(params: CoreParams) -> MultiplierStyle:
     """Targets without LUT RAM have no hardware multipliers either."""
     return MultiplierStyle.NATIVE if params.lut_ram else MultiplierStyle.FABRIC
 
 
-def tree_latency(terms: int) -> int:
-    """Registers in a tree of adders with one after every two levels, and after the last."""
-    return -(-(terms - 1).bit_length() // _LEVELS_PER_STAGE)
+def stage_terms(params: CoreParams) -> int:
+    """Terms that are added between registers of a tree.
+
+    Adders of lookup tables come with registers; where registers do not come for nothing, two
+    levels of adders share one.
+    """
+    return 4 if multiplier_style(params) is MultiplierStyle.NATIVE else 2
 
 
-def sum_tree(m: Module, enable: Any, terms: list[Any], name: str) -> Any:
-    """Sum of signed terms after `tree_latency` enabled cycles."""
-    for level in range(0, (len(terms) - 1).bit_length(), _LEVELS_PER_STAGE):
-        size = 1 << _LEVELS_PER_STAGE
+def tree_latency(params: CoreParams) -> int:
+    """Registers in the tree of adders of a segment."""
+    levels = (params.segment - 1).bit_length()
+    return -(-levels // (stage_terms(params) - 1).bit_length())
+
+
+def sum_tree(m: Module, enable: Any, terms: list[Any], size: int) -> Any:
+    """Sum of signed terms of one width, ``size`` of them at a time, a register after each sum."""
+    while len(terms) > 1:
         sums = []
         for start in range(0, len(terms), size):
-            four = terms[start : start + size]
-            value = sum(four[2:4], start=sum(four[:2], start=0)) if len(four) < 4 else (
-                (four[0] + four[1]) + (four[2] + four[3])
-            )
-            width = max(len(t) for t in four) + (len(four) - 1).bit_length()
-            register = Signal(signed(width), name=f"{name}{level}_{start // size}")
+            some = terms[start : start + size]
+            register = Signal(signed(len(some[0]) + (len(some) - 1).bit_length()), name="sum")
             with m.If(enable):
-                m.d.sync += register.eq(value)
+                m.d.sync += register.eq(sum(some[1:], start=some[0]))
             sums.append(register)
         terms = sums
     return terms[0]
@@ -60,7 +63,7 @@ def query_delay(params: CoreParams) -> int:
 
 def dots_latency(params: CoreParams) -> int:
     """Enabled cycles from key parts to dot products."""
-    return 2 + tree_latency(params.segment)
+    return query_delay(params) + multiplier_latency(multiplier_style(params)) + tree_latency(params)
 
 
 class SegmentDots(wiring.Component):
@@ -133,5 +136,5 @@ class SegmentDots(wiring.Component):
             products.append(multiplier.o)
         for group in range(p.groups):
             terms = products[group * p.segment : (group + 1) * p.segment]
-            m.d.comb += self.o[group].eq(sum_tree(m, self.enable, terms, f"sum{group}_"))
+            m.d.comb += self.o[group].eq(sum_tree(m, self.enable, terms, stage_terms(p)))
         return m

@@ -34,9 +34,10 @@ def small(groups, **changes):
 class ScorerBench(wiring.Component):
     """The three blocks, and a mask that is a constant list of bits."""
 
-    def __init__(self, params, mask=()):
+    def __init__(self, params, mask=(), start=0):
         self.params = p = params
         self.mask = mask
+        self.start = start  # cycle from which on rows may enter
         super().__init__(
             {
                 "row": In(stream.Signature(row_layout(p))),
@@ -69,7 +70,15 @@ class ScorerBench(wiring.Component):
         used = Signal()
         with m.If(scorer.mask_en):
             m.d.sync += used.eq(scorer.mask_used)
-        connect(m, self.row, scorer.row)
+        cycle, go = Signal(range(self.start + 1)), Signal()
+        m.d.comb += go.eq(cycle == self.start)
+        with m.If(~go):
+            m.d.sync += cycle.eq(cycle + 1)
+        m.d.comb += [
+            scorer.row.payload.eq(self.row.payload),
+            scorer.row.valid.eq(self.row.valid & go),
+            self.row.ready.eq(scorer.row.ready & go),
+        ]
         connect(m, self.k, ring.i)
         connect(m, self.q, store.i)
         connect(m, self.head, store.head)
@@ -162,8 +171,9 @@ def random_work(p, seed, heads=4, mask=None):
         causal = rng.random() < 0.4
         queries = rng.randint(1, min(6, keys) if causal else 6)
         add_head(
-            work, p, rng, keys=keys, queries=queries, head_dim=head_dim, group=rng.choice((1, 1, 3)),
-            causal=causal, mask=mask if rng.random() < 0.5 else None, hide=rng.sample(range(6), 2),
+            work, p, rng, keys=keys, queries=queries, head_dim=head_dim,
+            group=rng.choice((1, 1, 3)), causal=causal,
+            mask=mask if rng.random() < 0.5 else None, hide=rng.sample(range(6), 2),
         )  # fmt: skip
     return work
 
@@ -173,7 +183,8 @@ CONFIGS = {
     "one group": small(1),
     "two groups": small(2),
     "four groups": small(4, max_head_dim=96),
-    "eight groups, no lut ram": small(8, max_head_dim=64, lut_ram=False),
+    "two groups, no lut ram": small(2, max_head_dim=32, lut_ram=False),
+    "eight groups": small(8, max_head_dim=64),
     "8 bit": small(4, operand_bits=8, max_head_dim=48),
     "one lane": CoreParams(
         lanes=1, max_head_dim=16, max_keys=5, buffer_elements=40, output_lanes=1, lut_ram=False
@@ -181,36 +192,119 @@ CONFIGS = {
 }
 
 
-def run(p, work, mask=(), **options):
-    """Run and compare; the result has the cycles."""
-    sums = dict.fromkeys(STALLS, 0)
-    bench = ScorerBench(p, mask)
+def run(p, work, mask=(), start=0, **options):
+    """Run and compare; return the result of the streams, and what the scorer did in every cycle."""
+    bench = ScorerBench(p, mask, start)
+    doing = []
 
-    async def count(ctx):
+    async def watch(ctx):
         ports = [getattr(bench, name) for name in STALLS]
         async for _, _, *bits in ctx.tick("sync").sample(*ports):
             assert sum(bits) == 1
-            for name, bit in zip(STALLS, bits, strict=True):
-                sums[name] += bit
+            doing.append(STALLS[bits.index(1)])
 
     result = run_streams(
         bench,
         {name: getattr(work, name) for name in ("row", "k", "q", "head")},
         {"o": len(work.beats), "o_row": len(work.row)},
-        testbenches=[count],
+        testbenches=[watch],
         **options,
     )
     for number, (beat, want) in enumerate(zip(result.outputs["o"], work.beats, strict=True)):
         assert decode(beat, p.groups) == want, f"beat {number}"
     assert [r.o_address for r in result.outputs["o_row"]] == list(range(len(work.row)))
-    assert sums["busy"] == work.cycles
-    return result
+    assert doing.count("busy") == work.cycles
+    return result, doing
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("stall", [0, 0.3])
 def test_random_heads(name, stall):
     p = CONFIGS[name]
-    for seed in range(3):
+    for seed in range(2):
         mask = [random.Random(k * 7 + seed).random() < 0.7 for k in range(p.max_keys)]
         run(p, random_work(p, seed, mask=mask), mask, stall=stall, seed=seed)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", CONFIGS)
+def test_many_random_heads(name):
+    p = CONFIGS[name]
+    for seed in range(100, 130):
+        mask = [random.Random(k * 7 + seed).random() < 0.7 for k in range(p.max_keys)]
+        stall = random.Random(seed).choice((0, 0.2, 0.7, {"k": 0.9}, {"q": 0.9}, {"row": 0.9}))
+        run(p, random_work(p, seed, heads=8, mask=mask), mask, stall=stall, seed=seed)
+
+
+def busy_span(doing):
+    """Cycles from the first to the last issue."""
+    first = doing.index("busy")
+    return len(doing) - doing[::-1].index("busy") - first
+
+
+SHAPES = {
+    "tiny": [(5, 4, 16), (7, 3, 32), (1, 6, 32)],
+    "one group": [(3, 5, 48), (1, 4, 80)],
+    "two groups": [(9, 3, 80), (7, 7, 16)],
+    "four groups": [(9, 6, 96), (8, 4, 48), (13, 5, 80), (11, 7, 16)],
+    "eight groups": [(24, 4, 48), (17, 5, 64)],
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_rows_follow_without_a_gap(name):
+    """Heads of different shapes: a line in every cycle, once everything is there."""
+    p = CONFIGS[name]
+    work, rng = Work(), random.Random(name)
+    for keys, queries, head_dim in SHAPES[name]:
+        add_head(work, p, rng, keys=keys, queries=queries, head_dim=head_dim)
+    _, doing = run(p, work, start=150)
+    assert busy_span(doing) == work.cycles
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_latency(name):
+    """From the issue of a line that completes a beat to the beat."""
+    p = CONFIGS[name]
+    head_dim = p.head_dims[-1]
+    work = add_head(Work(), p, random.Random(1), keys=2, queries=1, head_dim=head_dim)
+    result, doing = run(p, work, start=100)
+    lines_of_beat = p.row_lines(min(2, p.groups), head_dim)
+    issued = doing.index("busy") + lines_of_beat - 1
+    assert result.first("o") - issued == ParallelScorer(params=p).latency
+
+
+def test_a_row_waits_for_its_keys_only():
+    """Work begins while the head's last lines are still to come."""
+    p = CONFIGS["four groups"]
+    work = add_head(Work(), p, random.Random(1), keys=40, queries=2, head_dim=32)
+    _, doing = run(p, work, stall={"k": 0.5}, seed=3)
+    first_row = doing[doing.index("busy") :][: p.row_lines(40, 32)]
+    assert "wait_key" in first_row
+
+
+@pytest.mark.parametrize(
+    "stall, cause", [({"q": 0.99}, "wait_query"), ({"o": 0.9}, "wait_output"),
+                     ({"row": 0.95}, "wait_row"), ({"k": 0.95}, "wait_key")]
+)  # fmt: skip
+def test_causes_of_stalls(stall, cause):
+    p = CONFIGS["two groups"]
+    work = add_head(Work(), p, random.Random(1), keys=10, queries=9, head_dim=32)
+    _, doing = run(p, work, stall=stall)
+    counts = {name: doing.count(name) for name in STALLS if name != "busy"}
+    assert max(counts, key=lambda name: counts[name]) == cause
+
+
+def test_short_heads_fill_the_ring_with_many_heads():
+    """One-key heads back to back, and heads as large as the ring."""
+    p = small(2, buffer_elements=16 * 2 * 8, max_head_dim=32)  # 16 lines
+    work, rng = Work(), random.Random(5)
+    for keys, head_dim in ((1, 16), (1, 32), (1, 16), (16, 32), (32, 16), (1, 16), (15, 32)):
+        add_head(work, p, rng, keys=keys, queries=2, head_dim=head_dim)
+    run(p, work)
+    run(p, work, stall=0.4, seed=4)
+
+
+def test_bad_params():
+    with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not None$"):
+        ParallelScorer(params=None)
