@@ -1,0 +1,31 @@
+"""The page of the register block tells the latencies that the blocks have."""
+
+from pathlib import Path
+
+import pytest
+
+from attnsieve.hdl.axi.row_writer import RowWriter
+from attnsieve.hdl.axi.writer import BurstWriter
+from attnsieve.hdl.control.counters import Counters
+from attnsieve.hdl.control.shadow import ShadowJob
+from attnsieve.hdl.control.tables import HeadTable, MaskTable
+
+PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
+
+
+@pytest.mark.parametrize(
+    "page, row, latency",
+    [
+        ("registers", "(`ShadowJob.latency`)", ShadowJob.latency),
+        ("registers", "(`Counters.latency`)", Counters.latency),
+        ("registers", "table read (`latency`)", HeadTable.latency),
+        ("registers", "table read (`latency`)", MaskTable.latency),
+        ("writer", "first elements → `awvalid` (`latency`)", RowWriter.latency),
+        ("writer", "request → `awvalid` (`latency`)", BurstWriter.latency),
+        ("writer", "(`data_latency`)", BurstWriter.data_latency),
+    ],
+)
+def test_latency(page, row, latency):
+    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
+    (line,) = (line for line in text.splitlines() if row in line)
+    assert line.split("|")[2].split()[0] == str(latency)
