@@ -417,6 +417,63 @@ def test_key_mask_of_any_width(lanes, groups):
     run(params, bench)
 
 
+@pytest.mark.parametrize("delay", range(-4, 24))
+def test_an_event_as_its_flag_is_cleared_is_kept(delay):
+    """Software clears "done" before, in and after the cycle in which a job ends."""
+    published, cleared = [], []
+
+    async def bench(ctx, dut, software):
+        await software.start(ctx)
+        await software.job(ctx)
+        await ctx.tick().repeat(60)
+        result, end = dut.result, None
+        ctx.set(result.valid, 1)
+        write = Counters.latency + delay
+        ctx.set(dut.bus.awaddr, dut.map["IRQ_STATUS"].offset)
+        ctx.set(dut.bus.wdata, 1)
+        ctx.set(dut.bus.wstrb, 15)
+        ctx.set(dut.bus.bready, 1)
+        for cycle in range(80):
+            ctx.set(dut.bus.awvalid, cycle == write)
+            ctx.set(dut.bus.wvalid, cycle == write)
+            _, _, taken, response = await ctx.tick().sample(
+                result.valid & result.ready, dut.bus.bvalid)
+            if taken:
+                end = cycle
+                ctx.set(result.valid, 0)
+            if response:
+                cleared.append(cycle - 1)  # the write went before its response
+        published.append(end)
+        seen = await software.read(ctx, "IRQ_STATUS")
+        assert seen == (end >= cleared[0])
+
+    run(TINY, bench)
+    assert abs(published[0] - cleared[0]) < 40
+
+
+def test_writes_beyond_a_table_change_nothing():
+    async def bench(ctx, dut, software):
+        most = {"HEAD_TABLE": TINY.max_heads, "KEY_MASK": 2, "QUERY_MASK": 2}
+        for window in dut.map.windows:
+            await software.bus.write(ctx, window.offset, 0x22345678)
+            for word in (most[window.name], 128):
+                await software.bus.write(ctx, window.offset + 4 * word, 0xFFFFFFFF)
+        for port in ("head", "key", "query"):
+            ctx.set(getattr(dut, f"{port}_en"), 1)
+        ctx.set(dut.key_masked, 1)
+        ctx.set(dut.query_masked, 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.head_data.mantissa) == 0x5678
+        for index in range(32):
+            ctx.set(dut.key_beat, index)
+            ctx.set(dut.query, index)
+            await ctx.tick()
+            assert ctx.get(dut.key_valid) == 0x22345678 >> index & 1
+            assert ctx.get(dut.query_valid) == 0x22345678 >> index & 1
+
+    run(TINY, bench)
+
+
 # -- counters ------------------------------------------------------------------------------------
 
 
@@ -514,6 +571,40 @@ def test_cycles_beyond_32_bits_are_held(monkeypatch):
         assert await software.read(ctx, "CYCLES_HI") == 1
         assert await software.read(ctx, "CYCLES") == 0
         assert await software.read(ctx, "CYCLES_HI") == 0
+
+    run(TINY, bench)
+
+
+@pytest.mark.parametrize("name, cycles", [("ID", 3), ("STATUS", 3), ("KEYS", 3), ("BUSY", 3),
+                                          ("RESULT", 3), ("CYCLES", 4), ("CYCLES_HI", 3)])
+def test_read_latency(name, cycles):
+    async def bench(ctx, dut, software):
+        await ctx.tick().repeat(32 * (TINY.banks + 1))
+        ctx.set(dut.bus.araddr, dut.map[name].offset)
+        ctx.set(dut.bus.arvalid, 1)
+        await ctx.tick()
+        ctx.set(dut.bus.arvalid, 0)
+        waited = 1
+        while not ctx.get(dut.bus.rvalid):
+            await ctx.tick()
+            waited += 1
+        assert waited == cycles
+
+    run(TINY, bench)
+
+
+def test_write_latency():
+    async def bench(ctx, dut, software):
+        await ctx.tick().repeat(32 * (TINY.banks + 1))
+        ctx.set(dut.bus.awvalid, 1)
+        await ctx.tick().repeat(5)
+        ctx.set(dut.bus.awvalid, 0)
+        ctx.set(dut.bus.wvalid, 1)
+        await ctx.tick()
+        ctx.set(dut.bus.wvalid, 0)
+        assert not ctx.get(dut.bus.bvalid)
+        await ctx.tick()
+        assert ctx.get(dut.bus.bvalid)
 
     run(TINY, bench)
 
