@@ -31,7 +31,8 @@ def reference_page(params: CoreParams) -> str:
     ]
     lines += ["", "## Fields", ""]
     lines += ["| register | bits | field | access | reset | meaning |", "|---|---|---|---|---|---|"]
-    for owner in (*found.registers, *found.windows):
+    owners: list[Register | Window] = [*found.registers, *found.windows]
+    for owner in owners:
         lines += [_row(owner, field) for field in owner.fields]
     lines += ["", "## Status codes", "", "| code | name |", "|---|---|"]
     codes = found["RESULT"].field("status").values

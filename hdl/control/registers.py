@@ -156,7 +156,11 @@ class Registers(wiring.Component):
         m.submodules.heads = heads = HeadTable(params=p)
         m.submodules.keys = keys = MaskTable(params=p, bits=p.max_keys, lanes=p.groups)
         m.submodules.queries = queries = MaskTable(params=p, bits=p.max_queries, lanes=1)
-        tables = {"HEAD_TABLE": heads, "KEY_MASK": keys, "QUERY_MASK": queries}
+        tables: dict[str, HeadTable | MaskTable] = {
+            "HEAD_TABLE": heads,
+            "KEY_MASK": keys,
+            "QUERY_MASK": queries,
+        }
         for name, table in tables.items():
             here = word[8:] == self.map.window(name).offset >> 10
             taken = write.valid & write.ready & here

@@ -42,6 +42,11 @@ class HeadTable(wiring.Component):
         Read port.
     """
 
+    write_bank: Signal
+    write_word: Signal
+    write_data: Signal
+    write_strobe: Signal
+
     latency = 1
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -98,6 +103,11 @@ class MaskTable(wiring.Component):
     bank : In, beat : In, masked : In(1), en : In(1), data : Out(lanes)
         Read port: bits ``lanes * beat`` and up; all ones if not ``masked``.
     """
+
+    write_bank: Signal
+    write_word: Signal
+    write_data: Signal
+    write_strobe: Signal
 
     latency = 1
 
