@@ -1,0 +1,246 @@
+# amaranth: UnusedElaboratable=no
+"""The query store: rows by parts, head ends, space, and no part lost or mixed up (proof)."""
+
+import random
+
+import pytest
+from amaranth.asserts import AnyConst
+from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.lib import wiring
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.stages.query_store import QueryCutter, QueryStore
+from attnsieve.sim.formal import HoldRule, free_inputs, prove
+from attnsieve.sim.unit import run_streams
+
+
+def small(groups, **changes):
+    return CoreParams(lanes=16 * groups, output_lanes=1, **changes)
+
+
+CONFIGS = {
+    "tiny": CoreParams(lanes=4, max_head_dim=32, output_lanes=1, lut_ram=False),
+    "one lane": CoreParams(lanes=1, max_head_dim=16, output_lanes=1, lut_ram=False),
+    "one group": small(1),
+    "two groups": small(2, max_head_dim=48, lut_ram=False),
+    "four groups": small(4),
+    "eight groups": small(8, max_head_dim=80),
+}
+
+
+def lines(p, rows):
+    flat = [x for row in rows for x in row]
+    flat += [-1] * (-len(flat) % p.lanes)
+    return [flat[n : n + p.lanes] for n in range(0, len(flat), p.lanes)]
+
+
+class Reader:
+    """Reads every part of every row in every lane group, and compares."""
+
+    def __init__(self, dut, heads, seed=0, stall=0.0, use=1):
+        self.dut, self.heads, self.stall, self.use = dut, heads, stall, use
+        self.rng = random.Random(seed)
+        self.times = []  # of the first read of each row
+        self.done = False
+
+    async def bench(self, ctx):
+        p, read = self.dut.params, self.dut.read
+        pipe = [None] * self.dut.latency
+        cycle = 0
+
+        async def step(parts, **wires):
+            nonlocal pipe, cycle
+            for name, value in wires.items():
+                ctx.set(getattr(read, name), value)
+            enable = self.rng.random() >= self.stall
+            ctx.set(read.enable, enable)
+            await ctx.tick("sync")
+            cycle += 1
+            if enable:
+                pipe = [*pipe[1:], parts]
+                if pipe[0] is not None:
+                    got = [int(x) for x in ctx.get(read.data)]
+                    assert got == [x for part in pipe[0] for x in part]
+            return enable
+
+        for rows in self.heads:
+            parts = len(rows[0]) // p.segment
+            ctx.set(read.parts, parts)
+            for row in rows:
+                while not ctx.get(read.valid):
+                    await step(None, next=0)
+                self.times.append(cycle)
+                cut = [row[n : n + p.segment] for n in range(0, len(row), p.segment)]
+                for number in range(self.use * parts):
+                    which = [(number + 3 * g) % parts for g in range(p.groups)]
+                    last = number == self.use * parts - 1
+                    while not await step([cut[w] for w in which], part=which, next=last):
+                        pass
+        for _ in range(20):
+            await step(None, next=0)
+        self.done = True
+
+
+def random_heads(p, rng, count=6, most=7):
+    top = 1 << (p.operand_bits - 1)
+    return [
+        [[rng.randrange(-top, top) for _ in range(head_dim)] for _ in range(rng.randint(1, most))]
+        for head_dim in (rng.choice(p.head_dims) for _ in range(count))
+    ]
+
+
+def run(p, heads, *, stall=0.0, seed=0, use=1, streams=0.0):
+    dut = QueryStore(params=p)
+    reader = Reader(dut, heads, seed, stall, use)
+    inputs = {
+        "i": [line for rows in heads for line in lines(p, rows)],
+        "head": [{"parts": len(r[0]) // p.segment, "queries": len(r)} for r in heads],
+    }
+    result = run_streams(
+        dut, inputs, {}, testbenches=[reader.bench], stall=streams, seed=seed, settle=3000
+    )
+    assert reader.done
+    assert len(reader.times) == sum(len(rows) for rows in heads)
+    return reader, result
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("stall", [0, 0.4])
+def test_random_heads(name, stall):
+    p = CONFIGS[name]
+    heads = random_heads(p, random.Random(f"{name} {stall}"))
+    run(p, heads, stall=stall, streams=stall, seed=1)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rows_are_ready_in_time(name):
+    """Rows in use for `parts` cycles each follow without a gap, once the first has come."""
+    p = CONFIGS[name]
+    head_dim = p.head_dims[-1]
+    parts = p.parts(head_dim)
+    rng = random.Random(2)
+    rows = [[rng.randrange(-99, 99) for _ in range(head_dim)] for _ in range(9)]
+    reader, _ = run(p, [rows])
+    assert [b - a for a, b in zip(reader.times, reader.times[1:], strict=False)] == [parts] * 8
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_capacity(name):
+    """Without a head to cut for, lines enter until space is 0."""
+    p = CONFIGS[name]
+    dut = QueryStore(params=p)
+    free = []
+
+    async def watch(ctx):
+        async for _, _, space in ctx.tick("sync").sample(dut.space):
+            free.append(space)
+
+    run_streams(dut, {"i": [[1] * p.lanes] * dut.capacity}, {}, testbenches=[watch], settle=9)
+    assert free[0] == dut.capacity
+    assert free[-1] == 0
+    assert dut.capacity >= 16
+    assert dut.depth >= 4 * p.max_parts
+
+
+def test_bad_params():
+    with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 'dense'$"):
+        QueryStore(params="dense")
+
+
+class CutterContract(wiring.Component):
+    """Segments come in order; what follows a head's last segment in its line is dropped."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        p = dut.params
+        free_inputs(m, dut)
+        m.submodules.hold = HoldRule(dut.o)
+        head = dut.head.p
+        m.d.comb += Assume((head.parts >= 1) & (head.parts <= 3))
+        m.d.comb += Assume((head.queries >= 1) & (head.queries <= 3))
+        taken, done = Signal(8), Signal(8)  # segments of this head, of this line
+        m.d.comb += Assert(dut.o.valid == (dut.i.valid & dut.head.valid))
+        want = dut.i.payload.as_value().word_select(done[:2], p.operand_bits)
+        end = taken + 1 == head.parts[:2] * head.queries[:2]
+        with m.If(dut.o.valid):
+            m.d.comb += Assert(dut.o.payload == want)
+            m.d.comb += Assert(done < p.groups)
+        moved = dut.o.valid & dut.o.ready
+        m.d.comb += [
+            Assert(dut.head.ready == (moved & end)),
+            Assert(dut.i.ready == (moved & (end | (done == p.groups - 1)))),
+        ]
+        with m.If(moved):
+            m.d.sync += [taken.eq(taken + 1), done.eq(done + 1)]
+            with m.If(end):
+                m.d.sync += taken.eq(0)
+            with m.If(dut.i.ready):
+                m.d.sync += done.eq(0)
+        return m
+
+
+class Thin(CoreParams):
+    """Four segments of one lane, to keep the proof small."""
+
+    segment = 1
+
+
+def test_cutter_proof():
+    p = Thin(lanes=4, max_head_dim=16, max_queries=3, operand_bits=8, output_lanes=1)
+    prove(CutterContract(QueryCutter(params=p)), depth=12)
+
+
+class StoreContract(wiring.Component):
+    """With one lane group: any segment reads back from its row until the row's last read."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        free_inputs(m, dut, but=("read.parts",))
+        read, parts = dut.read, 2
+        m.d.comb += read.parts.eq(parts)
+        m.d.comb += Assume(read.part[0] < parts)
+        m.d.comb += Assume(read.valid | ~read.next)
+        chosen, value = AnyConst(5), Signal(len(dut.i.payload.as_value()))
+        came, first = Signal(5), Signal(5)
+        m.d.comb += Assume(came != 31)
+        with m.If(dut.i.valid & dut.i.ready):
+            m.d.sync += came.eq(came + 1)
+            with m.If(came == chosen):
+                m.d.sync += value.eq(dut.i.payload)
+        with m.If(read.enable & read.next):
+            m.d.sync += first.eq(first + parts)
+        m.d.comb += Assert(read.valid == (came >= first + parts))
+        m.d.comb += Assert((came - first)[:5] <= dut.depth)
+        hit = read.valid & (first + read.part[0] == chosen)
+        for stage in range(dut.latency):
+            later = Signal(name=f"hit{stage}")
+            with m.If(read.enable):
+                m.d.sync += later.eq(hit)
+            hit = later
+        with m.If(hit):
+            m.d.comb += Assert(read.data.as_value() == value)
+        return m
+
+
+@pytest.mark.parametrize("lut_ram", [False, True])
+def test_store_proof(lut_ram):
+    p = CoreParams(lanes=1, max_head_dim=16, operand_bits=8, output_lanes=1, lut_ram=lut_ram)
+    prove(StoreContract(Shallow(params=p)), depth=11)
+
+
+class Shallow(QueryStore):
+    """A ring of four segments, to keep the proof small."""
+
+    @property
+    def depth(self):
+        return 4
