@@ -23,21 +23,17 @@ def _parents(path: Path) -> Iterator[None]:
     """Make the folders above a path; unmake them when the work fails."""
     made: list[Path] = []
     try:
-        missing = [p for p in path.parents if not p.exists()]
+        missing = [p for p in path.parents if not p.is_dir()]
         for parent in reversed(missing):
             parent.mkdir()
             made.append(parent)
         yield
-    except BaseException as error:
+    except BaseException:
         for parent in reversed(made):
             try:
                 parent.rmdir()
             except OSError:
                 break
-        if isinstance(error, OSError) and not made and error.filename:
-            blocker = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
-            if blocker is not None:
-                raise UserError(f"{path}: {blocker} is a file, not a folder") from error
         raise
 
 
@@ -60,24 +56,22 @@ def output_file(path: str | Path) -> Iterator[Path]:
         The file cannot be written.
     """
     final = Path(path).absolute()
-    temporary: str | None = None
+    if final.is_dir():
+        raise UserError(f"{path}: is a folder, not a file")
     try:
-        if final.is_dir():
-            raise UserError(f"{path}: is a folder, not a file")
         with _parents(final):
             handle, temporary = tempfile.mkstemp(
                 dir=final.parent, prefix=f".{final.name}.", suffix=final.suffix
             )
             os.close(handle)
-            yield Path(temporary)
-            _own(temporary, folder=False)
-            os.replace(temporary, final)
-            temporary = None
+            try:
+                yield Path(temporary)
+                _own(temporary, folder=False)
+                os.replace(temporary, final)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -92,24 +86,23 @@ def output_directory(path: str | Path) -> Iterator[Path]:
         The folder cannot be written, or something else of its name or of a file's is in the way.
     """
     final = Path(path).absolute()
-    temporary: str | None = None
+    if final.exists() and not final.is_dir():
+        raise UserError(f"{path}: is a file, not a folder")
     try:
-        if final.exists() and not final.is_dir():
-            raise UserError(f"{path}: is a file, not a folder")
         with _parents(final):
             temporary = tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.")
-            if final.is_dir():
-                # a folder that cannot be written is found now, not at the end
-                with tempfile.TemporaryFile(dir=final):
-                    pass
-            yield Path(temporary)
-            _own(temporary, folder=True)
-            _move(Path(temporary), final)
+            try:
+                if final.is_dir():
+                    # a folder that cannot be written is found now, not at the end
+                    with tempfile.TemporaryFile(dir=final):
+                        pass
+                yield Path(temporary)
+                _own(temporary, folder=True)
+                _move(Path(temporary), final)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _move(source: Path, final: Path) -> None:

@@ -41,7 +41,7 @@ def command(
     settings: Settings = None,
     seed: Seed = 1,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Synthesize SYSTEM for a target: resources by block, memories, timing."""
     chosen = configuration(system, config, [*(settings or ()), f"synth.seed={seed}"])
     with ExitStack() as stack:
@@ -54,3 +54,4 @@ def command(
         print_json(report)
     else:
         print_report(report, out())
+    return 1 if "error" in report.get("pnr", {}) else 0

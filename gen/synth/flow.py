@@ -19,7 +19,7 @@ from attnsieve.gen.synth.targets import target as find_target
 from attnsieve.gen.synth.wrapper import stub, wrapper
 from attnsieve.gen.verilog import component, ports, to_rtlil
 
-__all__ = ["synth", "synth_component"]
+__all__ = ["check", "synth", "synth_component"]
 
 Progress = Callable[[str], None]
 
@@ -28,7 +28,7 @@ def _quiet(message: str) -> None:
     pass
 
 
-def _check(target: str, options: SynthOptions, pnr: bool, liberty: str | Path | None) -> None:
+def check(target: str, options: SynthOptions, pnr: bool, liberty: str | Path | None) -> None:
     """Reject what cannot work before anything is built."""
     place_with = None if target == "asic" else find_target(target, options).nextpnr
     if pnr and place_with is None:
@@ -55,7 +55,7 @@ def synth_component(
     progress: Progress = _quiet,
 ) -> dict[str, Any]:
     """Synthesize any component; see `synth`."""
-    _check(target, options, pnr, liberty)
+    check(target, options, pnr, liberty)
     family = None if target == "asic" else find_target(target, options)
     tools.which("yosys")
     place_to = nullcontext(str(work)) if work else tempfile.TemporaryDirectory(prefix="attnsieve-")
@@ -79,8 +79,12 @@ def synth_component(
         report |= {"total": mapped.core, "wrapper": mapped.wrapper, "cells": mapped.cells}
         if pnr and family.nextpnr is not None:
             progress("place and route")
-            report["pnr"] = place.place_and_route(folder, family.nextpnr, options, names)
-            report["pnr"]["core"] = _without_wrapper(report)
+            try:
+                report["pnr"] = place.place_and_route(folder, family.nextpnr, options, names)
+            except tools.ToolError as error:  # it does not fit: the rest of the report says why
+                report["pnr"] = {"error": str(error)}
+            else:
+                report["pnr"]["core"] = _without_wrapper(report)
         return report
 
 
@@ -132,9 +136,10 @@ def synth(
     dict
         ``total``: resources of the flattened core; ``blocks``: by block, borders kept (so their sum
         differs a little from the total); ``memories``: by instance; ``wrapper``: the cells
-        around the core, which no other number contains; ``pnr``.
+        around the core, which no other number contains; ``pnr``: Fmax and critical path, or
+        ``error``.
     """
-    _check(target, config.synth, pnr, liberty)
+    check(target, config.synth, pnr, liberty)
     report = synth_component(
         component(config), config.top, target, config.synth,
         pnr=pnr, liberty=liberty, work=work, progress=progress,

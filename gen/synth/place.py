@@ -41,10 +41,8 @@ def block_of(name: str, blocks: Iterable[str], wrapped: str | None = None) -> st
     With ``wrapped``, the core's names start so, and other names belong to the wrapper.
     """
     inner = name.removeprefix(wrapped or "")
-    head = re.split(r"[.\[$]", inner, maxsplit=1)[0]
-    known = sorted(blocks, key=len, reverse=True)
-    for block in known:
-        if head == block or re.match(rf"{re.escape(block)}(\.|_(?![a-z]))", inner):
+    for block in sorted(blocks, key=len, reverse=True):
+        if re.match(rf"{re.escape(block)}(?![A-Za-z0-9])", inner):
             return block
     return "(top)" if wrapped is None or name.startswith(wrapped) else "(wrapper)"
 

@@ -114,5 +114,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     memories.add_section()
     memories.add_row("all memories", "", "", str(report["memory_bits"]), style="bold")
     console.print(memories)
-    if "pnr" in report:
+    if "error" in report.get("pnr", {}):
+        console.print(f"place and route failed: {report['pnr']['error']}")
+    elif "pnr" in report:
         _pnr(report["pnr"], console)

@@ -1,10 +1,10 @@
+# amaranth: UnusedElaboratable=no
 """A small core with every kind of cell that reports tell apart: tests of the flow use it."""
 
+import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-
-__all__ = ["StandIn"]
 
 
 class Mac(wiring.Component):
@@ -60,16 +60,15 @@ class Store(wiring.Component):
 class StandIn(wiring.Component):
     """A store and ``lanes`` MACs behind a stream."""
 
-    def __init__(self, params, *, width=12, depth=256):
-        self.params, self.width, self.depth = params, width, depth
-        self.lanes = params.lanes
-        word = width * params.lanes
+    def __init__(self, *, lanes, width=12, depth=256):
+        self.lanes, self.width, self.depth = lanes, width, depth
+        word = width * lanes
         super().__init__(
             {
                 "m_axi_rdata": In(word),
                 "m_axi_rvalid": In(1),
                 "m_axi_rready": Out(1),
-                "s_axil_awaddr": In(8),
+                "s_axil_awaddr": In(range(depth)),
                 "irq": Out(1),
                 "o": Out(stream.Signature(signed(40))),
             }
@@ -104,3 +103,9 @@ class StandIn(wiring.Component):
                     m.next = "IDLE"
         m.d.comb += [self.o.payload.eq(total), self.irq.eq(total[-1])]
         return m
+
+
+@pytest.fixture
+def stand_in():
+    """Makes a stand-in: ``stand_in(lanes=4)``."""
+    return StandIn

@@ -1,0 +1,223 @@
+# amaranth: UnusedElaboratable=no
+"""Synthesis reports on a small stand-in core, whose cells can be counted by hand."""
+
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from rich.console import Console
+
+from attnsieve.gen import tools
+from attnsieve.gen.config import SynthOptions
+from attnsieve.gen.errors import UserError
+from attnsieve.gen.synth import asic, flow, fpga, place, print_report, synth_component
+from attnsieve.gen.synth.liberty import DEFAULT, cell_areas, driving_cell
+from attnsieve.gen.synth.targets import TARGETS, count
+from attnsieve.gen.synth.wrapper import stub, wrapper
+from attnsieve.gen.verilog import Port, ports
+
+OPTIONS = SynthOptions(clock_mhz=48.0)
+
+
+def needs(program):
+    try:
+        tools.which(program)
+    except tools.MissingToolError as error:
+        pytest.skip(str(error))
+
+
+def printed(report):
+    console = Console(width=200, record=True, quiet=False)
+    with console.capture() as captured:
+        print_report(report, console)
+    return captured.get()
+
+
+@pytest.mark.parametrize(
+    "target, dsp, bram", [("ecp5", 2, 1), ("ice40", 0, 1), ("gowin", 2, 1), ("xilinx", 2, 1)]
+)
+def test_resources(stand_in, target, dsp, bram):
+    report = synth_component(stand_in(lanes=2, width=8), "core", target, OPTIONS)
+    assert report["target"] == target
+    assert report["total"]["dsp"] == dsp
+    assert report["total"]["bram"] == bram
+    assert set(report["blocks"]) == {"store", "mac_0", "mac_1", "(top)"}
+    assert report["blocks"]["store"]["bram"] == bram
+    assert report["blocks"]["mac_0"] == report["blocks"]["mac_1"]
+    for resource in ("ff", "bram", "dsp"):  # borders change logic, not these
+        assert report["total"][resource] == sum(b[resource] for b in report["blocks"].values())
+    assert report["memories"] == [
+        {"name": "store.memory", "width": 16, "depth": 256, "bits": 4096, "reads": 1, "writes": 1}
+    ]
+    assert report["memory_bits"] == 4096
+    assert report["wrapper"]["ff"] == 70  # 26 bits in, 43 out, and the reset
+    text = printed(report)
+    assert "mac_* (2)" in text
+    assert "total, flattened" in text
+
+
+@pytest.mark.parametrize("target, free", [("ecp5", 60.0), ("ice40", 40.0)])
+def test_place_and_route(stand_in, target, free, tmp_path):
+    needs(f"nextpnr-{target}")
+    core = stand_in(lanes=1, width=6)
+    report = synth_component(core, "core", target, OPTIONS, pnr=True, work=tmp_path)
+    pnr = report["pnr"]
+    assert pnr["fmax_mhz"] > free
+    assert pnr["met"] == (pnr["fmax_mhz"] >= 48.0)
+    path = pnr["critical_path"]
+    assert path["delay_ns"] == pytest.approx(1000 / pnr["fmax_mhz"], abs=0.02)
+    assert path["delay_ns"] == pytest.approx(path["logic_ns"] + path["routing_ns"], abs=0.002)
+    assert {path["start"], path["end"]} <= {"store", "mac_0", "(top)", "(wrapper)"}
+    assert path["start"] == path["through"][0]
+    ram = {"ecp5": "DP16KD", "ice40": "ICESTORM_RAM"}[target]
+    assert pnr["core"][ram] == report["total"]["bram"]
+    if target == "ecp5":
+        assert pnr["core"]["TRELLIS_FF"] == report["total"]["ff"]
+    assert "critical path" in printed(report)
+    assert (tmp_path / "nextpnr.log").exists()
+
+
+def test_a_core_too_large_for_the_device(stand_in):
+    needs("nextpnr-ice40")
+    options = SynthOptions(ice40_device="HX1K")
+    report = synth_component(
+        stand_in(lanes=1, width=4, depth=32768), "core", "ice40", options, pnr=True
+    )
+    assert report["total"]["bram"] == 32
+    assert "error" in report["pnr"]
+    assert "place and route failed" in printed(report)
+
+
+def test_standard_cells(stand_in):
+    needs("sta")
+    if not DEFAULT.exists():
+        pytest.skip("no Liberty file: sudo apt-get install qflow-tech-osu018")
+    report = synth_component(
+        stand_in(lanes=1, width=4), "core", "asic", SynthOptions(clock_mhz=100)
+    )
+    assert report["liberty"] == "osu018_stdcells.lib"
+    # the memory is not in the area: 256 words of 4 bits would be over 90,000
+    assert 5000 < report["total"]["area"] < 50000
+    assert sum(b["area"] for b in report["blocks"].values()) == pytest.approx(
+        report["total"]["area"], rel=0.15
+    )
+    best = report["best"]
+    assert best["worst_slack_ns"] >= 0
+    assert 1 < best["period_ns"] < 10
+    assert best["power_w"] > 0
+    assert all(
+        run["period_ns"] >= best["period_ns"] or run["worst_slack_ns"] < 0 for run in report["runs"]
+    )
+    assert best["critical_path"]["end"] in {*report["blocks"], "(top)"}
+    assert report["memory_area"]["register_bits"] == 1024
+    assert asic.SRAM_SOURCE in printed(report)
+
+
+def test_another_library(stand_in, tmp_path):
+    if not DEFAULT.exists():
+        pytest.skip("no Liberty file: sudo apt-get install qflow-tech-osu018")
+    assert driving_cell(DEFAULT).startswith("INVX")
+    assert cell_areas(DEFAULT)["INVX1"] == 16
+    (tmp_path / "no.lib").write_text("library (x) { }")
+    with pytest.raises(UserError, match=r"^.*no\.lib: not a Liberty file: it has no cells$"):
+        flow.check("asic", OPTIONS, False, tmp_path / "no.lib")
+
+
+def test_cells_are_counted_once():
+    cells = {
+        "LUT4": 3,
+        "CCU2C": 2,
+        "TRELLIS_FF": 5,
+        "MULT18X18D": 1,
+        "DP16KD": 1,
+        "PFUMX": 1,
+        "VLO": 9,
+    }
+    assert count(TARGETS["ecp5"], cells) == {
+        "lut": 3, "carry": 2, "ff": 5, "mux": 1, "lutram": 0, "dsp": 1, "bram": 1,
+    }  # fmt: skip
+
+
+def test_names_of_elements_lose_their_brackets():
+    text = "wire width 4 \\a[3]\nconnect \\a[3] [1] \\b [0]\nwire \\a.3\ncell \\x[0].y[1] \\a[3]\n"
+    assert fpga.plain_names(text) == (
+        "wire width 4 \\a.3_\nconnect \\a.3_ [1] \\b [0]\nwire \\a.3\ncell \\x.0.y.1 \\a.3_\n"
+    )
+
+
+class Elements(wiring.Component):
+    """Arrays whose elements have names with brackets, beside wires of the array's name."""
+
+    def __init__(self):
+        layout = data.ArrayLayout(5, 3)
+        super().__init__({"i": In(layout), "o": Out(layout)})
+
+    def elaborate(self, platform):
+        m = Module()
+        kept = Signal(data.ArrayLayout(5, 3))
+        for index in range(3):
+            m.d.sync += kept[index].eq(self.i[index] + self.i[index - 1])
+            m.d.comb += self.o[index].eq(kept[index] ^ 1)
+        return m
+
+
+@pytest.mark.parametrize("target", ["ecp5", "ice40"])
+def test_arrays_of_elements(target):
+    report = synth_component(Elements(), "core", target, OPTIONS)
+    assert report["total"]["ff"] == 15
+
+
+def test_blocks_in_containers():
+    text = "module \\t\nmodule \\t.a\nmodule \\t.a.b\nmodule \\t.datapath\nmodule \\t.datapath.c\n"
+    assert fpga.block_names(text, "t") == {"a": "t.a", "datapath.c": "t.datapath.c"}
+
+
+@pytest.mark.parametrize(
+    "name, block",
+    [
+        ("core.mac_1.acc_TRELLIS_FF_Q_3", "mac_1"),
+        ("core.mac_10.acc", "mac_10"),
+        ("core.mac_1_o_LUT4_Z", "mac_1"),
+        ("core.datapath.loader.x[3]", "datapath.loader"),
+        ("core.fsm_state", "(top)"),
+        ("given[3]", "(wrapper)"),
+    ],
+)
+def test_block_of_a_cell(name, block):
+    assert place.block_of(name, ["mac_1", "mac_10", "datapath.loader"], "core.") == block
+
+
+def test_critical_path_of_a_report():
+    steps = [
+        ("clk-to-q", "core.a.x", "core.a.x", 0.5, None),
+        ("routing", "core.a.x", "core.b.y", 1.5, "core.a.x[0]"),
+        ("logic", "core.b.y", "core.b.y", 0.25, None),
+        ("routing", "core.b.y", "core.z", 1.0, "core.b.n"),
+        ("setup", "core.z", "core.z", 0.0, None),
+    ]
+    path = [
+        {"type": t, "from": {"cell": a}, "to": {"cell": b}, "delay": d} | ({"net": n} if n else {})
+        for t, a, b, d, n in steps
+    ]
+    clock = {"from": "posedge clk", "to": "posedge clk", "path": path}
+    other = {"from": "<async>", "to": "posedge clk", "path": path * 2}
+    found = place.critical_path({"critical_paths": [other, clock]}, ["a", "b"])
+    assert found["delay_ns"] == 3.25
+    assert (found["logic_ns"], found["routing_ns"]) == (0.75, 2.5)
+    assert (found["start"], found["end"], found["through"]) == ("a", "(top)", ["a", "b", "(top)"])
+    assert place.critical_path({"critical_paths": [other]}, []) is None
+
+
+def test_wrapper_uses_every_bit(stand_in):
+    text = wrapper(
+        "core",
+        [Port("clk", False, 1), Port("rst", False, 1), Port("a", False, 3), Port("b", True, 2)],
+    )
+    assert "reg [2:0] given;" in text
+    assert "wire [1:0] result;" in text
+    assert ".clk(clk)" in text
+    assert ".rst(reset)" in text
+    assert ".a(given[2:0])" in text
+    assert ".b(result[1:0])" in text
+    for port in ports(stand_in(lanes=2)):
+        assert f"[{port.width - 1}:0] {port.name}" in stub("core", ports(stand_in(lanes=2)))
