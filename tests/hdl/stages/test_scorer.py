@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Assert, Assume, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,8 @@ from attnsieve.hdl.lib.ring import Ring
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.query_store import QueryStore, query_head_layout
 from attnsieve.hdl.stages.scorer import ParallelScorer
+from attnsieve.hdl.stages.scorer_issue import LineIssuer
+from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
 TINY = CoreParams(
@@ -308,3 +310,90 @@ def test_short_heads_fill_the_ring_with_many_heads():
 def test_bad_params():
     with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not None$"):
         ParallelScorer(params=None)
+
+
+class Thin(CoreParams):
+    """Segments of one lane, to keep the proofs small."""
+
+    segment = 1
+    max_parts = 4
+    head_dims = (1, 2, 3, 4)
+
+
+class HoldContract(wiring.Component):
+    """Beats and rows are held until they are taken, whatever the blocks around do."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        free_inputs(m, dut)
+        m.d.comb += Assume(dut.row.p.parts != 0)
+        m.submodules += [HoldRule(dut.o), HoldRule(dut.o_row)]
+        return m
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_hold_proof(lanes):
+    p = Thin(lanes=lanes, max_head_dim=16, max_keys=3, max_queries=1, operand_bits=8,
+             buffer_elements=16, addr_width=32, output_lanes=1)  # fmt: skip
+    prove(HoldContract(ParallelScorer(params=p)), depth=11)
+
+
+class IssueContract(wiring.Component):
+    """No line is read that the ring does not hold; releases are those of the lines read; a row
+    takes the lines of its keys.
+    """
+
+    def __init__(self, params):
+        self.params = params
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.params
+        m.submodules.dut = dut = LineIssuer(params=p)
+        m.submodules.ring = ring = Ring(shape=1, depth=p.kv_lines)
+        free_inputs(m, dut, but=("level", "oldest", "append"))
+        free_inputs(m, ring, but=("release", "read"))
+        m.d.comb += [
+            dut.level.eq(ring.level),
+            dut.oldest.eq(ring.oldest),
+            dut.append.eq(ring.append),
+            ring.release.eq(dut.release),
+            Assume((dut.row.p.parts >= 1) & (dut.row.p.parts <= 4)),
+            Assume(dut.row.p.keys <= p.max_keys),
+            Assert(
+                dut.issue + dut.wait_row + dut.wait_output + dut.wait_query + dut.wait_key == 1
+            ),
+        ]
+        offset = Mux(
+            dut.index >= ring.oldest, dut.index - ring.oldest, dut.index + p.kv_lines - ring.oldest
+        )
+        with m.If(dut.read):
+            m.d.comb += Assert(offset < ring.level)
+        with m.If(dut.release):
+            m.d.comb += Assert(dut.read & (dut.index == ring.oldest))
+        # lines of the row at hand
+        keys, parts, lines = Signal(4), Signal(4), Signal(6)
+        rows = dut.row.valid & dut.row.ready
+        with m.If(rows & (keys == 0) & (parts == 0)):  # the first row alone
+            m.d.sync += [keys.eq(dut.row.p.keys), parts.eq(dut.row.p.parts)]
+        done = Signal()
+        with m.If(dut.issue & ~done):
+            m.d.sync += [lines.eq(lines + 1), done.eq(dut.row_end)]
+            segments = Mux(keys == 0, 1, keys * parts)
+            m.d.comb += Assert(
+                dut.row_end == ((lines + 1) * p.groups >= segments)
+            )
+        return m
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_issue_proof(lanes):
+    p = Thin(lanes=lanes, max_head_dim=16, max_keys=3, max_queries=1, operand_bits=8,
+             buffer_elements=16 if lanes < 4 else 24, addr_width=32, output_lanes=1)  # fmt: skip
+    prove(IssueContract(p), depth=10)
