@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout, term_beat_layout
-from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
+from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle, multiplier_latency
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.prob_v_drain import pass_layout
 
@@ -30,6 +30,11 @@ def array_step_layout(p: CoreParams) -> data.StructLayout:
     )
 
 
+def _style(params: CoreParams) -> MultiplierStyle:
+    """Targets without LUT RAM have no hardware multipliers either."""
+    return MultiplierStyle.NATIVE if params.lut_ram else MultiplierStyle.FABRIC
+
+
 class ValueArray(wiring.Component):
     """One multiplier and one accumulator per lane.
 
@@ -38,8 +43,8 @@ class ValueArray(wiring.Component):
     in the next cycle. ``acc_bits`` hold ``max_keys`` products (docs/reference/numbers.md).
 
     A pipeline with one enable, which falls only while finished sums wait at ``o``: latency
-    `latency` cycles, 2 with hardware multipliers and 3 without, one step per cycle. A multiplier is
-    ``operand_bits`` by 17 bits, signed by unsigned.
+    `latency` cycles, 2 with hardware multipliers and more without, one step per cycle. A multiplier
+    is ``operand_bits`` by 17 bits, signed by unsigned.
 
     Parameters
     ----------
@@ -60,7 +65,7 @@ class ValueArray(wiring.Component):
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
-        self.style = MultiplierStyle.NATIVE if params.lut_ram else MultiplierStyle.FABRIC
+        self.style = _style(params)
         super().__init__(
             {
                 "i": In(stream.Signature(array_step_layout(params))),
@@ -71,7 +76,7 @@ class ValueArray(wiring.Component):
     @staticmethod
     def latency_of(params: CoreParams) -> int:
         """Cycles from a pass's last step at ``i`` until its sums are offered at ``o``."""
-        return 2 if params.lut_ram else 3
+        return 1 + multiplier_latency(_style(params))
 
     @property
     def latency(self) -> int:

@@ -164,3 +164,125 @@ def test_rows_of_different_parts_back_to_back(params, stall):
         seen = [rng.randrange(keys + 1) for _ in range(rng.randrange(3))]
         work.head(rng, rng.choice(params.head_dims), keys, [*seen, keys])
     run(work, stall, seed=1)
+
+
+def recorder(seen: dict):
+    """A testbench that notes, cycle by cycle, what the block says of itself."""
+
+    def bench_of(dut):
+        async def bench(ctx):
+            ticks = ctx.tick("sync").sample(dut.busy, dut.wait_value, dut.wait_output, dut.level)
+            cycle = 0
+            async for _, _, busy, value, output, level in ticks:
+                if busy:
+                    seen.setdefault("busy", []).append(cycle)
+                if value:
+                    seen.setdefault("value", []).append(cycle)
+                if output:
+                    seen.setdefault("output", []).append(cycle)
+                seen.setdefault("level", []).append(level)
+                cycle += 1
+
+        return bench
+
+    return bench_of
+
+
+def run_recorded(work: Work, stall=0.0):
+    seen: dict = {"busy": [], "value": [], "output": [], "level": []}
+    dut = Bench(work.params)
+    inputs = {"i": work.beats, "row": work.rows, "line": work.lines}
+    result = run_streams(
+        dut,
+        inputs,
+        {"o": len(work.want)},
+        stall=stall,
+        testbenches=[recorder(seen)(dut)],
+        settle=400,
+    )
+    got = [([int(x) for x in o.element], bool(o.last)) for o in result.outputs["o"]]
+    assert got == work.want
+    return dut, result, seen
+
+
+SIZES = [(TINY, 16), (TINY, 32), (TWO, 48), (TWO, 64), (EIGHT, 80), (EIGHT, 128)]
+SIZES += [(FOUR, head_dim) for head_dim in FOUR.head_dims]
+
+
+@pytest.mark.parametrize(("params", "head_dim"), SIZES)
+def test_one_step_per_cycle_without_a_gap(params, head_dim):
+    """Behind the first row, which waits for its lines, steps follow each other to the cycle."""
+    rng = random.Random(head_dim)
+    work = Work(params)
+    keys = 17 + params.groups
+    work.head(rng, head_dim, keys, [keys])
+    first = work.steps
+    for _ in range(2):
+        work.head(rng, head_dim, keys, [keys, keys - 1, keys])
+    _, _, seen = run_recorded(work)
+    busy = seen["busy"]
+    assert len(busy) == work.steps
+    parts = head_dim // params.segment
+    side = gcd(parts, params.groups)
+    want = parts // side * sum(-(-k * side // params.groups) for k in [keys] * 5 + [keys - 1] * 2)
+    assert work.steps == want
+    rest = busy[first:]
+    assert rest == list(range(rest[0], rest[0] + len(rest)))
+    assert not seen["output"]
+    assert set(seen["busy"]).isdisjoint(seen["value"])
+
+
+@pytest.mark.parametrize("params", [TINY, TWO, FOUR, EIGHT], ids=["tiny", "two", "four", "eight"])
+def test_the_stated_latency(params):
+    head_dim = 16 * params.groups if params.groups > 1 else 16
+    work = Work(params)
+    rng = random.Random(0)
+    work.head(rng, min(head_dim, 128), 1, [1])
+    dut, result, seen = run_recorded(work)
+    assert len(seen["busy"]) == (4 if params.groups == 1 else 1)
+    begun = max(result.last("i"), result.last("line"))  # of the first pass
+    assert result.first("o") - begun == dut.dut.latency
+
+
+def test_lines_leave_with_the_last_pass_of_the_last_row():
+    work = Work(FOUR)
+    work.head(random.Random(4), 128, 70, [70, 1, 70])
+    _, _, seen = run_recorded(work)
+    level, busy = seen["level"], seen["busy"]
+    first = busy[140 + 2 + 70]  # a row of 70 keys takes 2 passes of 70 steps
+    assert level[first] == max(level) == 140
+    assert level[busy[-1]] <= 140 - 60  # one per cycle, from the third cycle of the pass on
+    assert level[-1] == 0
+
+
+def test_heads_that_fill_the_ring_follow_each_other():
+    work = Work(FOUR)
+    for _ in range(4):
+        work.head(random.Random(4), 128, 70, [70, 70])
+    _, _, seen = run_recorded(work)
+    assert max(seen["level"]) == FOUR.kv_lines
+    assert seen["level"][-1] == 0
+
+
+def test_sums_that_cannot_leave_stop_the_steps():
+    rng = random.Random(5)
+    work = Work(FOUR)
+    work.head(rng, 64, 12, [12] * 4)
+    _, _, seen = run_recorded(work, {"o": 0.8})
+    assert seen["output"]
+    assert set(seen["output"]).isdisjoint(seen["busy"])
+    assert set(seen["output"]).isdisjoint(seen["value"])
+
+
+def test_steps_wait_for_lines_only_while_terms_are_there():
+    rng = random.Random(6)
+    work = Work(FOUR)
+    work.head(rng, 48, 40, [40, 40])
+    _, _, seen = run_recorded(work, {"line": 0.9})
+    assert len(seen["value"]) > 100
+    assert len(seen["busy"]) == work.steps
+
+
+def test_parameters_are_checked():
+    with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 'dense'$"):
+        ProbV(params="dense")
