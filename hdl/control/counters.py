@@ -104,8 +104,8 @@ class Counters(wiring.Component):
             write.address.eq(Cat(visited, state.live)),
             write.en.eq(step),
         ]
-        added = self._sum(m, state, visited, step, carried)
-        old = Mux(state.fresh, 0, read.data)
+        added, copied = self._sum(m, state, visited, step, carried)
+        old = Mux(state.fresh | copied, 0, read.data)
         m.d.comb += Cat(write.data, carry).eq(old + added)
         with m.If(step):
             m.d.sync += carried.eq(carry & (visited == 0))
@@ -136,8 +136,10 @@ class Counters(wiring.Component):
             m.d.sync += [visit.eq(0), step.eq(0)]  # what was fetched is of another round
         return visit
 
-    def _sum(self, m: Module, state, visited: Signal, step: Signal, carried: Signal) -> Value:
-        """What is to be added to the word ``visited``."""
+    def _sum(
+        self, m: Module, state, visited: Signal, step: Signal, carried: Signal
+    ) -> tuple[Value, Value]:
+        """What is to be added to the word ``visited``, and whether it replaces it."""
         # A word is visited at least every second round, and a read takes one cycle of two.
         width = (4 * (WORDS + 2)).bit_length()
         drained = state.side ^ state.closing
@@ -150,16 +152,20 @@ class Counters(wiring.Component):
             pair = [Signal(width, name=f"sum{word}_{side}") for side in range(2)]
             for side, total in enumerate(pair):
                 clear = step & (visited == word) & (drained == side)
-                m.d.sync += total.eq(Mux(clear, 0, total) + (counts & (state.side == side)))
+                now_counts = counts & (state.side == side)
+                m.d.sync += total.eq(total + now_counts)
+                with m.If(clear):
+                    m.d.sync += total.eq(now_counts)
             sums[word] = Mux(drained, pair[1], pair[0])
-        for name in COUNTS:
-            sums[self._word(name)] = Mux(state.closing, self.result.payload[name], 0)
+        for name in COUNTS:  # anything until the round that closes the set
+            sums[self._word(name)] = self.result.payload[name]
         chosen = Signal(32)
+        # the words of COUNTS are the last ones
         with m.Switch(visited):
             for word, value in sums.items():
                 with m.Case(word):
                     m.d.comb += chosen.eq(value)
-        return chosen
+        return chosen, visited >= self._word(COUNTS[0])
 
     @staticmethod
     def _word(name: str) -> int:

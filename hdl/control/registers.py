@@ -266,8 +266,9 @@ class Registers(wiring.Component):
             m.d.sync += flag.eq((flag & ~cleared) | setting)
         enable = state["enable"] = Signal(2)
         for signal, register in ((enable, "IRQ_ENABLE"), (self.watchdog, "WATCHDOG")):
-            keep = ~written[f"{register}_strobe"]
-            m.d.sync += signal.eq((signal & keep[: len(signal)]) | written[register])
+            for byte in range(0, len(signal), 8):
+                with m.If(written[f"{register}_strobe"][byte]):
+                    m.d.sync += signal[byte : byte + 8].eq(written[register][byte:])
         waiting = Cat(state["IRQ_STATUS.done"], state["IRQ_STATUS.error"])
         m.d.sync += self.irq.eq((waiting & enable).any())
 
