@@ -20,6 +20,25 @@ class Probability(wiring.Component):
     ``p = (mantissa_t * mantissa + half) >> (32 + 5 * class + exponent - p_bits)``, saturated to
     ``2**p_bits - 1`` (docs/reference/numbers.md).
 
+    A 12-bit ``p`` is at most one last bit, 2**-12, from the exact softmax of the integer scores at
+    the scale that the (mantissa, shift) pair stands for; wider ones are at most as far. A term is
+    ``2**-(d * c) * (1 + e)``, that of the maximum is exact, so a row's ``p`` changes by at most
+    ``p * (1 - p) * e`` through its terms, and by ``p * r`` through a relative error ``r`` of the
+    reciprocal:
+
+    - the argument: 2**-14 on ``u``, doubled by a mantissa near two, and 2**-14 on ``y``, are
+      ``ln 2 * 3 * 2**-14`` = 1.27e-4 of the term;
+    - the tables and the rounding of a mantissa of at least 2**11: under 2.63e-4 of the term;
+    - the reciprocal, with the bits of the sum that it leaves out: ``r`` under 3.2e-5;
+    - mantissas under 2**11, which only the last class has: each wrong by at most
+      ``2**-(17 + 5 * max_class)``, ``max_keys`` of them move the sum by less than 2**-17;
+    - zeros for arguments of 32 and more: less than ``max_keys * 2**-32``.
+
+    That is less than half of 2**-12, largest at ``p`` = 0.5; rounding ``p`` is the other half, and
+    saturation costs one bit only where ``p`` is one. Against a real scale that the mantissa itself
+    rounds (2**-16 of it), the tests take the worst rows, one maximum and up to 4095 equal others,
+    and find less than one bit too.
+
     A pipeline with one enable: latency `latency` cycles, one beat per cycle. A row's statistics are
     taken with its last beat; beats wait for them. One 17x17 multiplier per lane.
 
