@@ -43,6 +43,30 @@ def test_random(depth, distributed):
     simulate(dut, bench)
 
 
+def test_bytes_are_written_alone():
+    dut = Ram(shape=24, depth=5, granularity=8)
+    rng, model = random.Random(4), [0] * 5
+
+    async def bench(ctx):
+        for step in range(80):
+            address, value = rng.randrange(5), rng.getrandbits(24)
+            enable = 7 if step < 5 else rng.getrandbits(3)
+            address = step if step < 5 else address
+            ctx.set(dut.write.address, address)
+            ctx.set(dut.write.data, value)
+            ctx.set(dut.write.en, enable)
+            bits = sum(255 << 8 * i for i in range(3) if enable >> i & 1)
+            model[address] = model[address] & ~bits | value & bits
+            await ctx.tick()
+            ctx.set(dut.write.en, 0)
+            ctx.set(dut.read[0].address, address)
+            ctx.set(dut.read[0].en, 1)
+            await ctx.tick()
+            assert ctx.get(dut.read[0].data) == model[address]
+
+    simulate(dut, bench)
+
+
 @pytest.mark.parametrize("target, block", [("ecp5", "DP16KD"), ("ice40", "SB_RAM40_4K")])
 def test_block_ram_without_registers(target, block, tmp_path):
     text = rtlil.convert(Ram(shape=16, depth=256), name="top", emit_src=False)
@@ -58,6 +82,7 @@ def test_block_ram_without_registers(target, block, tmp_path):
     [
         ({"depth": 0}, ValueError, r"^Depth must be at least 1, not 0$"),
         ({"depth": 3, "reads": None}, TypeError, r"^Reads must be an integer, not None$"),
+        ({"depth": 3, "granularity": 3}, ValueError, r"^Granularity must be a divisor of 8, not 3$"),
     ],
 )
 def test_bad_parameters(parameters, error, message):
