@@ -9,6 +9,7 @@ import pytest
 
 from attnsieve.hdl.control.checker import JobChecker
 from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import simulate
 
 from .jobs import SMALL, TINY, good_request, verdict
@@ -99,3 +100,14 @@ def test_range_may_end_at_the_top_of_memory():
     over = top | {"keys": 3}
     codes = [code for code, *_ in check(SMALL, [(top, normal(rng)), (over, normal(rng))])]
     assert codes == [StatusCode.OK, StatusCode.ADDRESS_WRAP]
+
+
+def test_heads_must_fit_the_rings():
+    """K of one head may fill the ring, and have no line more."""
+    params = CoreParams(lanes=64, max_keys=70, max_queries=50, max_heads=12, buffer_elements=2048)
+    rng = random.Random(4)
+    fits = good_request(params, rng) | {"keys": 32, "queries": 9, "head_dim": 128}
+    assert params.row_lines(32, 128) == params.kv_lines
+    codes = [c for c, *_ in check(params, [(fits, normal(rng)),
+                                           (fits | {"keys": 33}, normal(rng))])]
+    assert codes == [StatusCode.OK, StatusCode.SIZE_OVER_BUILD]

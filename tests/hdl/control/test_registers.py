@@ -417,7 +417,7 @@ def test_key_mask_of_any_width(lanes, groups):
     run(params, bench)
 
 
-@pytest.mark.parametrize("delay", range(-4, 24))
+@pytest.mark.parametrize("delay", range(-3, 2))
 def test_an_event_as_its_flag_is_cleared_is_kept(delay):
     """Software clears "done" before, in and after the cycle in which a job ends."""
     published, cleared = [], []
@@ -448,7 +448,7 @@ def test_an_event_as_its_flag_is_cleared_is_kept(delay):
         assert seen == (end >= cleared[0])
 
     run(TINY, bench)
-    assert abs(published[0] - cleared[0]) < 40
+    assert published[0] - cleared[0] == -1 - delay
 
 
 def test_writes_beyond_a_table_change_nothing():
