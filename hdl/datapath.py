@@ -78,6 +78,12 @@ class Datapath(wiring.Component):
         self.params = p = params
         self.loader = Loader(params=p)
         self.writer = RowWriter(params=p)
+        self.queries = QueryStore(params=p)
+        if self.queries.capacity < self.loader.granule_lines:
+            raise ValueError(
+                f"Memory must deliver at most {self.queries.capacity} lines at once (lanes "
+                f"{p.lanes}), not {self.loader.granule_lines}: use fewer or narrower channels"
+            )
         bus = {"addr_width": p.addr_width, "data_width": p.data_width}
         region = stream.Signature(region_layout(p))
         super().__init__(
@@ -128,7 +134,7 @@ class Datapath(wiring.Component):
         """Memory to scores: K ring, query store, scorer."""
         p, loader = self.params, self.loader
         m.submodules.k_ring = k_ring = Ring(shape=line_layout(p), depth=p.kv_lines)
-        m.submodules.query_store = queries = QueryStore(params=p)
+        m.submodules.query_store = queries = self.queries
         m.submodules.scorer = scorer = ParallelScorer(params=p)
         self._heads(m, queries)
         connect(m, flipped(self.key), loader.key)

@@ -75,8 +75,9 @@ class Queue(wiring.Component):
         free = ~self.o.valid | self.o.ready
         if self.depth == 1:
             m.d.comb += self.o.valid.eq(level)
+            held = self._register(m)
             with m.If(push):
-                m.d.sync += self.o.payload.eq(self.i.payload)
+                m.d.sync += held.eq(self.i.payload)
         elif self.latency == 1:
             self._registered(m, push, free)
         else:
@@ -94,18 +95,22 @@ class Queue(wiring.Component):
             m.d.sync += [level.eq(level - 1), ready.eq(1)]
         return level
 
+    def _register(self, m: Module) -> Signal:
+        """The output register. Like all that holds payloads it has no reset."""
+        register = Signal(Shape.cast(self.shape), name="first", reset_less=True)
+        m.d.comb += Value.cast(self.o.payload).eq(register)
+        return register
+
     def _registered(self, m: Module, push: Value, free: Value) -> None:
         """An output register; what does not fit there waits in flip-flops or LUT RAM."""
         behind = self.depth - 1
         waiting = Signal()  # something waits behind the output register
-        write = Signal()
-        m.d.comb += write.eq(push & (waiting | ~free))
-        oldest = Signal(Shape.cast(self.shape))
+        oldest = Signal(Shape.cast(self.shape), reset_less=True)
         if behind == 1:
-            with m.If(write):
+            with m.If(push):
                 m.d.sync += oldest.eq(self.i.payload)
-            with m.If(free | write):
-                m.d.sync += waiting.eq(write)
+            with m.If(free | push):
+                m.d.sync += waiting.eq(push & (waiting | ~free))
         else:
             head, tail = Signal(range(behind)), Signal(range(behind))
             m.submodules.memory = mem = memory.Memory(
@@ -118,24 +123,24 @@ class Queue(wiring.Component):
             m.d.comb += [
                 into.addr.eq(tail),
                 into.data.eq(self.i.payload),
-                into.en.eq(write),
+                into.en.eq(push),  # also what goes straight to the output: its place is free again
                 port.addr.eq(head),
                 oldest.eq(port.data),
             ]
-            with m.If(write):
+            with m.If(push):
                 m.d.sync += tail.eq(next_index(tail, behind))
             following = next_index(head, behind)
-            with m.If(free & waiting):
+            with m.If(free & (waiting | push)):
                 m.d.sync += head.eq(following)
-            with m.If(write):
+            with m.If(push & ~free):
                 m.d.sync += waiting.eq(1)
-            with m.Elif(free & (following == tail)):
+            with m.Elif(~push & free & (following == tail)):
                 m.d.sync += waiting.eq(0)
+        first = self._register(m)
         with m.If(free):
-            m.d.sync += self.o.valid.eq(waiting | push)
-            m.d.sync += Value.cast(self.o.payload).eq(self.i.payload)
+            m.d.sync += [self.o.valid.eq(waiting | push), first.eq(self.i.payload)]
             with m.If(waiting):
-                m.d.sync += Value.cast(self.o.payload).eq(oldest)
+                m.d.sync += first.eq(oldest)
 
     def _synchronous(self, m: Module, push: Value, free: Value) -> None:
         """The memory's own output register is the output; it is read while ``free``."""
