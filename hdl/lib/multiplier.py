@@ -101,8 +101,7 @@ class Multiplier(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         if self.style is MultiplierStyle.NATIVE:
-            with m.If(self.enable):
-                m.d.sync += self.o.eq(self.a * self.b)
+            m.d.comb += self.o.eq(self._stage(m, self.a * self.b))
         else:
             self._fabric(m)
         return m
@@ -118,11 +117,10 @@ class Multiplier(wiring.Component):
         ]
         while len(sums) > 1:
             sums = [self._join(m, *sums[n : n + 2]) for n in range(0, len(sums), 2)]
-        with m.If(self.enable):
-            m.d.sync += self.o.eq(sums[0].value)
+        m.d.comb += self.o.eq(self._stage(m, sums[0].value[: len(self.o)]))
 
     def _stage(self, m: Module, value: Value) -> Value:
-        register = Signal(len(value))
+        register = Signal(len(value), reset_less=True)
         with m.If(self.enable):
             m.d.sync += register.eq(value)
         return register.as_signed() if value.shape().signed else register

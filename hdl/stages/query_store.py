@@ -135,7 +135,7 @@ class QueryStore(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        segment = Signal(p.segment * p.operand_bits)
+        segment = Signal(p.segment * p.operand_bits, reset_less=True)
         write = Signal()  # into the rings
         take = Signal()  # a place is used up; one cycle before the write where segments are cut
         free = Signal(range(self.depth + 1), init=self.depth)
@@ -201,7 +201,7 @@ class QueryStore(wiring.Component):
             )
             address: Value = (first + self.read.part[group])[:index_bits]
             if self.latency == 2:
-                stage = Signal(index_bits, name=f"address{group}")
+                stage = Signal(index_bits, name=f"address{group}", reset_less=True)
                 with m.If(self.read.enable):
                     m.d.sync += stage.eq(address)
                 address = stage

@@ -86,8 +86,8 @@ class RowMaximum(wiring.Component):
         return Mux(take_y, y, x), x_valid | y_valid
 
     def _register(self, m, pair, name):
-        value = Signal(signed(self.params.score_bits), name=name)
-        valid = Signal(name=f"{name}_valid")
+        value = Signal(signed(self.params.score_bits), name=name, reset_less=True)
+        valid = Signal(name=f"{name}_valid", reset_less=True)
         m.d.sync += [value.eq(pair[0]), valid.eq(pair[1])]
         return value, valid
 
@@ -208,7 +208,7 @@ class RowBuffer(wiring.Component):
             m.d.sync += fetched.eq(read)
         beat = ram.read[0].data
         if p.lut_ram:  # block RAM answers late in the cycle: a register behind it
-            shown = Signal.like(beat)
+            shown = Signal.like(beat, reset_less=True)
             m.d.comb += move.eq(~self.o.valid | self.o.ready)
             with m.If(move):
                 m.d.sync += [self.o.valid.eq(fetched), shown.eq(beat)]

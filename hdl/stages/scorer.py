@@ -187,7 +187,7 @@ class ParallelScorer(wiring.Component):
         valid, line = issuer.issue, issuer.line
         for stage in range(latency):
             next_valid = Signal(name=f"stage{stage}_valid")
-            next_line = Signal(layout, name=f"stage{stage}_line")
+            next_line = Signal(layout, name=f"stage{stage}_line", reset_less=True)
             lanes = line.lanes & self.mask_data if stage == 1 else line.lanes
             with m.If(enable):
                 m.d.sync += [next_valid.eq(valid), next_line.eq(line), next_line.lanes.eq(lanes)]

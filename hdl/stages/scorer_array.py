@@ -48,7 +48,8 @@ def sum_tree(m: Module, enable: Any, terms: list[Any], size: int) -> Any:
         sums = []
         for start in range(0, len(terms), size):
             some = terms[start : start + size]
-            register = Signal(signed(len(some[0]) + (len(some) - 1).bit_length()), name="sum")
+            width = len(some[0]) + (len(some) - 1).bit_length()
+            register = Signal(signed(width), name="sum", reset_less=True)
             with m.If(enable):
                 m.d.sync += register.eq(sum(some[1:], start=some[0]))
             sums.append(register)
@@ -120,7 +121,7 @@ class SegmentDots(wiring.Component):
         p = self.params
         key = self.key
         if self.query_delay:
-            key = Signal.like(self.key)
+            key = Signal.like(self.key, reset_less=True)
             with m.If(self.enable):
                 m.d.sync += key.eq(self.key)
         products = []

@@ -103,7 +103,7 @@ class SegmentJoin(wiring.Component):
     def _register(self, m: Module, valid: Value, line: Any, name: str) -> tuple[Signal, Any]:
         """Take what goes beside the data one stage further."""
         next_valid = Signal(name=f"{name}_valid")
-        next_line = Signal(issue_layout(self.params), name=f"{name}_line")
+        next_line = Signal(issue_layout(self.params), name=f"{name}_line", reset_less=True)
         with m.If(self.enable):
             m.d.sync += [next_valid.eq(valid), next_line.eq(line)]
         return next_valid, next_line
@@ -121,7 +121,7 @@ class SegmentJoin(wiring.Component):
         """Lane groups in which a key starts, beside the dot products."""
         starts = []
         for group in range(self.params.groups):
-            start = Signal(name=f"start{group}")
+            start = Signal(name=f"start{group}", reset_less=True)
             table = {key: int(cell.part == 0) for key, cell in self._cells(group).items()}
             if self.params.groups == 1:
                 now: Value = self.line.line == 0
@@ -141,8 +141,8 @@ class SegmentJoin(wiring.Component):
         next_sums, next_starts = [], []
         for group, (value, start) in enumerate(zip(sums, starts, strict=True)):
             joins = group >= reach and any(c.part >= reach for c in self._cells(group).values())
-            grown = Signal(signed(self._bits(2 * reach if joins else reach)))
-            begun = Signal()
+            bits = self._bits(2 * reach if joins else reach)
+            grown, begun = Signal(signed(bits), reset_less=True), Signal(reset_less=True)
             with m.If(self.enable):
                 if joins:
                     before = Mux(start, 0, sums[group - reach])
@@ -162,7 +162,10 @@ class SegmentJoin(wiring.Component):
     ) -> list[Signal]:
         """Add what the line before left of a key; the last total is that for the next line."""
         p = self.params
-        totals = [Signal(signed(p.score_bits), name=f"total{g}") for g in range(p.groups)]
+        totals = [
+            Signal(signed(p.score_bits), name=f"total{g}", reset_less=True)
+            for g in range(p.groups)
+        ]
         for group, total in enumerate(totals):
             value = sums[group]
             if any(c.part > group for c in self._cells(group).values()):
