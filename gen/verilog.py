@@ -29,8 +29,9 @@ __all__ = [
 ]
 
 
-# Wires of no bits: nothing uses them, and Verilog takes [-1:0] for two bits.
+# A register that yosys reads in always blocks so that they run at the start.
 _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;", re.M)
+# Wires of no bits: nothing uses them, and Verilog takes [-1:0] for two bits.
 _EMPTY = re.compile(r"^  (?:wire|reg) (?:signed )?\[-1:0\] [^;]*;\n", re.MULTILINE)
 
 
