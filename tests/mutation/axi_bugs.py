@@ -1,0 +1,143 @@
+"""Bugs in ``hdl/axi``."""
+
+from __future__ import annotations
+
+from .bug import Bug
+
+__all__ = ["AXI_BUGS"]
+
+_BURST = "axi/test_burst.py::test_"
+_READER = "axi/test_reader.py::test_"
+_CHUNKER = "axi/test_chunker.py::test_"
+_GATHERER = "axi/test_gatherer.py::test_"
+_UNPACKER = "axi/test_unpacker.py::test_"
+_LOADER = "axi/test_loader.py::test_"
+_WRITER = "axi/test_writer.py::test_"
+_ROW_WRITER = "axi/test_row_writer.py::test_"
+
+AXI_BUGS = [
+    # -- burst
+    Bug("axi/burst.py", "room.eq(burst - begin[:index_bits])", "room.eq(burst)",
+        "bursts are not aligned and cross 4 KB", f"{_BURST}bursts[512-256-300-64-0.0]",
+        quick=True),
+    Bug("axi/burst.py", "BOUNDARY * 8 // data_width", "BOUNDARY * 16 // data_width",
+        "bursts of wide beats cross 4 KB", f"{_BURST}proof"),
+    Bug("axi/burst.py", "last.eq(left <= room)", "last.eq(left < room)",
+        "a piece that ends at a boundary is not ended", f"{_BURST}bursts"),
+    Bug("axi/burst.py", "self.i.ready.eq(~valid | (self.o.ready & last))",
+        "self.i.ready.eq(~valid | last)", "a burst that waits is overwritten",
+        f"{_BURST}bursts {_BURST}proof"),
+    # -- reader
+    Bug("axi/reader.py", "(self.error == 0) & self.bus.rvalid", "self.bus.rvalid",
+        "a later error replaces the first", f"{_READER}error_on_any_beat_is_latched[1-2]",
+        quick=True),
+    Bug("axi/reader.py", "self.bus.rready & self.bus.rresp[1]",
+        "self.bus.rready & self.bus.rresp[0]", "SLVERR is not seen",
+        f"{_READER}error_on_any_beat_is_latched"),
+    Bug("axi/reader.py", "reserved <= depth - self.burst", "reserved <= depth",
+        "more is asked for than there is room", f"{_READER}proof_of_no_loss {_READER}proof"),
+    Bug("axi/reader.py", "reserved + beats - freed", "reserved + taken - freed",
+        "credits count bursts, not beats", f"{_READER}bytes {_READER}proof"),
+    Bug("axi/reader.py", "& (~self.stop | offered)", "& ~self.stop",
+        "AR is withdrawn by a stop", f"{_READER}stop_in_any_state {_READER}proof"),
+    Bug("axi/reader.py", "self.idle.eq((outstanding == 0) & ~bus.arvalid)",
+        "self.idle.eq(outstanding == 0)", "idle while AR is asserted",
+        f"{_READER}stop_in_any_state"),
+    Bug("axi/reader.py", "Cat(self.o.payload, beat.payload)[self.data_width :]",
+        "Cat(beat.payload, self.o.payload)[: len(self.o.payload)]",
+        "beats of a unit are in the wrong order", f"{_READER}bytes"),
+    # -- chunker
+    Bug("axi/chunker.py", "wrapped = c < now.rotation", "wrapped = c <= now.rotation",
+        "the first unit is read from the next word", f"{_CHUNKER}chunks[300-2-1]", quick=True),
+    Bug("axi/chunker.py", "Cat(chunk.tail, chunk.words).eq(size.units - 1)",
+        "Cat(chunk.tail, chunk.words).eq(size.units)", "a chunk is a unit too long",
+        f"{_CHUNKER}chunks"),
+    Bug("axi/chunker.py", "self._free[s].eq(self.space[s] - coming)",
+        "self._free[s].eq(self.space[s])", "lines on their way are not counted",
+        f"{_LOADER}small_sinks_are_never_overrun"),
+    Bug("axi/chunker.py", "Mux(delivered, self.o.payload.chunk.lines, self._size.lines)",
+        "self._size.lines", "a line delivered as a chunk is issued is never free again",
+        f"{_CHUNKER}chunks {_LOADER}small_sinks_are_never_overrun"),
+    Bug("axi/chunker.py", "eligible[Sink.KEY] & (key_first | ~eligible[Sink.VALUE])",
+        "eligible[Sink.KEY]", "keys of later heads go before values",
+        f"{_LOADER}order_of_heads"),
+    Bug("axi/chunker.py", "state.units.eq((r.bytes + (unit - 1)) >> self._unit_bits)",
+        "state.units.eq(r.bytes >> self._unit_bits)", "the ragged end of a region is not read",
+        f"{_CHUNKER}chunks"),
+    # -- gatherer
+    Bug("axi/gatherer.py", "position <= entry.tail", "position < entry.tail",
+        "the last unit of a chunk is left behind", f"{_GATHERER}words[2-0.5]", quick=True),
+    Bug("axi/gatherer.py", "turned = units[1 << bit :] + units[: 1 << bit]",
+        "turned = units[-(1 << bit) :] + units[: -(1 << bit)]",
+        "words are rotated the wrong way", f"{_GATHERER}words"),
+    Bug("axi/gatherer.py", "~missing.any()", "~missing[0]",
+        "a word does not wait for skewed channels", f"{_GATHERER}words"),
+    Bug("axi/gatherer.py", "entry.sink == Sink.VALUE", "entry.sink == Sink.KEY",
+        "keys are left-aligned, values are not", f"{_GATHERER}words"),
+    # -- unpacker
+    Bug("axi/unpacker.py",
+        "with m.Else():\n                m.d.comb += operand.eq(byte.as_signed())",
+        "with m.Else():\n                m.d.comb += operand.eq(byte)",
+        "bytes are not sign-extended", f"{_UNPACKER}lines[4-4]", quick=True),
+    Bug("axi/unpacker.py", "Cat(Const(0, 4), byte).as_signed()",
+        "Cat(Const(0, 3), byte).as_signed()", "left-aligned by a bit too little",
+        f"{_UNPACKER}lines"),
+    Bug("axi/unpacker.py", "begin.eq(Mux(end, 2, position - count))",
+        "begin.eq(position - count)", "a chunk starts where the last one ended",
+        f"{_UNPACKER}lines"),
+    Bug("axi/unpacker.py", "whole.eq(after <= count + 2)", "whole.eq(after < count + 2)",
+        "a line that ends with its word is cut", f"{_UNPACKER}lines"),
+    Bug("axi/unpacker.py", "slot.eq(Mux(made, 0, slot + 1))", "slot.eq(slot + 1)",
+        "short last lines shift the next chunk", f"{_UNPACKER}lines"),
+    # -- loader
+    Bug("axi/loader.py", "ready[number].eq(sink.ready & mine)", "ready[number].eq(sink.ready)",
+        "a line is lost while its sink waits", f"{_LOADER}lines[16-1-64]", quick=True),
+    Bug("axi/loader.py", "target.valid.eq(taken & (request.units != 0))",
+        "target.valid.eq(taken)", "channels without units are asked too", f"{_LOADER}lines"),
+    Bug("axi/loader.py", "& Cat(t.ready for t in targets).all()",
+        "& Cat(t.ready for t in targets).any()", "a request is lost at a slow channel",
+        f"{_LOADER}lines"),
+    Bug("axi/loader.py", "Mux(reader.error != 0, reader.error, found)",
+        "Mux(reader.error == 3, reader.error, found)", "SLVERR of a lower channel is lost",
+        f"{_LOADER}error_on_any_channel"),
+    Bug("axi/loader.py", "self.idle.eq(Cat(reader.idle for reader in readers).all())",
+        "self.idle.eq(Cat(reader.idle for reader in readers).any())",
+        "idle while another channel still reads", f"{_LOADER}stop_in_any_state"),
+    # -- writer
+    Bug("axi/writer.py", "bus.wlast.eq(left == 0)", "bus.wlast.eq(left == 1)",
+        "WLAST comes one beat early", f"{_WRITER}bytes[32-32-8-False-0.0]", quick=True),
+    Bug("axi/writer.py", "self.i.payload.strobe.word_select(beat,",
+        "self.i.payload.strobe.word_select(0,", "all beats have the first one's strobes",
+        f"{_WRITER}bytes"),
+    Bug("axi/writer.py", "!= self.max_outstanding", "!= self.max_outstanding + 1",
+        "more bursts than allowed are outstanding", f"{_WRITER}limit_of_outstanding_bursts"),
+    Bug("axi/writer.py", "(self.error == 0) & bus.bvalid & bus.bresp[1]",
+        "bus.bvalid & bus.bresp[1]", "a later error replaces the first",
+        f"{_WRITER}first_error_is_kept"),
+    Bug("axi/writer.py", "Mux(of_oldest, self.oldest, ~self.oldest)", "self.oldest",
+        "a response counts for a job that waits for none", f"{_WRITER}pending_of_two_jobs"),
+    Bug("axi/writer.py", "& room & ~self.stop & ~draining", "& room",
+        "writes begin after a stop", f"{_WRITER}stop_in_any_cycle"),
+    Bug("axi/writer.py", "[draining.eq(1), bus.wstrb.eq(0)]", "[draining.eq(1)]",
+        "beats after a stop have strobes", f"{_WRITER}stop_in_any_cycle"),
+    # -- row_writer
+    Bug("axi/row_writer.py", "strobes.eq(Mux(fresh, 0, strobes) | now)",
+        "strobes.eq(strobes | now)", "strobes of a ragged unit are those of the one before",
+        f"{_ROW_WRITER}bytes[2-512-16-0.4]", quick=True),
+    Bug("axi/row_writer.py", "place.eq(Mux(begun, stored, start))",
+        "place.eq(Mux(begun, stored, 0))", "rows begin at whole units only",
+        f"{_ROW_WRITER}bytes"),
+    Bug("axi/row_writer.py", "Mux(first > channel, later, above)",
+        "Mux(first >= channel, later, above)", "the first unit goes to the next word",
+        f"{_ROW_WRITER}bytes"),
+    Bug("axi/row_writer.py", "unit.valid.eq(fire & whole & row.write)",
+        "unit.valid.eq(fire & whole)", "masked rows are written",
+        f"{_ROW_WRITER}rows_that_are_not_written {_ROW_WRITER}bytes"),
+    Bug("axi/row_writer.py",
+        "ended.bit_select(oldest, 1) & ~Mux(oldest, pending[1], pending[0])",
+        "ended.bit_select(oldest, 1)", "a job is done before its last response",
+        f"{_ROW_WRITER}done_follows_the_last_response"),
+    Bug("axi/row_writer.py", "Mux(self.row_end & row.write, self._row_granules, 0)",
+        "Mux(self.row_end, self._row_granules, 0)", "masked rows are counted as written",
+        f"{_ROW_WRITER}rows_that_are_not_written"),
+]

@@ -1,0 +1,120 @@
+"""Bugs in ``hdl/lib``."""
+
+from __future__ import annotations
+
+from .bug import Bug
+
+__all__ = ["LIB_BUGS"]
+
+_QUEUE = "lib/test_queue.py::test_"
+_RING = "lib/test_ring.py::test_"
+_GEOMETRY = "lib/test_geometry.py::test_"
+_MULTIPLIER = "lib/test_multiplier.py::test_"
+_TABLES = "lib/test_tables.py::test_"
+
+LIB_BUGS = [
+    # -- queue
+    Bug("lib/queue.py", "ready.eq(level != self.depth - 1)", "ready.eq(level != self.depth)",
+        "ready when full", f"{_QUEUE}order[stall2-5-True]", quick=True),
+    Bug("lib/queue.py", "ready.eq(level != self.depth - 1)", "ready.eq(level != self.depth - 2)",
+        "one place is never used", f"{_QUEUE}capacity_and_full_throughput_at_the_brim"),
+    Bug("lib/queue.py", "with m.Elif(~push & free & (following == tail)):",
+        "with m.Elif(free & (following == tail)):",
+        "what is written as the last word leaves is forgotten", f"{_QUEUE}order"),
+    Bug("lib/queue.py", "with m.If(waiting):\n                m.d.sync += first.eq(oldest)",
+        "with m.If(waiting & ~push):\n                m.d.sync += first.eq(oldest)",
+        "a payload overtakes those that wait", f"{_QUEUE}order"),
+    Bug("lib/queue.py", "m.d.sync += head.eq(next_index(head, self.depth))",
+        "m.d.sync += head.eq(head + 1)", "read pointer does not wrap at odd depths",
+        f"{_QUEUE}order"),
+    Bug("lib/queue.py", "m.d.sync += self.o.valid.eq(read)",
+        "m.d.sync += self.o.valid.eq(read | self.o.valid)",
+        "the last payload is delivered twice", f"{_QUEUE}proof"),
+    Bug("lib/queue.py", "with m.If(pop & ~push):\n            m.d.sync += [level",
+        "with m.If(pop):\n            m.d.sync += [level",
+        "level is wrong after push and pop in one cycle", f"{_QUEUE}order"),
+    # -- ring
+    Bug("lib/ring.py", "ready.eq(self.space != 1)", "ready.eq(self.space != 0)",
+        "ready when full", f"{_RING}a_full_ring_streams_behind_its_releases", quick=True),
+    Bug("lib/ring.py", "self.oldest.eq(next_index(self.oldest, self.depth))",
+        "self.oldest.eq(self.oldest + 1)", "oldest does not wrap at odd depths",
+        f"{_RING}random_reads_and_releases"),
+    Bug("lib/ring.py", "with m.If(self.release & ~self.append):",
+        "with m.If(self.release):", "append and release in one cycle lose a line of space",
+        f"{_RING}random_reads_and_releases {_RING}proof"),
+    Bug("lib/ring.py", "inner.address.eq(port.address[bank])", "inner.address.eq(port.address[0])",
+        "all banks read the first one's line", f"{_RING}random_reads_and_releases"),
+    Bug("lib/ring.py", "Mux(total >= depth, total - depth, total)",
+        "Mux(total > depth, total - depth, total)", "sum of indices is off at the wrap",
+        f"{_RING}ring_sum"),
+    # -- ram
+    Bug("lib/ram.py", "with m.If(port.en):\n                m.d.sync += register",
+        "with m.If(port.en | 1):\n                m.d.sync += register",
+        "data do not stay until the next read", "lib/test_ram.py::test_random", quick=True),
+    Bug("lib/ram.py", "write.en.eq(self.write.en)", "write.en.eq(1)",
+        "words are written without enable", "lib/test_ram.py::test_random"),
+    Bug("lib/ram.py", 'attrs: dict[str, int | str] = {"no_rw_check": 1}',
+        "attrs: dict[str, int | str] = {}", "synthesis adds registers for collisions",
+        "lib/test_ram.py::test_block_ram_without_registers"),
+    # -- broadcast
+    Bug("lib/broadcast.py", "room = room & queue.i.ready", "room = self.i.valid & queue.i.ready",
+        "only the last receiver's room counts",
+        "lib/test_broadcast.py::test_everyone_gets_its_fields[0.5-True-2]", quick=True),
+    Bug("lib/broadcast.py", "queue.i.valid.eq(room)", "queue.i.valid.eq(self.i.valid)",
+        "a receiver gets a payload again while another is full",
+        "lib/test_broadcast.py::test_everyone_gets_its_fields"),
+    Bug("lib/broadcast.py", "Queue(shape=self.layout(receiver), depth=self.depth,",
+        "Queue(shape=self.layout(receiver), depth=max(1, self.depth - 1),",
+        "receivers may be one payload less apart",
+        "lib/test_broadcast.py::test_a_slow_receiver_holds_the_others_back_only_when_its_queue_"
+        "is_full"),
+    # -- geometry
+    Bug("lib/geometry.py", "part == parts - 1)", "part == parts - 2)",
+        "a key ends one part early", f"{_GEOMETRY}scorer_visits_every_segment_once", quick=True),
+    Bug("lib/geometry.py", "part = turn * side_by_side + lane_group % side_by_side",
+        "part = turn + lane_group % side_by_side", "passes overlap",
+        f"{_GEOMETRY}prob_v_visits_every_segment_once"),
+    Bug("lib/geometry.py", "result = Signal(range(largest + 1), name=name)",
+        "result = Signal(range(largest), name=name)", "the largest value of a table is cut",
+        f"{_GEOMETRY}lookup"),
+    # -- multiplier
+    Bug("lib/multiplier.py", "row.eq(~x)", "row.eq(-x)", "minus counts one too much",
+        f"{_MULTIPLIER}fabric_is_a_product[widths0]", quick=True),
+    Bug("lib/multiplier.py", "high & (low | carry)",
+        "high & low", "carry of a digit is lost",
+        f"{_MULTIPLIER}random_and_extreme"),
+    Bug("lib/multiplier.py", "else Cat(v, 0).as_signed()", "else v.as_signed()",
+        "an unsigned operand is taken for a signed one", f"{_MULTIPLIER}random_and_extreme"),
+    Bug("lib/multiplier.py", "with m.If(self.enable):", "with m.If(1):",
+        "the pipeline moves without enable", f"{_MULTIPLIER}random_and_extreme"),
+    # -- serial
+    Bug("lib/serial.py", "after.eq(top & (chunk[number] | onward))",
+        "after.eq(top & chunk[number])",
+        "carry of a digit is lost",
+        "lib/test_serial.py::test_every_pair_of_small_operands[3-4-2-True]", quick=True),
+    Bug("lib/serial.py", "Cat(self.a, Const(0, 0 if self.a_signed else 1))", "Cat(self.a)",
+        "an unsigned operand is taken for a signed one",
+        "lib/test_serial.py::test_every_pair_of_small_operands"),
+    Bug("lib/serial.py", "m.d.sync += [held.eq(0), carry.eq(0)]", "m.d.sync += carry.eq(0)",
+        "a product starts from the one before",
+        "lib/test_serial.py::test_every_pair_of_small_operands"),
+    # -- pace
+    Bug("lib/pace.py", "self.phase == self.cycles - 1)", "self.phase == self.cycles - 2)",
+        "the pipeline moves a cycle early", "lib/test_pace.py::test_due_after_so_many_cycles[4]",
+        quick=True),
+    Bug("lib/pace.py", "m.d.sync += self.phase.eq(0)", "m.d.sync += self.phase.eq(self.phase)",
+        "later moves need no wait", "lib/test_pace.py::test_due_after_so_many_cycles"),
+    Bug("lib/pace.py", "with m.Elif(~self.due):", "with m.Else():",
+        "a move that waits becomes undue", "lib/test_pace.py::test_due_after_so_many_cycles"),
+    # -- tables
+    Bug("lib/tables.py", "value - step - product[self.offset_bits - 1]", "value - step",
+        "rounding half is missing", f"{_TABLES}lookups_interpolate_and_hold[6-values1]",
+        quick=True),
+    Bug("lib/tables.py", "<= power << degree", "< (power << degree) - (power << degree >> 12)",
+        "values are not rounded to nearest",
+        f"{_TABLES}the_exponential_table_is_rounded_to_nearest"),
+    Bug("lib/tables.py", "port.en.eq(self.en)", "port.en.eq(1)",
+        "the table's output does not wait", f"{_TABLES}lookups_interpolate_and_hold"),
+    Bug("lib/tables.py", "* size + size + i)", "* size)", "reciprocals are rounded down",
+        f"{_TABLES}the_reciprocal_table_is_rounded_to_nearest"),
+]

@@ -1,0 +1,66 @@
+"""Every planted bug is caught, by a test of its block that passes without it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from .axi_bugs import AXI_BUGS
+from .control_bugs import CONTROL_BUGS
+from .hunt import ROOT, PlantError, plant
+from .lib_bugs import LIB_BUGS
+from .stage_bugs import STAGE_BUGS
+
+BUGS = [*LIB_BUGS, *AXI_BUGS, *CONTROL_BUGS, *STAGE_BUGS]
+
+#: Files of hdl/ in which no bugs are planted, and why.
+WITHOUT_BUGS = {
+    "params": "no hardware: checked parameters and derived widths",
+    "layouts": "no hardware: names and widths of payloads",
+    "axi/signature": "no hardware: names of wires",
+    "control/register_map": "no hardware: a table, which the tests of registers go through",
+    "control/status": "no hardware: numbers of status codes",
+    "lib/pointer": "one expression, planted through queue and ring",
+    "lib/connect": "no hardware but wires",
+    "core": "wires between blocks: tests/system runs whole jobs",
+    "datapath": "wires between blocks: tests/system runs whole jobs",
+    "control/job_control": "wires between blocks, planted in the blocks",
+    "control/sequencers": "wires between blocks, planted in the blocks",
+    "stages/prob_v": "wires and delays between blocks, planted in the blocks",
+    "stages/scorer": "wires and delays between blocks, planted in the blocks",
+}
+
+#: Least bugs per block.
+LEAST = 3
+
+
+def test_every_block_has_bugs():
+    blocks = {str(path.relative_to(ROOT / "hdl")).removesuffix(".py")
+              for path in (ROOT / "hdl").rglob("*.py") if path.name != "__init__.py"}
+    planted = Counter(bug.block for bug in BUGS)
+    few = {block: planted[block] for block in blocks - set(WITHOUT_BUGS) if planted[block] < LEAST}
+    assert not few
+    assert set(WITHOUT_BUGS) <= blocks
+    assert {bug.block for bug in BUGS if bug.quick} == blocks - set(WITHOUT_BUGS)
+
+
+def test_every_bug_can_be_planted():
+    problems = []
+    for bug in BUGS:
+        try:
+            plant((ROOT / "hdl" / bug.file).read_text(), bug)
+        except (PlantError, SyntaxError) as error:
+            problems.append(str(error))
+    assert not problems, "\n".join(problems)
+    assert len({str(bug) for bug in BUGS}) == len(BUGS)
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [pytest.param(b, id=str(b), marks=[] if b.quick else pytest.mark.full) for b in BUGS],
+)
+def test_bug_is_caught(bug, hunter, record_property):
+    record_property("block", bug.block)
+    verdict = hunter.hunt(bug)
+    assert verdict.caught, f"{bug} is not caught by {bug.tests}: {verdict.text}"
