@@ -170,3 +170,10 @@ def test_proof(lanes, lut_ram):
 
 def test_signedness():
     assert RowBuffer(params=params(1)).o.p.maximum.shape() == signed(31)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_latency_formula(name):
+    """As docs/reference/blocks/row_buffer.md has it."""
+    p = CONFIGS[name]
+    assert RowBuffer(params=p).latency == (p.groups - 1).bit_length() + 3 + p.lut_ram

@@ -397,3 +397,13 @@ def test_issue_proof(lanes):
     p = Thin(lanes=lanes, max_head_dim=16, max_keys=3, max_queries=1, operand_bits=8,
              buffer_elements=16 if lanes < 4 else 24, addr_width=32, output_lanes=1)  # fmt: skip
     prove(IssueContract(p), depth=10)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_latency_formula(name):
+    """As docs/reference/blocks/scorer.md has it."""
+    p = CONFIGS[name]
+    levels = (p.segment - 1).bit_length()
+    multiply = 3 + -(-levels // 2) if p.lut_ram else 4 + levels
+    join = (min(p.groups, p.max_parts) - 1).bit_length() + (1 if p.groups == 1 else 2)
+    assert ParallelScorer(params=p).latency == multiply + join
