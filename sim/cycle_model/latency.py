@@ -29,8 +29,16 @@ class Latency:
         From a completed line to its being readable.
     room : int
         From a line's release to its place being counted as free.
-    chunks_ahead : int
+    queue : int
+        From a beat to its leaving the data queue.
+    requests_ahead : int
         Chunks that may wait in front of the readers.
+    chunks_ahead : int
+        Chunks that may be on their way.
+    heads_ahead : int or None
+        Heads whose queries may be asked for or wait in front of the query store; None: any number.
+    heads_delay : int
+        By how much later the loader hears of queries than of keys.
     accept : int
         From a row's being taken by the scorer to its first line.
     rows_ahead : int
@@ -45,16 +53,26 @@ class Latency:
         From a row's last beat in the row buffer to its first beat leaving.
     terms : int
         From a beat leaving the row buffer to its terms in the term ring.
+    term_pace : int
+        Cycles per beat of the exponential.
+    row_pace : int
+        Cycles per row of the reciprocal.
     statistics : int
         From a row's last terms to its reciprocal.
     steps : int
         From a step of prob·V to its being added up.
+    output_pace : int
+        Cycles per ``output_lanes`` elements of the normaliser.
     drain : int
         From the sums of a pass to its first elements.
     output : int
         From elements to the write's data beat.
+    write : int
+        From a row's elements to the bus.
     finish : int
-        From the last write's response to the end of the job.
+        From a row's last elements to the end of the job, beside the memory's latency.
+    dropped : int
+        The same if the row is not written.
     """
 
     start: int
@@ -64,7 +82,11 @@ class Latency:
     word: int
     line: int
     room: int
+    queue: int
+    requests_ahead: int
     chunks_ahead: int
+    heads_ahead: int | None
+    heads_delay: int
     accept: int
     rows_ahead: int
     statistics_ahead: int
@@ -72,39 +94,56 @@ class Latency:
     score: int
     buffer: int
     terms: int
+    term_pace: int
+    row_pace: int
     statistics: int
     steps: int
+    output_pace: int
     drain: int
     output: int
+    write: int
     finish: int
+    dropped: int
 
     @classmethod
     def of(cls, params: CoreParams) -> Latency:
         """Latencies of a core with these parameters."""
         several = params.channels > 1
+        fast = params.lut_ram  # otherwise there are no multipliers either, and serial ones instead
         levels = (params.groups - 1).bit_length()
+        scan = (min(params.groups, params.max_parts) - 1).bit_length()
+        products = 2 + -(-(params.segment - 1).bit_length() // 2)
         queue = (1 if params.lut_ram else 2) if several else 0
         return cls(
-            start=2,
-            region=3,
-            rows=5,
-            request=1 + several + 1,
+            start=34,
+            region=2,
+            rows=4 + (not params.lut_ram),
+            request=1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + several,
             line=2,
             room=2,
-            chunks_ahead=4,
+            queue=queue,
+            requests_ahead=3 if several else 1,
+            chunks_ahead=16 if params.lut_ram else 6,
+            heads_ahead=2 if params.groups > 1 else None,
+            heads_delay=2 if params.groups > 1 else 0,
             accept=2,
             rows_ahead=16 if params.lut_ram else 4,
             statistics_ahead=(4 if params.lut_ram else 2) + 1,
-            query=2,
-            score=6 + levels,
-            buffer=2,
-            terms=11,
-            statistics=8 + levels,
-            steps=3 + 2 * (params.groups > 1) + 2,
+            query=2 if params.groups > 1 else 0,
+            score=1 + products + scan + (1 if params.groups == 1 else 2),
+            buffer=levels + 1 + (3 if params.lut_ram else 2),
+            terms=10 if fast else 29,
+            term_pace=1 if fast else 4,
+            row_pace=1 if fast else 6,
+            statistics=8 + levels if fast else 2 + levels + 5 * 6,
+            steps=4 + 2 * (params.groups > 1),
             drain=1 if levels == 0 else 2 + levels,
-            output=6 + 4,
-            finish=4,
+            output_pace=1 if fast else 5,
+            output=5 if fast else 9,
+            write=4,
+            finish=7,
+            dropped=3,
         )
 
     def buffer_beats(self, params: CoreParams) -> int:

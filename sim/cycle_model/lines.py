@@ -7,9 +7,9 @@ import numpy as np
 __all__ = ["LineTimes", "paced"]
 
 
-def paced(bounds: np.ndarray) -> np.ndarray:
-    """Earliest times, one apart or more, of events in order that have lower bounds."""
-    index = np.arange(len(bounds))
+def paced(bounds: np.ndarray, pace: int = 1) -> np.ndarray:
+    """Earliest times, ``pace`` apart or more, of events in order that have lower bounds."""
+    index = np.arange(len(bounds)) * pace
     return np.maximum.accumulate(bounds - index) + index
 
 

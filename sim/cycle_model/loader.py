@@ -19,10 +19,11 @@ QUERY, KEY, VALUE = range(3)
 
 @dataclass(frozen=True)
 class Region:
-    """The rows of a head: lines, units, and when the loader hears of it."""
+    """The rows of a head: lines, units, first beat in a channel, when the loader hears of it."""
 
     lines: int
     units: int
+    beat: int
     wide: bool
     start: int
 
@@ -41,10 +42,10 @@ class _Sizes:
 class LoaderModel:
     """Asks for chunks of three streams of regions, in the order of the chunker.
 
-    Queries first; then keys of a head before its values, and these before the keys of the next; a
-    stream without room waits for nothing but room. A chunk takes four cycles to choose; its words
-    come in order, one per cycle or slower if a channel moves a unit in several, while the beats
-    in flight cover the memory's latency.
+    Queries first, if the last chunk was of something else; then keys of a head before its values,
+    and these before the keys of the next; a stream without room waits for nothing but room. A
+    chunk takes four cycles to choose. Its bursts are asked for while the beats in flight have
+    room; beats come one after another, with those written in between.
 
     Parameters
     ----------
@@ -73,27 +74,34 @@ class LoaderModel:
         self.next = [0, 0, 0]
         self.left = [0, 0, 0]
         self.units = [0, 0, 0]
+        self.position = [0, 0, 0]  # in beats of a channel, to know where bursts end
         self.active_from = [r[0].start if r else 0 for r in regions]
         for stream in range(3):
             self._open(stream)
         self.heads = [0, 0, 0]  # regions wholly asked for
         self.choose_at = 0
-        self.word_time = 0  # when the last word was taken
+        self.chosen = VALUE
         self.line_time = 0  # when the last line left
-        self.beat_free: list[int] = []  # of each word, when its place in the reader is free
-        self.bus_time = 0
-        self.chunk_done: list[int] = []
+        self.bus_time = 0  # when the bus can move another beat
+        self.asked = 0  # when the last burst was asked for
+        self.beat_free: list[int] = []  # when the place of each beat in flight is free again
+        self.chunk_asked: list[int] = []
+        self.chunk_taken: list[int] = []
+        self.writes: list[tuple[int, int]] = []  # time and beats of each output row on a channel
+        self.written = 0
+        self.queries_cut: list[int] = []  # when all queries of each head were in the store
         self.sizes = {False: _Sizes(params, 8), True: _Sizes(params, 12)}
-        self.unit_cycles = params.unit_bytes // params.beat_bytes * max(
-            1, -(-params.beat_bytes // timing.bytes_per_cycle)
-        )
+        self.beat_cycles = max(1, -(-params.beat_bytes // timing.bytes_per_cycle))
         self.unit_beats = params.unit_bytes // params.beat_bytes
+        longest = max(1, min(params.burst_beats, params.outstanding_beats // 8))
+        self.burst = min(1 << (longest.bit_length() - 1), 4096 // params.beat_bytes)
 
     def _open(self, stream: int) -> bool:
         if self.next[stream] >= len(self.regions[stream]):
             return False
         region = self.regions[stream][self.next[stream]]
         self.left[stream], self.units[stream] = region.lines, region.units
+        self.position[stream] = region.beat
         return True
 
     def _need(self, stream: int) -> int:
@@ -106,9 +114,19 @@ class LoaderModel:
         if not self.left[stream]:
             return None
         room = self.sinks[stream].room_from(self._need(stream))
-        if room is None:
+        heard = self._heard(stream)
+        if room is None or heard is None:
             return None
-        return max(room + self.latency.room, self.active_from[stream])
+        return max(room + self.latency.room, self.active_from[stream], heard)
+
+    def _heard(self, stream: int) -> int | None:
+        """When the loader hears of the region: of queries, only a few heads ahead."""
+        if stream != QUERY or self.latency.heads_ahead is None:
+            return 0
+        before = self.next[stream] - self.latency.heads_ahead
+        if before < 0:
+            return 0
+        return self.queries_cut[before] + 4 if before < len(self.queries_cut) else None
 
     def step(self) -> bool:
         """Ask for one more chunk; False if nothing can be asked for yet."""
@@ -119,12 +137,13 @@ class LoaderModel:
         now = max(self.choose_at, min(known))
         able = [t is not None and t <= now for t in ready]
         key_first = self.heads[KEY] <= self.heads[VALUE]
-        if able[QUERY]:
+        if able[QUERY] and not (self.chosen == QUERY and (able[KEY] or able[VALUE])):
             stream = QUERY
         elif able[KEY] and (key_first or not able[VALUE]):
             stream = KEY
         else:
             stream = VALUE
+        self.chosen = stream
         self._issue(stream, now)
         return True
 
@@ -145,7 +164,7 @@ class LoaderModel:
         self.left[stream] -= lines
         self.units[stream] -= units
         words = -(-units // self.params.channels)
-        sink.put(self._lines(issued, words, lines, region.wide))
+        sink.put(self._unpacked(self._words(stream, issued, words), lines, region.wide))
         if last:
             self.heads[stream] += 1
             self.next[stream] += 1
@@ -154,27 +173,48 @@ class LoaderModel:
                 self.active_from[stream] = max(issued + 2, start)
 
     def _queue_free(self) -> int:
-        """When the queues before the readers take another chunk: few may wait there."""
-        waiting = self.latency.chunks_ahead
-        return self.chunk_done[-waiting] if len(self.chunk_done) >= waiting else 0
+        """When another chunk may be issued: requests wait before the readers, chunks behind."""
+        free = 0
+        for done, waiting in (
+            (self.chunk_asked, self.latency.requests_ahead),
+            (self.chunk_taken, self.latency.chunks_ahead),
+        ):
+            if len(done) >= waiting:
+                free = max(free, done[-waiting] + 1)
+        return free
 
-    def _lines(self, issued: int, words: int, lines: int, wide: bool) -> np.ndarray:
-        """Times at which the lines of a chunk are in their sink."""
-        params, latency = self.params, self.latency
-        beats = self.unit_beats
-        budget = max(1, (params.outstanding_beats - params.outstanding_beats // 8) // beats)
-        asked = issued + latency.request
-        word_at = np.zeros(words, np.int64)
-        for word in range(words):
-            number = len(self.beat_free)
-            if number >= budget:  # a place in flight must be free first
-                asked = max(asked, self.beat_free[number - budget] + 1)
-            came = max(asked + self.timing.latency + 1, self.bus_time + 1)
-            self.bus_time = came + self.unit_cycles - 1
-            word_at[word] = self.bus_time + latency.word
-            self.beat_free.append(int(word_at[word]))
-        self.chunk_done.append(asked)
-        return self._unpacked(word_at, lines, wide)
+    def _words(self, stream: int, issued: int, words: int) -> np.ndarray:
+        """Times at which the words of a chunk are at the unpacker: bursts, beats, whole words."""
+        left = words * self.unit_beats
+        taken = np.zeros(left, np.int64)
+        place, asked = 0, max(issued + self.latency.request, self.asked + 1)
+        while place < left:
+            first = len(self.beat_free)
+            beats = min(self.burst - self.position[stream] % self.burst, left - place)
+            held = first - self.params.outstanding_beats + self.burst - 1
+            if held >= 0:  # a whole burst must have room beside what is in flight
+                asked = max(asked, self.beat_free[held] + 1)
+            for beat in range(beats):
+                came = self._after_writes(max(asked + self.timing.latency, self.bus_time))
+                self.bus_time = came + self.beat_cycles
+                self.beat_free.append(came + self.latency.queue)
+                taken[place + beat] = came + self.latency.word
+            self.position[stream] += beats
+            place += beats
+            self.asked = asked
+            asked += 1
+        self.chunk_asked.append(self.asked)
+        self.chunk_taken.append(int(taken[-1]))
+        return taken[self.unit_beats - 1 :: self.unit_beats]
+
+    def _after_writes(self, came: int) -> int:
+        """Written beats that came first have taken their cycles on the bus."""
+        while self.written < len(self.writes) and self.writes[self.written][0] <= came:
+            start, beats = self.writes[self.written]
+            self.bus_time = max(self.bus_time, start) + beats * self.beat_cycles
+            came = max(came, self.bus_time)
+            self.written += 1
+        return came
 
     def _unpacked(self, word_at: np.ndarray, lines: int, wide: bool) -> np.ndarray:
         """Lines follow the word that completes them, one per cycle."""

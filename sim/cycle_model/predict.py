@@ -60,14 +60,16 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     latency = Latency.of(params)
     checked = latency.start + _check_cycles(image)
     rows = _rows(image, checked + latency.rows)
-    regions = _regions(params, image, checked + latency.region)
+    regions = _regions(params, image, checked + latency.region, latency.heads_delay)
     lines = [LineTimes(depth, sum(r.lines for r in of)) for depth, of in zip(
         (_query_lines(params), params.kv_lines, params.kv_lines), regions, strict=True
     )]
     segments = LineTimes(_query_segments(params), rows[-1].segments)
     loader = LoaderModel(params, timing, latency, regions, lines)
-    pipeline = Pipeline(params, latency, rows, segments, lines[1], lines[2])
-    cutter = _Cutter(params, latency, image, lines[0], segments)
+    pipeline = Pipeline(
+        params, latency, rows, segments, lines[1], lines[2], loader.writes
+    )
+    cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)
     while pipeline.summed < len(rows):
         moved = loader.step()
         while cutter.advance():
@@ -75,7 +77,9 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
         pipeline.advance()
         if not moved and pipeline.summed < len(rows) and not cutter.advance():
             raise RuntimeError("the model of the core is stuck; this is a bug in it")
-    end = int(pipeline.done.max()) + timing.latency + latency.finish
+    written = pipeline.done[[row.write for row in rows]]
+    answered = int(written.max(initial=0)) + timing.latency + latency.finish
+    end = max(answered, int(pipeline.done[-1]) + latency.dropped)
     return _counters(pipeline, end)
 
 
@@ -114,26 +118,29 @@ def _rows(image: JobImage, start: int) -> list[Row]:
             last = query == job.queries - 1 and head % job.group == job.group - 1
             keys = job.visible(query) if valid[query] or last else 0
             segments = (head * job.queries + query + 1) * parts
-            rows.append(Row(keys, parts, last, segments, start))
+            rows.append(Row(keys, parts, last, segments, bool(valid[query]), start))
     return rows
 
 
-def _regions(params: CoreParams, image: JobImage, start: int) -> list[list[Region]]:
+def _regions(
+    params: CoreParams, image: JobImage, start: int, delay: int
+) -> list[list[Region]]:
     """Regions of Q, K and V; a region sequencer gives one per cycle."""
     return [
-        [_region(params, image, image.tensors[name], start + head) for head in range(heads)]
-        for name, heads in (
-            ("q", image.job.heads),
-            ("k", image.job.kv_heads),
-            ("v", image.job.kv_heads),
+        [_region(params, image, image.tensors[name], head, at + head) for head in range(heads)]
+        for name, heads, at in (
+            ("q", image.job.heads, start + delay),
+            ("k", image.job.kv_heads, start),
+            ("v", image.job.kv_heads, start),
         )
     ]
 
 
-def _region(params: CoreParams, image: JobImage, tensor: Tensor, start: int) -> Region:
+def _region(params: CoreParams, image: JobImage, tensor: Tensor, head: int, start: int) -> Region:
     lines = params.row_lines(tensor.rows, image.job.head_dim)
     units = -(-tensor.rows * tensor.pitch // params.unit_bytes)
-    return Region(lines, units, image.job.bits == 12, start)
+    beat = tensor.row(head, 0) // params.channels // params.beat_bytes
+    return Region(lines, units, beat, image.job.bits == 12, start)
 
 
 def _query_lines(params: CoreParams) -> int:
@@ -156,8 +163,9 @@ class _Cutter:
         image: JobImage,
         lines: LineTimes,
         segments: LineTimes,
+        heads: list[int],
     ) -> None:
-        self.params, self.latency = params, latency
+        self.params, self.latency, self.heads = params, latency, heads
         self.lines, self.segments = lines, segments
         job = image.job
         self.of_head = job.queries * params.parts(job.head_dim)
@@ -171,7 +179,7 @@ class _Cutter:
             return False
         groups = self.params.groups
         per_head = -(-self.of_head // groups)
-        head, number = divmod(line, per_head)
+        number = line % per_head
         count = min(groups, self.of_head - number * groups)
         first = segments.arrived
         held = np.arange(first, first + count) - segments.depth
@@ -183,4 +191,6 @@ class _Cutter:
         self.time = int(times[-1])
         segments.put(times + self.latency.query)
         lines.take(times[-1:])
+        if number == per_head - 1:
+            self.heads.append(self.time)
         return True

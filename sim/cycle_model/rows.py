@@ -28,6 +28,8 @@ class Row:
         Last row that uses the K and V lines on chip: it releases them.
     segments : int
         Segments of queries up to and with this row, over all jobs.
+    write : bool
+        Its output is written.
     start : int
         When the row sequencer gives it, if nothing holds it up.
     """
@@ -36,6 +38,7 @@ class Row:
     parts: int
     last_of_kv: bool
     segments: int
+    write: bool
     start: int
 
 
@@ -56,6 +59,8 @@ class Pipeline:
         In the order in which they are computed.
     query, key, value : LineTimes
         What is on chip; ``query`` counts segments.
+    writes : list
+        Gets the time and the beats of each output row on a channel.
     """
 
     def __init__(
@@ -66,9 +71,11 @@ class Pipeline:
         query: LineTimes,
         key: LineTimes,
         value: LineTimes,
+        writes: list[tuple[int, int]],
     ) -> None:
         self.params, self.latency, self.rows = params, latency, rows
         self.query, self.key, self.value = query, key, value
+        self.writes = writes
         self.lines = [max(1, params.row_lines(r.keys, r.parts * params.segment)) for r in rows]
         beats = [max(1, -(-row.keys // params.groups)) for row in rows]
         self.beat = np.concatenate([[0], np.cumsum(beats)]).astype(np.int64)
@@ -176,11 +183,13 @@ class Pipeline:
         there = held >= 0
         bounds[there] = self.beat_free[held[there]]
         complete = int(self.beat_scored[last - 1]) + self.latency.score + self.latency.buffer
-        bounds[0] = max(int(bounds[0]), complete, self.left_time + 1)
+        pace = self.latency.term_pace
+        gap = max(pace, self.latency.row_pace)  # from the last beat of the row before
+        bounds[0] = max(int(bounds[0]), complete, self.left_time + gap)
         if number >= waiting:
             held_until = int(self.done[number - waiting]) - self.latency.terms
             bounds[-1] = max(int(bounds[-1]), held_until)
-        times = paced(bounds)
+        times = paced(bounds, pace)
         self.beat_left[first:last] = times
         self.left_time = int(times[-1])
         self.softened += 1
@@ -207,17 +216,15 @@ class Pipeline:
         if used:
             line = np.minimum((index + 1) * passes, lines) - 1
             bounds = np.maximum(bounds, self.value.arrive[self.value_base + line])
-        drain = p.segment * side // p.output_lanes
+        drain = p.segment * side // p.output_lanes * self.latency.output_pace
         reciprocal = (
             self.left_time_of(number) + self.latency.terms + self.latency.statistics
         )
         for turn in range(passes):
             bounds[0] = max(int(bounds[0]), self.step_time + 1)
             times = paced(bounds)
-            taken = max(
-                int(times[-1]) + self.latency.steps, self.drained - (self.latency.drain > 1)
-            )
-            self.drained = max(taken + self.latency.drain, reciprocal) + drain
+            taken = max(int(times[-1]) + self.latency.steps, self.drained)
+            self.drained = max(taken, reciprocal - self.latency.drain) + drain
             # the array stands still while sums wait for those of the pass before to leave
             self.step_time = taken - self.latency.steps
             if turn < passes - 1:
@@ -226,7 +233,10 @@ class Pipeline:
         self.beat_free[first : self.beat[number + 1]] = times[leave] + 2
         if row.last_of_kv:
             self._release_values(times, passes, used)
-        self.done[number] = self.drained + self.latency.output
+        self.done[number] = self.drained + self.latency.drain + self.latency.output
+        if row.write:
+            size = 2 * head_dim // p.channels // p.beat_bytes
+            self.writes.append((int(self.done[number]) - drain + self.latency.write, max(1, size)))
         self.summed += 1
         return True
 
