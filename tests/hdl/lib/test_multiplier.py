@@ -2,11 +2,14 @@
 """Products of all styles and widths."""
 
 import random
+import re
 
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Assert, Module, Signal, signed
 from amaranth.lib import wiring
 
+from attnsieve.gen.tools.yosys import run_yosys
 from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
 from attnsieve.sim.formal import free_inputs, prove
 from attnsieve.sim.unit import simulate
@@ -75,6 +78,29 @@ def test_fabric_is_a_product(widths):
         a_bits=a_bits, b_bits=b_bits, b_signed=b_signed, style=MultiplierStyle.FABRIC
     )
     prove(Equal(dut), depth=5)
+
+
+def cells(dut, target, folder):
+    (folder / "top.il").write_text(rtlil.convert(dut, name="top", emit_src=False))
+    log = run_yosys(f"read_rtlil top.il\nsynth_{target} -top top\nstat\n", folder)
+    report = log[log.rindex("Printing statistics") :]
+    return {name: int(n) for n, name in re.findall(r"(\d+) +([A-Z_0-9]+)$", report, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("a_bits, b_bits", [(12, 12), (12, 18), (18, 18)])
+def test_one_hardware_multiplier(a_bits, b_bits, tmp_path):
+    found = cells(Multiplier(a_bits=a_bits, b_bits=b_bits), "ecp5", tmp_path)
+    assert found.get("MULT18X18D") == 1
+    assert "LUT4" not in found
+
+
+@pytest.mark.parametrize("b_bits, b_signed, most", [(12, True, 210), (17, False, 280)])
+def test_lookup_tables(b_bits, b_signed, most, tmp_path):
+    """As docs/reference/blocks/multiplier.md has it; a plain product takes 421 and 525."""
+    dut = Multiplier(
+        a_bits=12, b_bits=b_bits, b_signed=b_signed, style=MultiplierStyle.FABRIC
+    )
+    assert cells(dut, "ice40", tmp_path)["SB_LUT4"] <= most
 
 
 @pytest.mark.parametrize(
