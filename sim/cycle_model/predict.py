@@ -74,8 +74,10 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
         moved = loader.step()
         while cutter.advance():
             pipeline.advance()
+            moved = True
+        before = pipeline.summed
         pipeline.advance()
-        if not moved and pipeline.summed < len(rows) and not cutter.advance():
+        if not moved and pipeline.summed == before:
             raise RuntimeError("the model of the core is stuck; this is a bug in it")
     written = pipeline.done[[row.write for row in rows]]
     answered = int(written.max(initial=0)) + timing.latency + latency.finish
@@ -170,9 +172,10 @@ class _Cutter:
         job = image.job
         self.of_head = job.queries * params.parts(job.head_dim)
         self.time = -1
+        self.place = 0  # segments of the line that are cut
 
     def advance(self) -> bool:
-        """Cut the next line; False if it has not come or there may be no room for it."""
+        """Cut what can be cut of the next line; False if that is nothing, as far as is known."""
         lines, segments = self.lines, self.segments
         line = lines.freed
         if line == lines.arrived:
@@ -180,17 +183,22 @@ class _Cutter:
         groups = self.params.groups
         per_head = -(-self.of_head // groups)
         number = line % per_head
-        count = min(groups, self.of_head - number * groups)
+        count = min(groups, self.of_head - number * groups)  # segments of the line
         first = segments.arrived
-        held = np.arange(first, first + count) - segments.depth
-        if held[-1] >= segments.freed:
+        room = segments.depth + segments.freed - first
+        cut = min(count - self.place, room)
+        if cut <= 0:
             return False
+        held = np.arange(first, first + cut) - segments.depth
         bounds = np.where(held >= 0, segments.free[np.maximum(held, 0)] + 2, 0)
         bounds[0] = max(int(bounds[0]), int(lines.arrive[line]), self.time + 1)
         times = paced(bounds)
         self.time = int(times[-1])
+        self.place += cut
         segments.put(times + self.latency.query)
-        lines.take(times[-1:])
-        if number == per_head - 1:
-            self.heads.append(self.time)
+        if self.place == count:
+            self.place = 0
+            lines.take(times[-1:])
+            if number == per_head - 1:
+                self.heads.append(self.time)
         return True

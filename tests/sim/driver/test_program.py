@@ -96,6 +96,13 @@ def test_a_wrong_report_is_named(changes, message):
     assert any(line.startswith(message) for line in differences(image, outcome))
 
 
+def test_bytes_of_overlapping_jobs_are_not_compared():
+    image = random_image(PARAMS, 4)
+    outcome = a_good_outcome(image, job_case(image), READ_BYTES=1)
+    assert differences(image, outcome, queued=True) == []
+    assert len(differences(image, outcome)) == 1
+
+
 def test_an_early_end_is_reported():
     image = random_image(PARAMS, 5)
     outcome = a_good_outcome(image, job_case(image))

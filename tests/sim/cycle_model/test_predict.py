@@ -1,0 +1,131 @@
+"""Predicted cycles: what must hold of any prediction, and against the RTL."""
+
+import numpy as np
+import pytest
+
+from attnsieve.gen import config
+from attnsieve.gen.verilog import generate_verilog
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.bench.memory import Timing
+from attnsieve.sim.bench.program import execute
+from attnsieve.sim.compiled import CompiledMachine
+from attnsieve.sim.cycle_model import predict
+from attnsieve.sim.driver.plan import Placement, memory_image, single_job
+from attnsieve.sim.driver.program import differences, job_case, job_reports
+from attnsieve.sim.driver.random_jobs import random_image
+from attnsieve.sim.golden.job import Job
+from attnsieve.sim.limits import Necessary, limit_cycles
+
+DENSE = CoreParams()
+TIMING = Timing()
+
+
+def an_image(params, **shape):
+    shape = {"heads": 1, "kv_heads": 1, "queries": 1, "keys": 64, "head_dim": 32, **shape}
+    job = Job(bits=8, **shape, scales=((40000, 27),) * shape["heads"])
+    rng = np.random.default_rng(1)
+    q = rng.integers(-99, 100, (job.heads, job.queries, job.head_dim), np.int16)
+    k, v = (rng.integers(-99, 100, (job.kv_heads, job.keys, job.head_dim), np.int16) for _ in "kv")
+    place = Placement(params)
+    return memory_image(params, [single_job(params, job, q, k, v, place=place)], place)
+
+
+CORES = {
+    "dense": DENSE,
+    "tiny": config.load("dense-tiny").core,
+    "full": config.load("dense-full").core,
+    "narrow": CoreParams(channels=4, data_width=64),
+    "one channel": CoreParams(channels=1, data_width=512),
+}
+
+
+@pytest.mark.parametrize("core", sorted(CORES))
+def test_any_job_has_a_consistent_prediction(core):
+    params = CORES[core]
+    for seed in range(25):
+        (image,) = random_image(params, seed, work=500).jobs
+        p = predict(params, TIMING, image)
+        assert p.busy + p.setup + p.query + p.key + p.output + p.tail == p.cycles
+        assert min(p.busy, p.setup, p.query, p.key, p.output, p.tail) >= 0
+        result = image.expected
+        work = Necessary(macs_qk=result.macs_qk, macs_pv=result.macs_pv, granules=0)
+        assert p.cycles > limit_cycles(params, TIMING, work)
+        assert p.cycles > image.read_bytes / params.channels / params.beat_bytes
+        counters = p.counters()
+        assert sum(counters.values()) == 2 * counters["cycles"]
+
+
+def test_more_latency_never_helps():
+    for seed in range(10):
+        (image,) = random_image(DENSE, seed, work=500).jobs
+        cycles = [predict(DENSE, Timing(latency=n), image).cycles for n in (5, 50, 200)]
+        assert cycles == sorted(cycles)
+        assert cycles[0] < cycles[2]
+
+
+def test_long_jobs_are_near_their_limit():
+    """The shapes whose limit_ratio the project promises."""
+    for least, shape in (
+        (0.98, {"heads": 12, "kv_heads": 12, "queries": 113, "keys": 113}),
+        (0.98, {"heads": 9, "kv_heads": 3, "queries": 300, "keys": 300, "head_dim": 64}),
+        (0.93, {"heads": 4, "kv_heads": 4, "queries": 128, "keys": 128, "head_dim": 48}),
+        (0.93, {"heads": 4, "kv_heads": 4, "queries": 128, "keys": 128, "head_dim": 96}),
+    ):
+        (image,) = an_image(DENSE, **shape).jobs
+        work = Necessary(
+            macs_qk=image.expected.macs_qk,
+            macs_pv=image.expected.macs_pv,
+            granules=image.needed_granules,
+        )
+        limit = limit_cycles(DENSE, TIMING, work)
+        assert limit / predict(DENSE, TIMING, image).cycles > least
+
+
+# -- against the RTL -----------------------------------------------------------------------------
+
+
+def measure(preset, images):
+    """Counters of each image's only job, run on the compiled core; outputs are checked too."""
+    built = config.load(preset)
+    size = max(image.channels()[0].size for image in images)
+    with CompiledMachine(
+        generate_verilog(built), built.top, memory_bytes=size, timing=TIMING
+    ) as machine:
+        for image in images:
+            case = job_case(image)
+            machine.clear()
+            machine.memory[:] = 0
+            machine.memory[:, : case.memory.shape[1]] = case.memory
+            outcome = execute(machine, case.operations)
+            outcome.memory = machine.memory[:, : case.memory.shape[1]].copy()
+            assert differences(image, outcome) == []
+            yield job_reports(outcome)[0].counters
+
+
+def compare(preset, images, margin=6):
+    """Cycles within 2 %, or within ``margin`` cycles where jobs are very short."""
+    params = images[0].params
+    for number, (image, counters) in enumerate(zip(images, measure(preset, images), strict=True)):
+        predicted = predict(params, TIMING, image.jobs[0]).counters()
+        shape = image.jobs[0].request
+        error = abs(predicted["cycles"] - counters["cycles"])
+        assert error <= max(margin, 0.02 * counters["cycles"]), (number, shape, predicted, counters)
+        assert predicted["busy"] == counters["busy"], (number, shape)
+        for cause in ("stall_setup", "stall_query", "stall_key", "stall_output", "stall_tail"):
+            error = abs(predicted[cause] - counters[cause])
+            assert error <= max(50, 0.02 * counters["cycles"]), (number, shape, cause)
+
+
+@pytest.mark.parametrize(
+    "preset, number, work", [("dense-tiny", 40, 500), ("dense", 25, 2000)], ids=["tiny", "dense"]
+)
+def test_random_jobs_take_the_predicted_cycles(preset, number, work):
+    params = config.load(preset).core
+    compare(preset, [random_image(params, seed, work=work) for seed in range(number)])
+
+
+@pytest.mark.full
+def test_many_random_jobs_take_the_predicted_cycles():
+    for preset in ("dense-tiny", "dense"):
+        params = config.load(preset).core
+        compare(preset, [random_image(params, seed, work=3000) for seed in range(1000, 1300)])
