@@ -84,7 +84,8 @@ class Datapath(wiring.Component):
                 f"Memory must deliver at most {self.queries.capacity} lines at once (lanes "
                 f"{p.lanes}), not {self.loader.granule_lines}: use fewer or narrower channels"
             )
-        bus = {"addr_width": p.addr_width, "data_width": p.data_width}
+        read = AXI4Signature(addr_width=p.addr_width, data_width=p.data_width, write=False)
+        write = AXI4Signature(addr_width=p.addr_width, data_width=p.data_width, read=False)
         region = stream.Signature(region_layout(p))
         super().__init__(
             {
@@ -97,8 +98,8 @@ class Datapath(wiring.Component):
                 "mask_used": Out(1),
                 "mask_en": Out(1),
                 "mask_data": In(p.groups),
-                "read": Out(AXI4Signature(**bus, write=False)).array(p.channels),
-                "write": Out(AXI4Signature(**bus, read=False)).array(p.channels),
+                "read": Out(read).array(p.channels),
+                "write": Out(write).array(p.channels),
                 "stop": In(1),
                 "idle": Out(1),
                 "read_error": Out(2),

@@ -139,7 +139,8 @@ class ProbV(wiring.Component):
         p = self.params
         step, valid = steps.o.p, steps.o.valid
         every = [(n, t) for n in legal_parts(p) for t in range(prob_v_passes(p, n))]
-        lines, slots = [], []
+        lines: list[Value] = []
+        slots: list[Value] = []
         for group in range(p.groups):
             cells = {n | t << p.part_bits: prob_v_cell(p, n, t, group) for n, t in every}
             select = Cat(step.parts, step.turn)
