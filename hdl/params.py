@@ -94,6 +94,7 @@ class CoreParams:
         _check_int("max_keys", self.max_keys, 1, 4096)
         _check_int("max_queries", self.max_queries, 1, 4096)
         _check_int("max_heads", self.max_heads, 1, 64)
+        _check_int("operand_bits", self.operand_bits, 8, 12)
         if self.operand_bits not in (8, 12):
             raise ValueError(f"operand_bits must be 8 or 12, not {self.operand_bits!r}")
         _check_int("buffer_elements", self.buffer_elements, self.max_head_dim, 1 << 20)

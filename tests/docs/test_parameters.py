@@ -1,0 +1,108 @@
+"""docs/reference/parameters.md agrees with CoreParams."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from attnsieve.gen import config
+from attnsieve.hdl.params import CoreParams
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/parameters.md").read_text()
+BUILD = PAGE.split("## Build time")[1].split("What follows")[0]
+ROWS = {
+    name: [cell.strip() for cell in rest.split("|")]
+    for name, rest in re.findall(r"^\| `(\w+)` \|(.*)\|$", BUILD, re.M)
+}
+# Values that let every other parameter go to its ends.
+ROOM = {"lanes": 16, "max_head_dim": 16, "output_lanes": 1, "buffer_elements": 16384}
+
+
+def limits(name):
+    least, most = ROWS[name][1:3]
+    values = CoreParams().as_dict()
+    known = {**values, "min(16, lanes)": min(16, values["lanes"])}
+    return int(known.get(least, least)), int(known.get(most, most))
+
+
+def build(**changes):
+    return CoreParams(**{**ROOM, **changes})
+
+
+def test_every_parameter_has_a_row_in_order():
+    assert list(ROWS) == list(CoreParams.names())
+
+
+def test_defaults():
+    for field in fields(CoreParams):
+        assert ROWS[field.name][0] == str(field.default).lower()
+
+
+@pytest.mark.parametrize("name", [n for n in ROWS if n != "lut_ram"])
+def test_limits(name):
+    least, most = limits(name)
+    room = {"max_head_dim": 128} if name == "buffer_elements" else {}
+    for value in (least, most):
+        if name == "lanes":
+            build(lanes=value, buffer_elements=max(value, 16))
+        elif name == "output_lanes":
+            build(lanes=64, output_lanes=value, buffer_elements=64)
+        elif name == "max_head_dim":
+            build(max_head_dim=value)
+        else:
+            build(**room, **{name: value})
+    for value in (least - 1, most + 1, most * 2):
+        with pytest.raises(ValueError, match=name):
+            build(**room, **{name: value})
+    for value in (str(least), float(least), True):
+        with pytest.raises((TypeError, ValueError), match=name):
+            build(**room, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "rule, bad",
+    [("power of two", 48), ("multiple of 16", 40), ("8 or 12", 10), ("multiple of lanes", 1000)],
+)
+def test_rules(rule, bad):
+    found = [name for name, row in ROWS.items() if row[3] == rule]
+    assert found
+    for name in found:
+        least, most = limits(name)
+        value = bad if least <= bad <= most else 3 if most < bad else 48
+        with pytest.raises(ValueError, match=rf"{name} must be"):
+            build(**{name: value})
+
+
+def test_no_rule_is_left_out():
+    """A parameter without a rule takes every value between its ends."""
+    for name, row in ROWS.items():
+        least, most = limits(name) if name != "lut_ram" else (0, 0)
+        if not row[3]:
+            for value in {least + 1, (least + most) // 2 + 1, most - 1}:
+                build(**{name: value})
+
+
+def test_lut_ram():
+    for value in (0, 1, "true", None):
+        with pytest.raises(TypeError, match="lut_ram must be true or false"):
+            CoreParams(lut_ram=value)
+
+
+def test_derived():
+    table = PAGE.split("What follows")[1].split("## Run time")[0]
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", table, re.M)
+    assert len(rows) >= 7
+    for name, value in rows:
+        assert getattr(CoreParams(), name) == int(value), name
+
+
+def test_sections_that_do_not_change_the_verilog():
+    page = (Path(__file__).parents[2] / "docs/user/configuration.md").read_text()
+    found = dict(re.findall(r"^\| `(\w+\.\w+)` \| (\S+) \|", page, re.M))
+    chosen = config.load("dense").as_dict()
+    assert found == {
+        f"{section}.{key}": str(value)
+        for section in ("memory", "run", "synth")
+        for key, value in chosen[section].items()
+    }
