@@ -6,13 +6,13 @@ import pytest
 from attnsieve.gen import config
 from attnsieve.gen.verilog import generate_verilog
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.bench.campaign import random_image
+from attnsieve.sim.bench.jobs import check_jobs, memories, programs, setup
 from attnsieve.sim.bench.memory import Timing
 from attnsieve.sim.bench.program import execute
 from attnsieve.sim.compiled import CompiledMachine
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.plan import Placement, memory_image, single_job
-from attnsieve.sim.driver.program import differences, job_case, job_reports
-from attnsieve.sim.driver.random_jobs import random_image
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.limits import Necessary, limit_cycles
 
@@ -30,6 +30,14 @@ def an_image(params, **shape):
     return memory_image(params, [single_job(params, job, q, k, v, place=place)], place)
 
 
+def random_jobs(params, seeds, most_cycles=2000):
+    """Images of one random job each."""
+    return [
+        random_image(params, np.random.default_rng(seed), most_cycles=most_cycles)[0]
+        for seed in seeds
+    ]
+
+
 CORES = {
     "dense": DENSE,
     "tiny": config.load("dense-tiny").core,
@@ -42,8 +50,8 @@ CORES = {
 @pytest.mark.parametrize("core", sorted(CORES))
 def test_any_job_has_a_consistent_prediction(core):
     params = CORES[core]
-    for seed in range(25):
-        (image,) = random_image(params, seed, work=500).jobs
+    for memory in random_jobs(params, range(25), 500):
+        (image,) = memory.jobs
         p = predict(params, TIMING, image)
         assert p.busy + p.setup + p.query + p.key + p.output + p.tail == p.cycles
         assert min(p.busy, p.setup, p.query, p.key, p.output, p.tail) >= 0
@@ -56,8 +64,8 @@ def test_any_job_has_a_consistent_prediction(core):
 
 
 def test_more_latency_never_helps():
-    for seed in range(10):
-        (image,) = random_image(DENSE, seed, work=500).jobs
+    for memory in random_jobs(DENSE, range(10), 500):
+        (image,) = memory.jobs
         cycles = [predict(DENSE, Timing(latency=n), image).cycles for n in (5, 50, 200)]
         assert cycles == sorted(cycles)
         assert cycles[0] < cycles[2]
@@ -92,14 +100,13 @@ def measure(preset, images):
         generate_verilog(built), built.top, memory_bytes=size, timing=TIMING
     ) as machine:
         for image in images:
-            case = job_case(image)
             machine.clear()
-            machine.memory[:] = 0
-            machine.memory[:, : case.memory.shape[1]] = case.memory
-            outcome = execute(machine, case.operations)
-            outcome.memory = machine.memory[:, : case.memory.shape[1]].copy()
-            assert differences(image, outcome) == []
-            yield job_reports(outcome)[0].counters
+            machine.set_memory(memories(image))
+            (job,) = programs(image)
+            outcome = execute(machine, [*setup(image.params), *job])
+            check = check_jobs(image, outcome)
+            assert check.total == 0, check.messages
+            yield check.reports[0].counters
 
 
 def compare(preset, images, margin=6):
@@ -116,16 +123,12 @@ def compare(preset, images, margin=6):
             assert error <= max(50, 0.02 * counters["cycles"]), (number, shape, cause)
 
 
-@pytest.mark.parametrize(
-    "preset, number, work", [("dense-tiny", 40, 500), ("dense", 25, 2000)], ids=["tiny", "dense"]
-)
-def test_random_jobs_take_the_predicted_cycles(preset, number, work):
-    params = config.load(preset).core
-    compare(preset, [random_image(params, seed, work=work) for seed in range(number)])
+@pytest.mark.parametrize("preset, number", [("dense-tiny", 40), ("dense", 25)])
+def test_random_jobs_take_the_predicted_cycles(preset, number):
+    compare(preset, random_jobs(config.load(preset).core, range(number)))
 
 
 @pytest.mark.full
 def test_many_random_jobs_take_the_predicted_cycles():
     for preset in ("dense-tiny", "dense"):
-        params = config.load(preset).core
-        compare(preset, [random_image(params, seed, work=3000) for seed in range(1000, 1300)])
+        compare(preset, random_jobs(config.load(preset).core, range(1000, 1300), 3000))
