@@ -57,8 +57,8 @@ class Ring(wiring.Component):
     to ``depth - 1``, in any order and as often as it likes, and frees the oldest line with
     ``release``, one per cycle.
 
-    Which lines may be read follows from two registers: ``oldest``, the index of the oldest line
-    held, and ``level``, the number of lines held. Line ``(oldest + n) mod depth`` may be read in
+    Which lines may be read follows from ``oldest``, the index of the oldest line held, and
+    ``level``, the number of lines held. Line ``(oldest + n) mod depth`` may be read in
     every cycle in which ``n < level``; for a line that is not held the data is undefined. A line
     appended in one cycle counts and can be read in the next. The line that is released in a cycle
     can be read for the last time in that cycle. So a consumer that starts at ``oldest`` and reads
@@ -140,23 +140,19 @@ class Ring(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         ready = Signal(init=1)
-        m.d.comb += [self.i.ready.eq(ready), self.append.eq(self.i.valid & ready)]
+        m.d.comb += [
+            self.i.ready.eq(ready),
+            self.append.eq(self.i.valid & ready),
+            self.level.eq(self.depth - self.space),
+        ]
         with m.If(self.append):
             m.d.sync += self.end.eq(next_index(self.end, self.depth))
         with m.If(self.release):
             m.d.sync += self.oldest.eq(next_index(self.oldest, self.depth))
         with m.If(self.append & ~self.release):
-            m.d.sync += [
-                self.level.eq(self.level + 1),
-                self.space.eq(self.space - 1),
-                ready.eq(self.space != 1),
-            ]
+            m.d.sync += [self.space.eq(self.space - 1), ready.eq(self.space != 1)]
         with m.If(self.release & ~self.append):
-            m.d.sync += [
-                self.level.eq(self.level - 1),
-                self.space.eq(self.space + 1),
-                ready.eq(1),
-            ]
+            m.d.sync += [self.space.eq(self.space + 1), ready.eq(1)]
         self._banks(m)
         return m
 

@@ -95,9 +95,11 @@ class RowMaximum(wiring.Component):
 class RowBuffer(wiring.Component):
     """Stores the beats of a row, and delivers them when the row and its maximum are complete.
 
-    The memory holds two of the longest rows: a row enters while the one before leaves. Many short
-    rows may be inside. Throughput is a beat per cycle, from row to row too. Latency, from a row's
-    last beat to its first beat at the output, is `latency` cycles.
+    The memory holds two of the longest rows: a row enters while the one before leaves. Some more
+    short ones may be inside, see `rows`. Throughput is a beat per cycle, from row to row too. With
+    one lane group and no LUT RAM ``rows`` is 2, and a row may wait for the one before the last to
+    leave; such a scorer takes several cycles for a beat. Latency, from a row's last beat to its
+    first beat at the output, is `latency` cycles.
 
     Parameters
     ----------
@@ -131,8 +133,10 @@ class RowBuffer(wiring.Component):
 
     @property
     def rows(self) -> int:
-        """Rows that may be inside, complete or not, if they are short."""
-        return 17 if self.params.lut_ram else 32
+        """Rows that may be inside if they are short, those without their last beat not counted."""
+        if self.params.lut_ram:
+            return 17
+        return 2 if self.params.groups == 1 else 32  # one score at a time: rows are never short
 
     @property
     def latency(self) -> int:
