@@ -165,14 +165,15 @@ class StepSequencer(wiring.Component):
         unread = Signal(range(depth + 1))
         first = Signal(range(p.groups))
         following = Signal(range(p.groups + 1))
-        leave = Signal()
+        through, leave = Signal(), Signal()
         m.d.comb += [
             following.eq(first + s.keys),
-            leave.eq(s.issue & (s.end_of_pass | (following == p.groups))),
+            through.eq(s.end_of_pass | (following == p.groups)),
+            leave.eq(s.issue & through),
             s.have_terms.eq((s.turn != 0) | (unread != 0)),
             self.o.p.beat.eq(beat),
             self.o.p.first.eq(first),
-            self.o.p.free.eq(leave & s.last_pass),
+            self.o.p.free.eq(through & s.last_pass),
         ]
         with m.If(s.issue):
             m.d.sync += first.eq(following)

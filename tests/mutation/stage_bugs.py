@@ -106,8 +106,8 @@ STAGE_BUGS = [
     Bug("stages/reciprocal.py", "normal.eq(low >> exponent)", "normal.eq(low >> 1)",
         "sums are not normalised", f"{_RECIPROCAL}reciprocals_equal_the_golden_model"),
     # -- prob_v_steps
-    Bug("stages/prob_v_steps.py", "self.o.p.free.eq(leave & s.last_pass)",
-        "self.o.p.free.eq(leave)", "terms are released in the first pass",
+    Bug("stages/prob_v_steps.py", "self.o.p.free.eq(through & s.last_pass)",
+        "self.o.p.free.eq(through)", "terms are released in the first pass",
         f"{_PROB_V}every_head_dim[0.0-48]", quick=True),
     Bug("stages/prob_v_steps.py", "Mux(s.last_of_kv & s.last_pass, size, 0)",
         "Mux(s.last_of_kv & s.last_pass, size + 1, 0)", "a line too many is released",

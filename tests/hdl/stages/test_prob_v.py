@@ -244,6 +244,14 @@ def test_the_stated_latency(params):
     assert result.first("o") - begun == dut.dut.latency
 
 
+def test_the_latencies_of_the_page():
+    """As docs/reference/blocks/prob_v.md has it; the test above measures them."""
+    for params in (TINY, TWO, FOUR, EIGHT):
+        levels = (params.groups - 1).bit_length()
+        want = (6 if params.lut_ram else 8) + (3 + levels if levels else 0)
+        assert ProbV(params=params).latency == want
+
+
 def test_lines_leave_with_the_last_pass_of_the_last_row():
     work = Work(FOUR)
     work.head(random.Random(4), 128, 70, [70, 1, 70])

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Probabilities for observers: the block against its golden model, the format against exact ones."""
+"""Probabilities for observers: the block against its golden model, the format against exact p."""
 
 from __future__ import annotations
 
