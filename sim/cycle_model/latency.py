@@ -116,8 +116,8 @@ class Latency:
         queue = (1 if params.lut_ram else 2) if several else 0
         return cls(
             start=34,
-            region=2,
-            rows=4 + (not params.lut_ram),
+            region=3,
+            rows=5,
             request=1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + several,
             line=2,

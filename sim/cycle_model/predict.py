@@ -61,10 +61,11 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     checked = latency.start + _check_cycles(image)
     rows = _rows(image, checked + latency.rows)
     regions = _regions(params, image, checked + latency.region, latency.heads_delay)
-    lines = [LineTimes(depth, sum(r.lines for r in of)) for depth, of in zip(
-        (_query_lines(params), params.kv_lines, params.kv_lines), regions, strict=True
-    )]
     segments = LineTimes(_query_segments(params), rows[-1].segments)
+    lines = [LineTimes(params.kv_lines, sum(r.lines for r in of)) for of in regions[1:]]
+    cut = params.groups > 1  # lines of one segment go straight into the store
+    queries = LineTimes(17, sum(r.lines for r in regions[0])) if cut else segments
+    lines.insert(0, queries)
     loader = LoaderModel(params, timing, latency, regions, lines)
     pipeline = Pipeline(
         params, latency, rows, segments, lines[1], lines[2], loader.writes
@@ -72,7 +73,7 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)
     while pipeline.summed < len(rows):
         moved = loader.step()
-        while cutter.advance():
+        while cut and cutter.advance():
             pipeline.advance()
             moved = True
         before = pipeline.summed
@@ -143,11 +144,6 @@ def _region(params: CoreParams, image: JobImage, tensor: Tensor, head: int, star
     units = -(-tensor.rows * tensor.pitch // params.unit_bytes)
     beat = tensor.row(head, 0) // params.channels // params.beat_bytes
     return Region(lines, units, beat, image.job.bits == 12, start)
-
-
-def _query_lines(params: CoreParams) -> int:
-    """Lines that the queue before the query store holds."""
-    return 17 if params.groups > 1 else _query_segments(params)
 
 
 def _query_segments(params: CoreParams) -> int:
