@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 __all__ = ["Bug"]
@@ -42,7 +43,7 @@ class Bug:
     @property
     def arguments(self) -> tuple[str, ...]:
         """Arguments of pytest, from the root of a checkout."""
-        return tuple(f"tests/hdl/{name}" for name in self.tests.split())
+        return tuple(f"tests/hdl/{name}" for name in re.split(r" (?=\w+/test_)", self.tests))
 
     def __str__(self) -> str:
         return f"{self.block}: {self.breaks}"

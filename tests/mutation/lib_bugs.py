@@ -15,7 +15,7 @@ _TABLES = "lib/test_tables.py::test_"
 LIB_BUGS = [
     # -- queue
     Bug("lib/queue.py", "ready.eq(level != self.depth - 1)", "ready.eq(level != self.depth)",
-        "ready when full", f"{_QUEUE}order[stall2-5-True]", quick=True),
+        "ready when full", f"{_QUEUE}order[stall3-5-True]", quick=True),
     Bug("lib/queue.py", "ready.eq(level != self.depth - 1)", "ready.eq(level != self.depth - 2)",
         "one place is never used", f"{_QUEUE}capacity_and_full_throughput_at_the_brim"),
     Bug("lib/queue.py", "with m.Elif(~push & free & (following == tail)):",
@@ -108,7 +108,7 @@ LIB_BUGS = [
         "a move that waits becomes undue", "lib/test_pace.py::test_due_after_so_many_cycles"),
     # -- tables
     Bug("lib/tables.py", "value - step - product[self.offset_bits - 1]", "value - step",
-        "rounding half is missing", f"{_TABLES}lookups_interpolate_and_hold[6-values1]",
+        "rounding half is missing", f"{_TABLES}lookups_interpolate_and_hold[1-6-values1]",
         quick=True),
     Bug("lib/tables.py", "<= power << degree", "< (power << degree) - (power << degree >> 12)",
         "values are not rounded to nearest",
