@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -80,26 +80,26 @@ class PassDrain(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        self._chunks = p.segment // p.output_lanes
-        chunk, part, mask = (
-            Signal(range(self._chunks), name="chunk"),
-            Signal(range(p.groups), name="part"),
-            Signal(range(p.groups), name="mask"),
-        )
+        chunks = p.segment // p.output_lanes
+        left = Signal(range(chunks * p.groups))  # transfers behind this one
+        part, mask = Signal(range(p.groups)), Signal(range(p.groups))
         active, last_of_row, end, take = Signal(), Signal(), Signal(), Signal()
-        end_of_part = chunk == self._chunks - 1
-        m.d.comb += [
-            end.eq(end_of_part & (part == mask)),
-            self.i.ready.eq(~active | (take & end)),
-        ]
+        end_of_part = left[: (chunks - 1).bit_length()] == 0
+        m.d.comb += self.i.ready.eq(~active | (take & end))
         with m.If(take):
-            m.d.sync += chunk.eq(chunk + 1)
-            with m.If(end_of_part):
-                m.d.sync += [chunk.eq(0), part.eq(part + 1)]
+            m.d.sync += [left.eq(left - 1), end.eq(left == 1), part.eq(part + end_of_part)]
             with m.If(end):
-                m.d.sync += [active.eq(0), part.eq(0)]
+                m.d.sync += active.eq(0)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [active.eq(1), mask.eq(self.i.p.mask), last_of_row.eq(self.i.p.last)]
+            transfers = Cat(Const(chunks - 1, (chunks - 1).bit_length()), self.i.p.mask)
+            m.d.sync += [
+                active.eq(1),
+                mask.eq(self.i.p.mask),
+                last_of_row.eq(self.i.p.last),
+                part.eq(0),
+                left.eq(transfers),
+                end.eq(transfers == 0),
+            ]
         heads = self._shift(m, part, mask, take)
         if self.levels == 0:
             m.d.comb += [

@@ -219,8 +219,8 @@ class StepSequencer(wiring.Component):
                 ]
         with m.If(leave):
             m.d.sync += [base.eq(following), line.eq(following)]
-        gone = Mux(leave, need, 0)
-        m.d.sync += arrived.eq(arrived + self.value_append - gone)
+        more = arrived + self.value_append
+        m.d.sync += arrived.eq(Mux(leave, more - need, more))
 
     def _load(self, m: Module, s: SimpleNamespace) -> None:
         """Take the next row, in time for a step in the next cycle."""
@@ -240,6 +240,7 @@ class StepSequencer(wiring.Component):
         }
         last_lines = Signal.like(s.last_lines, name="row_last_lines")
         passes = lookup(m, row.parts, {n: prob_v_passes(p, n) for n in every}, name="row_passes")
+        most = lookup(m, row.parts, {n: prob_v_keys(p, n) for n in every}, name="row_keys")
         m.d.comb += [
             before.eq(row.keys - 1),
             steps.eq(before >> shift),
@@ -256,5 +257,5 @@ class StepSequencer(wiring.Component):
                 s.turn.eq(0),
                 s.last_lines.eq(last_lines),
                 s.last_of_kv.eq(row.last_of_kv),
-                self._need.eq(Mux(steps == 0, last_lines, passes)),
+                self._need.eq(Mux(row.keys <= most, last_lines, passes)),
             ]
