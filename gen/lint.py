@@ -70,9 +70,18 @@ def _lines(log: str, pattern: str) -> list[str]:
     return [line.strip() for line in log.splitlines() if re.search(pattern, line)]
 
 
-def _verilator(file: Path, top: str) -> list[str]:
+def rules_without_waivers(text: str, top: str) -> set[str]:
+    """Rules of Verilator -Wall that a text breaks when nothing is waived."""
+    with tempfile.TemporaryDirectory(prefix="attnsieve-lint-") as folder:
+        file = Path(folder) / f"{top}.v"
+        file.write_text(text)
+        findings = _verilator(file, top, "`verilator_config\n")
+    return {rule for line in findings for rule in re.findall(r"^%\w+-(\w+)", line)}
+
+
+def _verilator(file: Path, top: str, config: str) -> list[str]:
     waivers = file.with_suffix(".vlt")
-    waivers.write_text(waiver_file())
+    waivers.write_text(config)
     try:
         log = tools.run_verilator(
             ["--lint-only", "-Wall", "-Wno-fatal", "--top-module", top, waivers.name, file.name],
@@ -109,7 +118,9 @@ def lint_verilog(text: str, top: str) -> LintReport:
     with tempfile.TemporaryDirectory(prefix="attnsieve-lint-") as folder:
         file = Path(folder) / f"{top}.v"
         file.write_text(text)
-        return LintReport(_verilator(file, top), _icarus(file, top), _yosys(file, top))
+        return LintReport(
+            _verilator(file, top, waiver_file()), _icarus(file, top), _yosys(file, top)
+        )
 
 
 def lint(config: Configuration) -> LintReport:
