@@ -12,7 +12,7 @@ from attnsieve.hdl.control.counters import Activity, Counters, result_layout
 from attnsieve.hdl.control.register_map import ADDRESS_BITS, Access, RegisterMap, register_map
 from attnsieve.hdl.control.shadow import BASE, WORDS, ShadowJob
 from attnsieve.hdl.control.status import StatusCode
-from attnsieve.hdl.control.tables import HeadTable, MaskTable
+from attnsieve.hdl.control.tables import MaskTable
 from attnsieve.hdl.layouts import head_layout, request_layout
 from attnsieve.hdl.params import CoreParams
 
@@ -66,7 +66,7 @@ class Registers(wiring.Component):
     activity : In(Activity)
         What this cycle is counted as, for the oldest job that has not been reported.
     head_bank, head : In, head_en : In(1), head_data : Out(head_layout)
-        Read port of the head table: data one cycle after ``head_en``, held.
+        Read port of the head table: data in the cycle after ``head_en`` only.
     key_bank, key_beat : In, key_masked, key_en : In(1), key_valid : Out(groups)
         Read port of the key mask, a beat of ``groups`` keys; all ones if not ``key_masked``.
     query_bank, query : In, query_masked, query_en : In(1), query_valid : Out(1)
@@ -122,8 +122,7 @@ class Registers(wiring.Component):
         write = slave.write
         bank = Signal(self.params.bank_bits)  # that software writes
         written = self._written(m, slave, shadow)
-        m.d.comb += write.ready.eq(shadow.ready)
-        self._tables(m, write, bank)
+        self._tables(m, write, shadow, bank)
         state = self._jobs(m, written, shadow, counters, bank)
         self._flags(m, written, state)
         self._read(m, slave, shadow, counters, state)
@@ -144,37 +143,36 @@ class Registers(wiring.Component):
         m.d.comb += [
             shadow.word.eq(word),
             shadow.data.eq(write.payload.data),
-            shadow.strobe.eq(Mux(done & in_shadow, write.payload.strobe, 0)),
+            shadow.strobe.eq(Mux(done & (in_shadow | shadow.to_table), write.payload.strobe, 0)),
         ]
         return found
 
     def _bit(self, value: Value, register: str, field: str) -> Value:
         return value[self.map[register].field(field).lsb]
 
-    def _tables(self, m: Module, write, bank: Signal) -> None:
+    def _tables(self, m: Module, write, shadow: ShadowJob, bank: Signal) -> None:
         p, word = self.params, write.payload.word
-        m.submodules.heads = heads = HeadTable(params=p)
         m.submodules.keys = keys = MaskTable(params=p, bits=p.max_keys, lanes=p.groups)
         m.submodules.queries = queries = MaskTable(params=p, bits=p.max_queries, lanes=1)
-        tables: dict[str, HeadTable | MaskTable] = {
-            "HEAD_TABLE": heads,
-            "KEY_MASK": keys,
-            "QUERY_MASK": queries,
-        }
-        for name, table in tables.items():
-            here = word[8:] == self.map.window(name).offset >> 10
-            taken = write.valid & write.ready & here
+        waits: Value = Const(0, 1)  # a write to a mask takes more than this cycle
+        for name, table in {"KEY_MASK": keys, "QUERY_MASK": queries}.items():
+            here = Signal(name=f"write_{name.lower()}")
             m.d.comb += [
+                here.eq(write.valid & (word[8:] == self.map.window(name).offset >> 10)),
                 table.write_bank.eq(bank),
                 table.write_word.eq(word),
                 table.write_data.eq(write.payload.data),
-                table.write_strobe.eq(Mux(taken, write.payload.strobe, 0)),
+                table.write_strobe.eq(write.payload.strobe),
+                table.write_en.eq(here & shadow.ready),
             ]
+            waits = waits | (here & ~table.written)
         m.d.comb += [
-            heads.bank.eq(self.head_bank),
-            heads.head.eq(self.head),
-            heads.en.eq(self.head_en),
-            self.head_data.eq(heads.data),
+            write.ready.eq(shadow.ready & ~waits),
+            shadow.to_table.eq(word[8:] == self.map.window("HEAD_TABLE").offset >> 10),
+            shadow.head_bank.eq(self.head_bank),
+            shadow.head.eq(self.head),
+            shadow.head_en.eq(self.head_en),
+            self.head_data.eq(shadow.head_data),
             keys.bank.eq(self.key_bank),
             keys.beat.eq(self.key_beat),
             keys.masked.eq(self.key_masked),
@@ -303,7 +301,7 @@ class Registers(wiring.Component):
         cycles = address == self.map["CYCLES"].word
         fetch_upper = slave.read.valid & cycles & ~upper_asked & ~state["published"]
         m.d.comb += [
-            slave.read.ready.eq(Mux(cycles, upper_asked, shadow.ready & ~state["published"])),
+            slave.read.ready.eq(Mux(cycles, upper_asked, shadow.read_ready & ~state["published"])),
             shadow.read_word.eq(address),
             shadow.read_tag.eq(address == self.map["RESULT"].word),
             shadow.tag_bank.eq(state["tag_bank"]),

@@ -1,4 +1,4 @@
-"""Job registers: software's copy in a small memory, and the job that a start makes of them."""
+"""Job registers and head tables in one memory, and the jobs that starts make of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.register_map import Access, Register, register_map
-from attnsieve.hdl.layouts import request_layout
+from attnsieve.hdl.layouts import head_layout, request_layout
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
@@ -26,15 +26,17 @@ def job_registers(params: CoreParams) -> dict[int, Register]:
 
 
 class ShadowJob(wiring.Component):
-    """Keeps the job registers, and a copy of them for each job that was started, in one memory.
+    """Keeps the job registers, a copy of them for each job, and the head tables in one memory.
 
     A start copies the registers to the place of its table bank. The next job to be offered is read
     from its place, word by word, into the one job that is in flip-flops; if no other job waits,
     it is taken from the registers as they are copied. After reset all words are cleared.
-    While words are cleared, copied or read, ``ready`` is low and nothing may be accessed.
+    While words are cleared, copied or read, ``ready`` is low and nothing may be accessed, but the
+    head table can always be read: that goes before everything else.
 
     Latency from ``start`` to ``job`` when no job waits, and from ``next_valid`` otherwise:
-    ``latency = WORDS + 2`` cycles. From reset to ``ready``: ``WORDS * (banks + 1)`` cycles.
+    ``latency = WORDS + 2`` cycles, and one more for each read of the head table meanwhile. From
+    reset to ``ready``: ``WORDS * (banks + 1)`` cycles.
 
     Parameters
     ----------
@@ -43,10 +45,14 @@ class ShadowJob(wiring.Component):
 
     Members
     -------
-    ready : Out(1)
-        Accesses and starts are taken.
+    ready, read_ready : Out(1)
+        Writes and starts are taken; reads are.
     word : In, data : In(32), strobe : In(4)
         A write of the bytes with a strobe; bits that are in no field stay zero.
+    to_table : In(1)
+        The write is to the head table of ``bank`` instead.
+    head_bank, head : In, head_en : In(1), head_data : Out(head_layout)
+        Read port of the head tables; data in the cycle after ``head_en`` only.
     read_word : In, read_data : Out(32)
         Read port: data one cycle later.
     tag_bank : In, read_tag : In(1)
@@ -68,7 +74,13 @@ class ShadowJob(wiring.Component):
         super().__init__(
             {
                 "ready": Out(1),
-                "word": In(range(WORDS)),
+                "read_ready": Out(1),
+                "word": In(8),
+                "to_table": In(1),
+                "head_bank": In(params.bank_bits),
+                "head": In(params.head_bits),
+                "head_en": In(1),
+                "head_data": Out(head_layout(params)),
                 "data": In(32),
                 "strobe": In(4),
                 "read_word": In(range(WORDS)),
@@ -86,19 +98,25 @@ class ShadowJob(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        depth = WORDS * (self.params.banks + 1)  # the registers, then a copy for each bank
+        p = self.params
+        cleared = WORDS * (p.banks + 1)  # the registers, then a copy for each bank
+        depth = self._table(p.banks)
         m.submodules.words = words = Ram(shape=unsigned(32), depth=depth, granularity=8)
         write, (read,) = words.write, words.read
-        count, here, arrived = Signal(range(depth)), Signal(range(WORDS)), Signal()
+        count, here, arrived = Signal(range(cleared)), Signal(range(WORDS)), Signal()
         copying, offering = Signal(), Signal()  # what the words that are read are for
-        bank = Signal(self.params.bank_bits)
-        m.d.comb += [self.read_data.eq(read.data), read.en.eq(1)]
+        bank = Signal(p.bank_bits)
+        m.d.comb += [
+            self.read_data.eq(read.data),
+            self.head_data.eq(read.data[: len(self.head_data.as_value())]),
+            read.en.eq(1),
+        ]
         m.d.sync += [here.eq(count), arrived.eq(0)]
         with m.FSM():
             with m.State("CLEAR"):
                 m.d.comb += [write.address.eq(count), write.en.eq(0b1111)]
                 m.d.sync += count.eq(count + 1)
-                with m.If(count == depth - 1):
+                with m.If(count == cleared - 1):
                     m.d.sync += count.eq(0)
                     m.next = "IDLE"
             with m.State("IDLE"):
@@ -118,7 +136,8 @@ class ShadowJob(wiring.Component):
                     write.data.eq(read.data),
                     write.en.eq((arrived & copying).replicate(4)),
                 ]
-                m.d.sync += [count.eq(count + 1), arrived.eq(count < WORDS)]
+                with m.If(~self.head_en):
+                    m.d.sync += [count.eq(count + 1), arrived.eq(count < WORDS)]
                 self._assemble(m, here, arrived & offering, read.data)
                 with m.If(self.rewind):
                     m.d.sync += offering.eq(0)
@@ -127,9 +146,17 @@ class ShadowJob(wiring.Component):
                     with m.If(offering):
                         m.d.sync += [self.job.valid.eq(1), self.job.payload.bank.eq(bank)]
                     m.next = "IDLE"
+        with m.If(self.head_en):
+            m.d.comb += read.address.eq(self._table(self.head_bank) + self.head)
         with m.If((self.job.valid & self.job.ready) | self.rewind):
             m.d.sync += self.job.valid.eq(0)
         return m
+
+    def _table(self, bank):
+        """Address of the head table of a bank; it is behind the copies."""
+        size = 1 << (self.params.max_heads - 1).bit_length()
+        first = -(-WORDS * (self.params.banks + 1) // size)
+        return (bank + first) * size
 
     @staticmethod
     def _place(bank: Value) -> Value:
@@ -139,11 +166,15 @@ class ShadowJob(wiring.Component):
     def _access(self, m: Module, write, read) -> None:
         """Software's reads and writes."""
         tag = self._word("JOB_TAG") + self._place(self.tag_bank)
+        fits = ~self.to_table | (self.word < self.params.max_heads)
         m.d.comb += [
             self.ready.eq(1),
-            write.address.eq(self.word),
-            write.data.eq(self.data & self._mask(m)),
-            write.en.eq(self.strobe),
+            self.read_ready.eq(~self.head_en),
+            write.address.eq(
+                Mux(self.to_table, self._table(self.bank) + self.word, self.word[:5])
+            ),
+            write.data.eq(self.data & (self._mask(m) | self.to_table.replicate(32))),
+            write.en.eq(Mux(fits, self.strobe, 0)),
             read.address.eq(Mux(self.read_tag, tag, self.read_word)),
         ]
 
@@ -156,7 +187,7 @@ class ShadowJob(wiring.Component):
         by_mask: dict[int, list[int]] = {}
         for word, register in job_registers(self.params).items():
             by_mask.setdefault(register.mask(Access.RW), []).append(word)
-        with m.Switch(self.word):
+        with m.Switch(self.word[:5]):
             for value, where in by_mask.items():
                 with m.Case(*where):
                     m.d.comb += mask.eq(value)

@@ -1,4 +1,4 @@
-"""Tables that software fills for the next job while the running ones read theirs."""
+"""Masks that software fills for the next job while the running ones read theirs."""
 
 from __future__ import annotations
 
@@ -6,79 +6,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.layouts import head_layout
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["HeadTable", "MaskTable"]
+__all__ = ["MaskTable"]
 
 
 def _index_bits(words: int) -> int:
     return (words - 1).bit_length()
-
-
-def _memory(params: CoreParams, width: int, words: int) -> Ram:
-    """``words`` per bank, bytes of which are written."""
-    return Ram(
-        shape=unsigned(width), depth=params.banks << _index_bits(words), granularity=8
-    )
-
-
-class HeadTable(wiring.Component):
-    """Scale of every head, a set for each bank.
-
-    Latency: ``data`` one cycle after ``en``, held while ``en`` is low.
-
-    Parameters
-    ----------
-    params : CoreParams
-        The core.
-
-    Members
-    -------
-    write_bank : In, write_word : In, write_data : In(32), write_strobe : In(4)
-        A write of the bytes with a strobe: mantissa in bits 15 to 0, shift from bit 16.
-    bank : In, head : In, en : In(1), data : Out(head_layout)
-        Read port.
-    """
-
-    write_bank: Signal
-    write_word: Signal
-    write_data: Signal
-    write_strobe: Signal
-
-    latency = 1
-
-    def __init__(self, *, params: CoreParams) -> None:
-        self.params = params
-        super().__init__(
-            {
-                "write_bank": In(params.bank_bits),
-                "write_word": In(8),
-                "write_data": In(32),
-                "write_strobe": In(4),
-                "bank": In(params.bank_bits),
-                "head": In(params.head_bits),
-                "en": In(1),
-                "data": Out(head_layout(params)),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        bits = _index_bits(self.params.max_heads)
-        m.submodules.entries = entries = _memory(self.params, 24, self.params.max_heads)
-        write, (read,) = entries.write, entries.read
-        fits = self.write_word < self.params.max_heads
-        m.d.comb += [
-            write.address.eq(Cat(self.write_word[:bits], self.write_bank)),
-            write.data.eq(self.write_data[:24]),
-            write.en.eq(Mux(fits, self.write_strobe[:3], 0)),
-            read.address.eq(Cat(self.head[:bits], self.bank)),
-            read.en.eq(self.en),
-            self.data.as_value().eq(read.data),
-        ]
-        return m
 
 
 class MaskTable(wiring.Component):
@@ -99,7 +34,10 @@ class MaskTable(wiring.Component):
     Members
     -------
     write_bank : In, write_word : In, write_data : In(32), write_strobe : In(4)
-        A write of the bytes with a strobe; bit i of word w is bit 32 w + i of the set.
+        A write of the bytes with a strobe; bit i of word w is bit 32 w + i of the set. It is held
+        until ``written``.
+    write_en : In(1), written : Out(1)
+        There is a write; it is done in this cycle.
     bank : In, beat : In, masked : In(1), en : In(1), data : Out(lanes)
         Read port: bits ``lanes * beat`` and up; all ones if not ``masked``.
     """
@@ -128,6 +66,8 @@ class MaskTable(wiring.Component):
                 "write_word": In(8),
                 "write_data": In(32),
                 "write_strobe": In(4),
+                "write_en": In(1),
+                "written": Out(1),
                 "bank": In(params.bank_bits),
                 "beat": In(max(1, _index_bits(-(-bits // lanes)))),
                 "masked": In(1),
@@ -138,22 +78,33 @@ class MaskTable(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        columns = max(1, self.lanes // 32)  # 32-bit memories side by side
-        words = -(-self.bits // 32)
+        # Where memories are block RAMs of 16 bits, a word is written in two halves.
+        width = 16 if not self.params.lut_ram and self.lanes <= 16 else 32
+        columns = max(1, self.lanes // width)  # memories side by side
+        words = -(-self.bits // width)
         rows = -(-words // columns)
         column_bits, row_bits = _index_bits(columns), _index_bits(rows)
-        select_bits = _index_bits(max(1, 32 // self.lanes))  # of a beat in its word
+        select_bits = _index_bits(max(1, width // self.lanes))  # of a beat in its word
+        word, half = Signal(9), Signal(32 // width - 1)
+        m.d.comb += [
+            word.eq(Cat(half, self.write_word)),
+            self.written.eq(self.write_en & ((half + 1) == 32 // width)),
+        ]
+        with m.If(self.write_en):
+            m.d.sync += half.eq(~half)
         wide = []
         for column in range(columns):
-            mem = _memory(self.params, 32, rows)
+            mem = Ram(
+                shape=unsigned(width), depth=self.params.banks << row_bits, granularity=8
+            )
             m.submodules[f"column{column}"] = mem
             write, (read,) = mem.write, mem.read
-            here = (self.write_word[:column_bits] == column) & (self.write_word < words)
-            row = self.write_word[column_bits : column_bits + row_bits]
+            here = self.write_en & (word[:column_bits] == column) & (word < words)
+            row = word[column_bits : column_bits + row_bits]
             m.d.comb += [
                 write.address.eq(Cat(row, self.write_bank)),
-                write.data.eq(self.write_data),
-                write.en.eq(Mux(here, self.write_strobe, 0)),
+                write.data.eq(self.write_data.word_select(half, width)),
+                write.en.eq(Mux(here, self.write_strobe.word_select(half, width // 8), 0)),
                 read.address.eq(Cat(self.beat[select_bits : select_bits + row_bits], self.bank)),
                 read.en.eq(self.en),
             ]

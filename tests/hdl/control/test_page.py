@@ -8,7 +8,7 @@ from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.writer import BurstWriter
 from attnsieve.hdl.control.counters import Counters
 from attnsieve.hdl.control.shadow import ShadowJob
-from attnsieve.hdl.control.tables import HeadTable, MaskTable
+from attnsieve.hdl.control.tables import MaskTable
 
 PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
 
@@ -18,8 +18,7 @@ PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
     [
         ("registers", "(`ShadowJob.latency`)", ShadowJob.latency),
         ("registers", "(`Counters.latency`)", Counters.latency),
-        ("registers", "table read (`latency`)", HeadTable.latency),
-        ("registers", "table read (`latency`)", MaskTable.latency),
+        ("registers", "mask read (`latency`)", MaskTable.latency),
         ("writer", "first elements → `awvalid` (`latency`)", RowWriter.latency),
         ("writer", "request → `awvalid` (`latency`)", BurstWriter.latency),
         ("writer", "(`data_latency`)", BurstWriter.data_latency),

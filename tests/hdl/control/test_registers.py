@@ -351,7 +351,6 @@ def test_tables_keep_a_set_per_job(core):
             await ctx.tick()
             ctx.set(dut.head_en, 0)
             ctx.set(dut.head, rng.randrange(params.max_heads))
-            await ctx.tick()  # held
             entry = ctx.get(dut.head_data)
             assert entry.mantissa | entry.shift << 16 == tables["HEAD_TABLE", head]
         for name, most, lanes in (
@@ -392,6 +391,44 @@ def test_tables_keep_a_set_per_job(core):
                 await software.finish(ctx)
 
     run(params, bench)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_head_table_is_read_at_any_time(core):
+    """Also while jobs are copied and registers are read; neither suffers."""
+    params, rng = CORES[core], random.Random(f"at any time {core}")
+    dut = Registers(params=params)
+    software = Software(dut, stall=0.2)
+    table = [rng.getrandbits(22) for _ in range(params.max_heads)]
+    filled, reads = [], []
+
+    async def hardware(ctx):
+        head, asked = 0, False
+        while True:
+            if asked:
+                entry = ctx.get(dut.head_data)
+                assert entry.mantissa | entry.shift << 16 == table[head]
+                reads.append(head)
+            asked = bool(filled) and rng.random() < 0.5
+            head = rng.randrange(params.max_heads)
+            ctx.set(dut.head_en, asked)
+            ctx.set(dut.head, head)
+            await ctx.tick()
+
+    async def bench(ctx):
+        for head, entry in enumerate(table):
+            await software.write(ctx, f"HEAD_TABLE[{head}]", entry)
+        filled.append(True)
+        for number in range(params.queue_depth + 1):
+            await software.write(ctx, "V_STRIDE", 32 * number)
+            await software.write(ctx, "JOB_TAG", number)
+            await software.start(ctx)
+            assert await software.read(ctx, "V_STRIDE") == 32 * number
+            job = await software.job(ctx)
+            assert (job.bank, job.v_stride) == (number, 32 * number)
+        assert len(reads) > 50
+
+    simulate(dut, bench, background=[hardware])
 
 
 @pytest.mark.parametrize("lanes, groups", [(16, 1), (128, 8), (512, 32), (1024, 64)])
