@@ -40,7 +40,7 @@ def query_read_signature(params: CoreParams) -> wiring.Signature:
     Members
     -------
     parts : Out(part_bits)
-        Segments of the current row. It stays from row to row of a head.
+        Segments of the current row, set before ``valid`` is heeded.
     valid : In(1)
         The current row is in the store.
     part : Out(data.ArrayLayout(range(max_parts), groups))
@@ -137,6 +137,7 @@ class QueryStore(wiring.Component):
         p = self.params
         segment = Signal(p.segment * p.operand_bits, reset_less=True)
         write = Signal()  # into the rings
+        row_written = Signal()  # that is a row's last segment
         take = Signal()  # a place is used up; one cycle before the write where segments are cut
         free = Signal(range(self.depth + 1), init=self.depth)
         if p.groups == 1:
@@ -149,11 +150,14 @@ class QueryStore(wiring.Component):
                 self.space.eq(free),
             ]
         else:
-            self._cut(m, segment, write, take, free)
+            self._cut(m, segment, write, row_written, take, free)
         done = Mux(self.read.enable & self.read.next, self.read.parts, 0)
-        level = Signal(range(self.depth + 1))
-        m.d.sync += level.eq(level + write - done)
-        m.d.comb += self.read.valid.eq(level >= self.read.parts)
+        if p.groups == 1:
+            level = Signal(range(self.depth + 1))
+            m.d.sync += level.eq(level + write - done)
+            m.d.comb += self.read.valid.eq(level >= self.read.parts)
+        else:
+            self._count_rows(m, row_written)
         if self.latency == 2:  # the last read is still to be made: free its place with it
             later = Signal(p.part_bits)
             with m.If(self.read.enable):
@@ -163,7 +167,24 @@ class QueryStore(wiring.Component):
         self._rings(m, segment, write)
         return m
 
-    def _cut(self, m: Module, segment: Signal, write: Signal, take: Signal, free: Signal) -> None:
+    def _count_rows(self, m: Module, written: Value) -> None:
+        """Count the rows in the store; that there is one is a register."""
+        rows = Signal(range(self.depth + 1))
+        done = self.read.enable & self.read.next
+        with m.If(written & ~done):
+            m.d.sync += [rows.eq(rows + 1), self.read.valid.eq(1)]
+        with m.If(done & ~written):
+            m.d.sync += [rows.eq(rows - 1), self.read.valid.eq(rows != 1)]
+
+    def _cut(
+        self,
+        m: Module,
+        segment: Signal,
+        write: Signal,
+        row_written: Signal,
+        take: Signal,
+        free: Signal,
+    ) -> None:
         p = self.params
         m.submodules.lines = lines = Queue(
             shape=line_layout(p), depth=self.capacity, lut_ram=p.lut_ram
@@ -183,7 +204,11 @@ class QueryStore(wiring.Component):
             cutter.o.ready.eq(free != 0),
             take.eq(cutter.o.valid & cutter.o.ready),
         ]
-        m.d.sync += [write.eq(take), segment.eq(cutter.o.payload)]
+        m.d.sync += [
+            write.eq(take),
+            row_written.eq(take & cutter.row_end),
+            segment.eq(cutter.o.payload),
+        ]
 
     def _rings(self, m: Module, segment: Value, write: Value) -> None:
         """A copy of the segments for each lane group."""
@@ -232,6 +257,8 @@ class QueryCutter(wiring.Component):
         Lines, taken with their last segment.
     o : Out(stream.Signature(segment))
         Segments.
+    row_end : Out(1)
+        The segment is its row's last.
     """
 
     head: stream.Interface
@@ -245,6 +272,7 @@ class QueryCutter(wiring.Component):
                 "head": In(stream.Signature(query_head_layout(params))),
                 "i": In(stream.Signature(line_layout(params))),
                 "o": Out(stream.Signature(params.segment * params.operand_bits)),
+                "row_end": Out(1),
             }
         )
 
@@ -254,7 +282,8 @@ class QueryCutter(wiring.Component):
         place = Signal(range(p.groups))
         part = Signal(p.part_bits)
         row = Signal(p.query_bits)
-        row_end = part + 1 == self.head.p.parts
+        row_end = self.row_end
+        m.d.comb += row_end.eq(part + 1 == self.head.p.parts)
         head_end = row_end & (row + 1 == self.head.p.queries)
         line_end = head_end | (place == p.groups - 1)
         taken = Signal()

@@ -116,29 +116,34 @@ class LineIssuer(wiring.Component):
             rows.i.valid.eq(self.row.valid),
             self.row.ready.eq(rows.i.ready),
         ]
+        # flags beside the count of keys, so that no decision waits for a long comparison
+        last_beat, empty = Signal(), Signal()
+        few = left[: p.groups.bit_length()]  # the count, in the last beat
         group_end = line == row.parts - 1
-        row_end = left <= self._ended(m, row.parts, line, group_end)
+        row_end = last_beat & (few <= self._ended(m, row.parts, line, group_end))
         finish = self.issue & row_end
         m.d.comb += rows.o.ready.eq(~valid | finish)
         with m.If(rows.o.ready):
             m.d.sync += [valid.eq(rows.o.valid), row.eq(rows.o.payload), line.eq(0), beat.eq(0)]
+            m.d.sync += [last_beat.eq(rows.o.p.keys <= p.groups), empty.eq(rows.o.p.keys == 0)]
         with m.Elif(self.issue):
             m.d.sync += line.eq(line + 1)
             with m.If(group_end):
                 m.d.sync += [line.eq(0), beat.eq(beat + 1), left.eq(left - p.groups)]
+                m.d.sync += last_beat.eq(left <= 2 * p.groups)
         m.d.comb += [
             self.parts.eq(row.parts),
             self.row_end.eq(row_end),
             self.line.parts.eq(row.parts),
             self.line.line.eq(line),
-            self.line.lanes.eq(Cat(left > lane for lane in range(p.groups))),
+            self.line.lanes.eq(Cat(~last_beat | (few > lane) for lane in range(p.groups))),
             self.line.beat.eq(group_end | row_end),
             self.line.last.eq(row_end),
             self.mask_bank.eq(row.bank),
             self.mask_beat.eq(beat),
             self.mask_used.eq(row.key_mask),
         ]
-        self._decide(m, valid, left != 0, row.last_of_kv, finish)
+        self._decide(m, valid, ~empty, row.last_of_kv, finish)
         return m
 
     def _ended(self, m: Module, parts: Value, line: Value, group_end: Value) -> Value:
