@@ -108,7 +108,7 @@ STAGE_BUGS = [
     # -- prob_v_steps
     Bug("stages/prob_v_steps.py", "self.o.p.free.eq(through & s.last_pass)",
         "self.o.p.free.eq(through)", "terms are released in the first pass",
-        f"{_PROB_V}every_head_dim[0.0-48]", quick=True),
+        f"{_PROB_V}terms_stay_until_the_last_pass", quick=True),
     Bug("stages/prob_v_steps.py", "Mux(s.last_of_kv & s.last_pass, size, 0)",
         "Mux(s.last_of_kv & s.last_pass, size + 1, 0)", "a line too many is released",
         f"{_PROB_V}every_head_dim"),

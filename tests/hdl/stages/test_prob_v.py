@@ -272,6 +272,13 @@ def test_heads_that_fill_the_ring_follow_each_other():
     assert seen["level"][-1] == 0
 
 
+def test_terms_stay_until_the_last_pass():
+    """Rows that fill the term ring, one behind the other, in three passes each."""
+    work = Work(FOUR)
+    work.head(random.Random(9), 48, 70, [70] * 5)
+    run(work)
+
+
 def test_sums_that_cannot_leave_stop_the_steps():
     rng = random.Random(5)
     work = Work(FOUR)
