@@ -22,8 +22,14 @@ from attnsieve.sim.driver.packing import split_channels
 PARAMS = CoreParams()
 
 
-def image_of(jobs=2, seed=3):
-    return random_image(PARAMS, np.random.default_rng(seed), jobs=jobs, most_cycles=300)[0]
+def image_of(jobs=2):
+    """Random jobs that all write something and have scores."""
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        image, _ = random_image(PARAMS, rng, jobs=jobs, most_cycles=300)
+        if all(len(job.written) and job.expected.scores for job in image.jobs):
+            return image
+    raise AssertionError("no such image")
 
 
 def perfect(image):
