@@ -139,7 +139,7 @@ def test_driver_compiles_without_warnings(params, tmp_path):
 
 
 def run_c(arguments, folder):
-    tools.run_program("g++", [*arguments], folder)
+    tools.run_program("gcc", [*arguments], folder)
 
 
 READ = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32)
