@@ -20,8 +20,8 @@ from attnsieve.gen.tools.process import MissingToolError
 
 __all__ = ["activate", "cache_directory", "launchers", "module_path", "tool_environment", "which"]
 
-_APT = {"iverilog": "iverilog", "vvp": "iverilog", "g++": "g++", "gcc": "g++", "sta": "opensta", "make": "make",
-        "ccache": "ccache"}  # fmt: skip
+_APT = {"iverilog": "iverilog", "vvp": "iverilog", "g++": "g++", "gcc": "g++", "sta": "opensta",
+        "make": "make", "ccache": "ccache"}  # fmt: skip
 
 # launcher: (module of the package, expression that runs it)
 _CALLS = {
