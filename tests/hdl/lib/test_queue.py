@@ -13,7 +13,7 @@ from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
 DEPTHS = [1, 2, 3, 4, 5, 8, 17]
-ITEMS = [random.Random(1).randrange(256) for _ in range(120)]
+ITEMS = random.Random(1).choices(range(256), k=120)
 
 
 @pytest.mark.parametrize("lut_ram", [True, False])
