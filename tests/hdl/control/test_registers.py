@@ -258,6 +258,33 @@ def test_queue_and_rewind(core, stall):
     run(params, bench, stall=stall, seed=8)
 
 
+@pytest.mark.parametrize("delay", range(-2, 4))
+def test_a_start_as_a_job_is_taken(delay):
+    """A job that waits goes before one that is started as the offered one is taken."""
+
+    async def bench(ctx, dut, software):
+        for number in (1, 2, 3):
+            await software.write(ctx, "KEYS", number)
+            if number < 3:
+                await software.start(ctx)
+        await ctx.tick().until(dut.job.valid)
+        await ctx.tick().repeat(50)
+        ctx.set(dut.bus.awaddr, dut.map["CTRL"].offset)
+        ctx.set(dut.bus.wdata, 1)
+        ctx.set(dut.bus.wstrb, 1)
+        ctx.set(dut.bus.bready, 1)
+        for cycle in range(8):
+            ctx.set(dut.bus.awvalid, cycle == 3)
+            ctx.set(dut.bus.wvalid, cycle == 3)
+            ctx.set(dut.job.ready, cycle == 3 + delay)
+            await ctx.tick()
+        ctx.set(dut.job.ready, 0)
+        keys = [(await software.job(ctx)).keys for _ in range(2)]
+        assert keys == [2, 3]
+
+    run(TINY, bench)
+
+
 @pytest.mark.parametrize("code", list(StatusCode))
 def test_interrupt(code):
     failed = code is not StatusCode.OK
