@@ -62,7 +62,7 @@ class Hunter:
 
     def __init__(self, *, root: Path = ROOT, seconds: float = 300) -> None:
         self.seconds = seconds
-        self._sound: set[str] = set()  # arguments whose tests pass without a bug
+        self._sound: dict[str, bool] = {}  # whether a test passes without a bug
         self._folder = tempfile.TemporaryDirectory(prefix="attnsieve-mutation-")
         self.copy = Path(self._folder.name).resolve()
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -95,36 +95,29 @@ class Hunter:
         self._worker.stdout.close()
         self._folder.cleanup()
 
-    def run(self, arguments: Iterable[str], *, first: bool) -> dict[str, Any]:
-        """Run tests; only to the first failure if ``first``."""
+    def run(self, arguments: Iterable[str]) -> dict[str, Any]:
+        """Run tests to the first failure."""
         assert self._worker.stdin is not None
         assert self._worker.stdout is not None
-        request = {"arguments": list(arguments), "first": first, "seconds": self.seconds}
+        request = {"arguments": list(arguments), "seconds": self.seconds}
         self._worker.stdin.write(json.dumps(request) + "\n")
         self._worker.stdin.flush()
         return json.loads(self._worker.stdout.readline())
 
-    def check_sound(self, arguments: Iterable[str]) -> None:
-        """Demand that tests pass without a bug; each is run once."""
-        new = sorted(set(arguments) - self._sound)
-        if not new:
-            return
-        answer = self.run(new, first=True)
-        if not answer["ended"]:
-            raise AssertionError(f"without a bug these tests hang: {new}")
-        if answer["failed"] or not answer["passed"]:
-            raise AssertionError(f"without a bug these tests fail: {answer['failed'] or new}")
-        self._sound.update(new)
+    def sound(self, test: str) -> bool:
+        """Whether a test passes without a bug; each is run once."""
+        if test not in self._sound:
+            self._sound[test] = self.run([test])["passed"] == [test]
+        return self._sound[test]
 
     def hunt(self, bug: Bug) -> Verdict:
         """Plant a bug, run its tests, take it out again."""
         path = self.copy / "hdl" / bug.file
         source = path.read_text()
         mutated = plant(source, bug)
-        self.check_sound(bug.arguments)
         try:
             self._write(path, mutated)
-            answer = self.run(bug.arguments, first=True)
+            answer = self.run(bug.arguments)
         finally:
             self._write(path, source)
         if not answer["ended"]:
@@ -134,6 +127,8 @@ class Hunter:
         test, kind, text = answer["failed"][0]
         if kind != "assertion":
             return Verdict(False, f"{test} fails, but not in an assertion: {text}")
+        if not self.sound(test):
+            return Verdict(False, f"{test} fails without the bug too")
         return Verdict(True, f"{test}: {text.splitlines()[0] if text else ''}")
 
     @staticmethod

@@ -44,6 +44,16 @@ def test_caught_survived_and_broken(hunter):
     assert "not in an assertion" in unimportable.text
 
 
-def test_tests_must_be_there_and_pass_without_a_bug(hunter):
-    with pytest.raises(AssertionError, match=r"^without a bug these tests fail"):
-        hunter.hunt(bug("parts - 1)", "parts)", tests="lib/test_geometry.py::test_that_is_missing"))
+def test_tests_must_be_there(hunter):
+    missing = bug("parts - 1)", "parts)", tests="lib/test_geometry.py::test_that_is_missing")
+    verdict = hunter.hunt(missing)
+    assert not verdict.caught
+    assert "pytest: <ExitCode.USAGE_ERROR: 4>" in verdict.text
+
+
+def test_tests_must_pass_without_the_bug(hunter):
+    path = hunter.copy / "tests" / "hdl" / "lib" / "test_wrong.py"
+    path.write_text("def test_wrong():\n    assert False\n")
+    verdict = hunter.hunt(bug("parts - 1)", "parts)", tests="lib/test_wrong.py"))
+    assert not verdict.caught
+    assert verdict.text.endswith("test_wrong fails without the bug too")

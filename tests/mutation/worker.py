@@ -1,6 +1,7 @@
-"""Runs pytest again and again in a copy of the project, each time in a fresh child process.
+"""Runs pytest again and again in a copy of the project, each time in a fresh child process and to
+the first failure.
 
-Lines of JSON come in, ``{"arguments": […], "first": true, "seconds": 60}``, and go out,
+Lines of JSON come in, ``{"arguments": […], "seconds": 60}``, and go out,
 ``{"ended": true, "passed": […], "failed": [[test, kind, text], …]}``. Modules of other projects are
 loaded once and inherited by the children; modules of this project are loaded by every child anew.
 Kinds of failure: ``assertion`` (also a proof), ``other`` (any other exception, a test that is not
@@ -64,9 +65,8 @@ def _child(root: Path, request: dict, answer: int) -> None:
     if found is None or not str(found.origin).startswith(str(root)):
         raise RuntimeError(f"attnsieve.hdl is {found}, not in {root}")
     recorder = _Recorder()
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"]
-    first = ["-x"] if request["first"] else []
-    code = pytest.main([*options, *first, *request["arguments"]], plugins=[recorder])
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+    code = pytest.main([*options, *request["arguments"]], plugins=[recorder])
     if code not in (0, 1) and not recorder.failed:
         recorder.failed.append((" ".join(request["arguments"]), "other", f"pytest: {code!r}"))
     text = json.dumps({"ended": True, "passed": recorder.passed, "failed": recorder.failed})
