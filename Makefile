@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-full clean
+.PHONY: help setup demo lint test test-full mutate clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -66,6 +66,9 @@ test: lint  ## lint, types, and the tests (15 minutes at most)
 
 test-full: lint  ## everything, long campaigns included
 	$(BIN)/python -m pytest -n 2
+
+mutate: $(STAMP)  ## plant bugs in every block, print how many the unit tests catch
+	$(BIN)/python -m pytest -n 2 tests/mutation
 
 clean:  ## remove what was generated, keep .venv
 	rm -rf build out dist sim_build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
