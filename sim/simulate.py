@@ -31,7 +31,7 @@ from attnsieve.sim.outputs import output_arrays
 from attnsieve.sim.stats import LayerStats, layer_stats, stats_document, write_json, write_npz
 from attnsieve.sim.trace.trace import Trace, load, parse_selection
 
-__all__ = ["DEFAULT_SIMULATOR", "SIMULATORS", "SimulationResult", "simulate"]
+__all__ = ["DEFAULT_SIMULATOR", "SIMULATORS", "SimulationResult", "memory_timing", "simulate"]
 
 #: Simulators by name: two compiled ones, and Icarus Verilog under cocotb.
 SIMULATORS: tuple[str, ...] = (*sorted(get_args(Backend)), "icarus")
@@ -90,6 +90,16 @@ class SimulationResult:
         """Write out.npz and stats.json into a folder."""
         write_npz(Path(folder) / "out.npz", self.arrays)
         write_json(Path(folder) / "stats.json", self.stats)
+
+
+def memory_timing(config: Configuration) -> Timing:
+    """The memory that a configuration is simulated with: one beat per cycle and channel."""
+    return Timing(
+        latency=config.memory.latency,
+        bytes_per_cycle=config.core.beat_bytes,
+        granule=config.memory.granule,
+        outstanding=config.memory.outstanding,
+    )
 
 
 def simulate(
@@ -159,12 +169,7 @@ def simulate(
         raise InputError("waveforms are written by verilator and cxxrtl, not by icarus")
     recorded = trace if isinstance(trace, Trace) else load(trace)
     bits = config.run.bits if bits is None else bits
-    timing = memory or Timing(
-        latency=config.memory.latency,
-        bytes_per_cycle=config.core.beat_bytes,
-        granule=config.memory.granule,
-        outstanding=config.memory.outstanding,
-    )
+    timing = memory or memory_timing(config)
     chosen_layers = parse_selection(layers, recorded.layers, "layer")
     chosen_heads = parse_selection(heads, recorded.heads, "head")
     rng = np.random.default_rng(seed)

@@ -30,7 +30,7 @@ def arguments(family: str, options: SynthOptions) -> list[str]:
         package = "CABGA756" if options.ecp5_device == "LFE5U-85F" else "CABGA256"
         size = _ECP5_SIZE[options.ecp5_device]
         speed = str(options.ecp5_speed)
-        # The default router takes an hour where this one takes minutes.
+        # The default router did not finish the reference core in twenty minutes.
         router = ["--router", "router2"]
         return [size, "--package", package, "--speed", speed, *router, "--lpf-allow-unconstrained"]
     device = options.ice40_device
