@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 
 import pytest
+from amaranth.hdl import Mux
 
 from attnsieve.hdl.axi.loader import Loader
 from attnsieve.hdl.params import CoreParams
@@ -405,6 +406,7 @@ def test_stop_in_any_state(seed, params):
     channels = memories(dut, memory, latency=rng.randint(1, 30), ar_stall=0.5, r_stall=0.5)
     stop_at = rng.randint(1, 120)
     idle, after, waits = [], [], []
+    outstanding = [0] * p.channels  # beats
 
     async def bench(ctx):
         for name in "qkv":
@@ -417,7 +419,16 @@ def test_stop_in_any_state(seed, params):
             for line in LINES:
                 ctx.set(getattr(dut, line).ready, rng.random() < 0.5)
             valid = [bus.arvalid for bus in dut.bus]
-            _, _, now, waiting, *valid = await ctx.tick().sample(dut.idle, dut.waiting, *valid)
+            moved = [
+                Mux(bus.arvalid & bus.arready, bus.arlen + 1, 0) - (bus.rvalid & bus.rready)
+                for bus in dut.bus
+            ]
+            _, _, now, waiting, *sampled = await ctx.tick().sample(
+                dut.idle, dut.waiting, *valid, *moved
+            )
+            valid, moved = sampled[: p.channels], sampled[p.channels :]
+            assert now == (not any(outstanding) and not any(valid))
+            outstanding[:] = map(sum, zip(outstanding, moved, strict=True))
             waits.append(waiting)
             if cycle >= stop_at:
                 idle.append(now)

@@ -168,6 +168,26 @@ def test_pending_of_two_jobs():
     assert first_gone[-1] == 2
 
 
+def test_a_response_counts_for_the_job_that_waits():
+    """The oldest job may have written nothing on this channel."""
+    dut = make(unit_bytes=8)
+    slave = AXIWriteMemory(dut.bus, latency=9)
+    seen = []
+
+    async def watch(ctx):
+        while True:
+            await ctx.tick()
+            seen.append((ctx.get(dut.pending), ctx.get(dut.idle)))
+
+    requests = [{"address": 64 * n, "units": 1, "job": 1} for n in range(3)]
+    units = [{"data": n, "strobe": 255} for n in range(3)]
+    run_streams(
+        dut, {"request": requests, "i": units}, {}, testbenches=[slave.bench, watch], settle=60
+    )
+    assert {pending for pending, _ in seen} == {0, 2}
+    assert seen[-1] == (0, 1)
+
+
 @pytest.mark.parametrize("stall", [0.0, 0.6])
 @pytest.mark.parametrize("seed", range(3))
 def test_stop_in_any_cycle(stall, seed):
