@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from attnsieve.gen.config import load
 from attnsieve.sim.bench.campaign import MASKS, STALLS, job_cases, run_campaign
 from attnsieve.sim.bench.runner import run_cases
 from tests.system.cores import config, run_case, verilog
@@ -76,6 +77,20 @@ def test_cocotb_on_icarus():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("keys", [1024])
-def test_compiled_long(keys):
-    campaign("dense", 40, first_seed=400_000, most_cycles=200_000)
+def test_compiled_long():
+    coverage = campaign("dense", 60, first_seed=400_000, most_cycles=200_000)
+    assert any(length == "301-1024" for _, length, _, _ in coverage.counts)
+
+
+@pytest.mark.full
+def test_compiled_4096_keys():
+    longest = load("dense", settings=["core.max_keys=4096", "core.max_queries=4096"])
+    cases = [
+        case
+        for case in job_cases(longest.core, 400, first_seed=500_000, most_cycles=60_000)
+        if any(shape.keys == 4096 or shape.queries == 4096 for shape in case.shapes)
+    ]
+    assert len(cases) > 10
+    coverage, failures = run_campaign(longest, cases)
+    assert not failures, "\n".join(map(str, failures))
+    assert any(length == ">1024" for _, length, _, _ in coverage.counts)
