@@ -96,11 +96,10 @@ CONTROL_BUGS = [
         f"{_JOBS}every_job_follows_when_the_queue_is_full[small]", quick=True),
     Bug("control/job_store.py", "following.eq(Mux(self.remove, self._after(oldest), oldest))",
         "following.eq(following)", "after a rewind another job's verdict applies",
-        f"{_JOBS}error_is_reported_for_its_own_job {_JOBS}abort_ends_every_job_and_the_next_one"
-        "_runs"),
+        f"{_JOBS}errors_among_refused_jobs"),
     Bug("control/job_store.py", "self.underway + self.advance - self.remove",
         "self.underway + self.advance", "finished jobs still count as under way",
-        f"{_JOBS}every_job_follows_when_the_queue_is_full"),
+        f"{_JOBS}watchdog_rests_between_jobs"),
     Bug("control/job_store.py", ".checked.eq(0)", ".checked.eq(1)",
         "only the first jobs are checked", f"{_JOBS}jobs_in_order_good_and_refused"),
     # -- checker

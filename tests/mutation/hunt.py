@@ -102,7 +102,10 @@ class Hunter:
         request = {"arguments": list(arguments), "seconds": self.seconds}
         self._worker.stdin.write(json.dumps(request) + "\n")
         self._worker.stdin.flush()
-        return json.loads(self._worker.stdout.readline())
+        answer = self._worker.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the process that runs tests has ended: {self._worker.wait()}")
+        return json.loads(answer)
 
     def sound(self, test: str) -> bool:
         """Whether a test passes without a bug; each is run once."""

@@ -151,6 +151,27 @@ def test_error_is_reported_for_its_own_job(error, bad, tensor):
     assert results == want
 
 
+@pytest.mark.parametrize("bad", range(3))
+@pytest.mark.parametrize("refused", range(3))
+def test_errors_among_refused_jobs(bad, refused):
+    """Jobs that run again keep their own verdicts."""
+    requests = [small(40 + i) for i in range(6)]
+    want = [StatusCode.OK] * 6
+    address = requests[bad]["q_base"]
+    if bad != refused:
+        want[bad] = StatusCode.READ_SLVERR
+    requests[refused] |= {"keys": 0}
+    want[refused] = StatusCode.ZERO_LENGTH
+
+    def failing(dut):
+        path = Datapath(dut)
+        path.errors = {address: 2}
+        return path
+
+    results, _ = run(SMALL, [("start", r) for r in requests], datapath=failing)
+    assert results == want
+
+
 @pytest.mark.parametrize("wait", range(0, 60, 3))
 def test_abort_ends_every_job_and_the_next_one_runs(wait):
     script = [("start", small(1)), ("start", small(2)), ("wait", wait), ("abort",),
@@ -177,6 +198,13 @@ def test_watchdog_ends_a_job_that_stands_still():
 
     results, _ = run(SMALL, [("start", small(1))], watchdog=100, datapath=silent)
     assert results == [StatusCode.WATCHDOG]
+
+
+def test_watchdog_rests_between_jobs():
+    script = [("start", small(1)), ("wait", 500), ("start", small(2)), ("wait", 500)]
+    results, path = run(SMALL, script, watchdog=200)
+    assert results == [StatusCode.OK] * 2
+    assert path.cleared == 0
 
 
 def test_bad_table_entry():

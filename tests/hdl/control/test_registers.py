@@ -528,6 +528,9 @@ def test_writes_beyond_a_table_change_nothing():
         ctx.set(dut.query_masked, 1)
         await ctx.tick().repeat(2)
         assert ctx.get(dut.head_data.mantissa) == 0x5678
+        ctx.set(dut.head_bank, 1)  # behind the table in memory
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.head_data.mantissa) == 0
         for index in range(32):
             ctx.set(dut.key_beat, index)
             ctx.set(dut.query, index)
