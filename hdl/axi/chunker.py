@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.axi.interleave import share_of_channel
 from attnsieve.hdl.axi.reader import request_layout
 from attnsieve.hdl.layouts import region_layout
 from attnsieve.hdl.params import CoreParams
@@ -325,12 +326,12 @@ class Chunker(wiring.Component):
         m.d.comb += following.eq(now.word + 1)
         for c in range(p.channels):
             request = self.o.payload.request[c]
-            wrapped = c < now.rotation  # its first unit is in the next word of memory
-            position = (c - now.rotation)[:channel_bits] if channel_bits else Const(0)
-            word = Mux(wrapped, following, now.word) if channel_bits else now.word
+            word, units = share_of_channel(
+                c, first=now.rotation, index=now.word, following=following, units=size.units
+            )
             m.d.comb += [
                 request.address.eq(Cat(Const(0, self._unit_bits), word)),
-                request.units.eq((size.units + (p.channels - 1 - position)) >> channel_bits),
+                request.units.eq(units),
             ]
         with m.If(issued):
             for s in range(3):

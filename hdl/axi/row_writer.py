@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.axi.interleave import share_of_channel
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.axi.writer import BurstWriter, unit_layout
 from attnsieve.hdl.layouts import output_layout, row_layout
@@ -184,12 +185,11 @@ class RowWriter(wiring.Component):
         m.d.comb += later.eq(above + 1)
         open_ = Signal(p.channels, init=-1)  # channels whose request is not made yet
         for channel, writer in enumerate(writers):
-            # the row's first unit here is so many units behind its first unit
-            distance = Signal(channel_bits, name=f"distance{channel}")
             count = Signal(range(self.max_units + 1), name=f"count{channel}")
-            m.d.comb += distance.eq(channel - first)
-            m.d.comb += count.eq((self._units + (p.channels - 1) - distance) >> channel_bits)
-            index = Mux(first > channel, later, above) if channel_bits else above
+            index, units = share_of_channel(
+                channel, first=first, index=above, following=later, units=self._units
+            )
+            m.d.comb += count.eq(units)
             request, touched = writer.request, row.write & (count != 0)
             m.d.comb += [
                 request.payload.address.eq(Cat(Const(0, unit_bits), index)),
