@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Module, Shape, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,10 @@ from attnsieve.hdl.lib.pointer import next_index
 from attnsieve.hdl.lib.ram import Ram
 
 __all__ = ["Queue"]
+
+
+#: Payload bits below which registers cost less than a block RAM.
+MEMORY_BITS = 512
 
 
 class Queue(wiring.Component):
@@ -22,10 +26,12 @@ class Queue(wiring.Component):
     but one per two cycles at depth 1.
 
     Latency, from the transfer at ``i`` to valid at ``o``, is `latency`: 1 cycle, or 2 cycles when
-    the payloads are in a memory that is read synchronously. Then (``lut_ram`` false and depth over
-    2) the output comes straight from the memory, which keeps it while it waits: no flip-flop is
-    spent on payloads. Otherwise the output is a register, and what waits behind it is in flip-flops
-    (one payload) or in an asynchronously read LUT RAM.
+    the payloads are in a memory that is read synchronously. Payloads are kept
+
+    * in a row of registers, at a depth of up to 2 and, without LUT RAM, where they have less than
+      512 bits altogether: the first register is the output, and all move on by one as it is taken;
+    * in LUT RAM and one register, the output;
+    * without LUT RAM in a block RAM, whose own register is the output.
 
     Parameters
     ----------
@@ -63,28 +69,53 @@ class Queue(wiring.Component):
         )
 
     @property
+    def in_registers(self) -> bool:
+        """Whether all payloads are in flip-flops."""
+        bits = self.depth * Shape.cast(self.shape).width
+        return self.depth <= 2 or (not self.lut_ram and bits < MEMORY_BITS)
+
+    @property
     def latency(self) -> int:
         """Cycles from the transfer into an empty queue until the output is valid."""
-        return 1 if self.lut_ram or self.depth <= 2 else 2
+        return 1 if self.lut_ram or self.in_registers else 2
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         push = self.i.valid & self.i.ready
         pop = self.o.valid & self.o.ready
-        level = self._level(m, push, pop)
         free = ~self.o.valid | self.o.ready
-        if self.depth == 1:
-            m.d.comb += self.o.valid.eq(level)
-            held = self._register(m)
-            with m.If(push):
-                m.d.sync += held.eq(self.i.payload)
-        elif self.latency == 1:
-            self._registered(m, push, free)
+        if self.in_registers:
+            self._shifted(m, push, pop)
         else:
-            self._synchronous(m, push, free)
+            self._level(m, push, pop)
+            if self.lut_ram:
+                self._distributed(m, push, free)
+            else:
+                self._synchronous(m, push, free)
         return m
 
-    def _level(self, m: Module, push: Value, pop: Value) -> Signal:
+    def _shifted(self, m: Module, push: Value, pop: Value) -> None:
+        """Registers in a row; the lowest are filled. What is free takes anything meanwhile."""
+        filled = Signal(self.depth)
+        m.d.comb += [
+            self.o.valid.eq(filled[0]),
+            self.i.ready.eq(~filled[-1]),
+            self.level.eq(sum(filled)),
+        ]
+        with m.If(push & ~pop):
+            m.d.sync += filled.eq(Cat(1, filled))
+        with m.If(pop & ~push):
+            m.d.sync += filled.eq(filled >> 1)
+        places = [self._register(f"place{n}") for n in range(self.depth)]
+        for n, place in enumerate(places):
+            with m.If(pop | ~filled[n]):
+                m.d.sync += place.eq(self.i.payload)
+                if n + 1 < self.depth:
+                    with m.If(filled[n + 1]):
+                        m.d.sync += place.eq(places[n + 1])
+        m.d.comb += Value.cast(self.o.payload).eq(places[0])
+
+    def _level(self, m: Module, push: Value, pop: Value) -> None:
         """Count the payloads, and keep "not full" in a register."""
         level = Signal(range(self.depth + 1))
         ready = Signal(init=1)
@@ -93,54 +124,44 @@ class Queue(wiring.Component):
             m.d.sync += [level.eq(level + 1), ready.eq(level != self.depth - 1)]
         with m.If(pop & ~push):
             m.d.sync += [level.eq(level - 1), ready.eq(1)]
-        return level
 
-    def _register(self, m: Module) -> Signal:
-        """The output register. Like all that holds payloads it has no reset."""
-        register = Signal(Shape.cast(self.shape), name="first", reset_less=True)
-        m.d.comb += Value.cast(self.o.payload).eq(register)
-        return register
+    def _register(self, name: str) -> Signal:
+        """A payload. Like all that holds payloads it has no reset."""
+        return Signal(Shape.cast(self.shape), name=name, reset_less=True)
 
-    def _registered(self, m: Module, push: Value, free: Value) -> None:
-        """An output register; what does not fit there waits in flip-flops or LUT RAM."""
+    def _distributed(self, m: Module, push: Value, free: Value) -> None:
+        """An output register; what does not fit there waits in LUT RAM."""
         behind = self.depth - 1
         waiting = Signal()  # something waits behind the output register
-        oldest = Signal(Shape.cast(self.shape), reset_less=True)
-        if behind == 1:
-            with m.If(push):
-                m.d.sync += oldest.eq(self.i.payload)
-            with m.If(free | push):
-                m.d.sync += waiting.eq(push & (waiting | ~free))
-        else:
-            head, tail = Signal(range(behind)), Signal(range(behind))
-            m.submodules.memory = mem = memory.Memory(
-                shape=Shape.cast(self.shape),
-                depth=behind,
-                init=[],
-                attrs={"ram_style": "distributed"},
-            )
-            into, port = mem.write_port(), mem.read_port(domain="comb")
-            m.d.comb += [
-                into.addr.eq(tail),
-                into.data.eq(self.i.payload),
-                into.en.eq(push),  # also what goes straight to the output: its place is free again
-                port.addr.eq(head),
-                oldest.eq(port.data),
-            ]
-            with m.If(push):
-                m.d.sync += tail.eq(next_index(tail, behind))
-            following = next_index(head, behind)
-            with m.If(free & (waiting | push)):
-                m.d.sync += head.eq(following)
-            with m.If(push & ~free):
-                m.d.sync += waiting.eq(1)
-            with m.Elif(~push & free & (following == tail)):
-                m.d.sync += waiting.eq(0)
-        first = self._register(m)
+        head, tail = Signal(range(behind)), Signal(range(behind))
+        m.submodules.memory = mem = memory.Memory(
+            shape=Shape.cast(self.shape),
+            depth=behind,
+            init=[],
+            attrs={"ram_style": "distributed"},
+        )
+        into, port = mem.write_port(), mem.read_port(domain="comb")
+        m.d.comb += [
+            into.addr.eq(tail),
+            into.data.eq(self.i.payload),
+            into.en.eq(push),  # also what goes straight to the output: its place is free again
+            port.addr.eq(head),
+        ]
+        following = next_index(head, behind)
+        with m.If(push):
+            m.d.sync += tail.eq(next_index(tail, behind))
+        with m.If(free & (waiting | push)):
+            m.d.sync += head.eq(following)
+        with m.If(push & ~free):
+            m.d.sync += waiting.eq(1)
+        with m.Elif(~push & free & (following == tail)):
+            m.d.sync += waiting.eq(0)
+        first = self._register("first")
+        m.d.comb += Value.cast(self.o.payload).eq(first)
         with m.If(free):
             m.d.sync += [self.o.valid.eq(waiting | push), first.eq(self.i.payload)]
             with m.If(waiting):
-                m.d.sync += first.eq(oldest)
+                m.d.sync += first.eq(port.data)
 
     def _synchronous(self, m: Module, push: Value, free: Value) -> None:
         """The memory's own output register is the output; it is read while ``free``."""

@@ -8,36 +8,49 @@ from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Assume, Module, Signal, signed
 from amaranth.lib import data, wiring
 
+from attnsieve.hdl.lib import queue
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
 DEPTHS = [1, 2, 3, 4, 5, 8, 17]
 ITEMS = random.Random(1).choices(range(256), k=120)
+KINDS = ["registers", "lut_ram", "block_ram"]
 
 
-@pytest.mark.parametrize("lut_ram", [True, False])
+@pytest.fixture(autouse=True)
+def _small_block_rams(request, monkeypatch):
+    """Block RAM whatever the number of bits, so that small ones are tested."""
+    if "kind" in request.fixturenames and request.getfixturevalue("kind") == "block_ram":
+        monkeypatch.setattr(queue, "MEMORY_BITS", 0)
+
+
+def make(kind, depth, shape=8):
+    return Queue(shape=shape, depth=depth, lut_ram=kind == "lut_ram")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("stall", [0, 0.4, {"i": 0.8}, {"o": 0.8}])
-def test_order(depth, lut_ram, stall):
-    dut = Queue(shape=8, depth=depth, lut_ram=lut_ram)
+def test_order(depth, kind, stall):
+    dut = make(kind, depth)
     assert run_streams(dut, {"i": ITEMS}, {"o": 120}, stall=stall).outputs["o"] == ITEMS
 
 
-@pytest.mark.parametrize("lut_ram", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_latency_and_throughput(depth, lut_ram):
-    dut = Queue(shape=8, depth=depth, lut_ram=lut_ram)
+def test_latency_and_throughput(depth, kind):
+    dut = make(kind, depth)
     r = run_streams(dut, {"i": ITEMS}, {"o": 120})
-    assert r.first("o") == dut.latency == (2 if depth > 2 and not lut_ram else 1)
+    assert r.first("o") == dut.latency == (2 if depth > 2 and kind == "block_ram" else 1)
     step = 2 if depth == 1 else 1
     assert r.last("o") - r.first("o") == 119 * step
 
 
-@pytest.mark.parametrize("lut_ram", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_capacity_and_full_throughput_at_the_brim(depth, lut_ram):
-    dut = Queue(shape=8, depth=depth, lut_ram=lut_ram)
+def test_capacity_and_full_throughput_at_the_brim(depth, kind):
+    dut = make(kind, depth)
     levels = []
 
     async def watch(ctx):
@@ -72,6 +85,13 @@ def test_capacity_and_full_throughput_at_the_brim(depth, lut_ram):
         assert r.last("o") == 40 + 119
 
 
+def test_many_bits_are_in_memory():
+    """From the limit on, and only where there is no LUT RAM."""
+    for width, depth, memory in [(63, 8, False), (64, 8, True), (128, 4, True), (1000, 2, False)]:
+        assert Queue(shape=width, depth=depth, lut_ram=False).in_registers == (not memory)
+    assert not Queue(shape=8, depth=3).in_registers
+
+
 def test_layouts_pass():
     shape = data.StructLayout({"a": signed(3), "b": 2})
     items = [{"a": -4, "b": 3}, {"a": 3, "b": 0}]
@@ -79,9 +99,9 @@ def test_layouts_pass():
     assert [(p.a, p.b) for p in r.outputs["o"]] == [(-4, 3), (3, 0)]
 
 
-@pytest.mark.parametrize("lut_ram", [True, False])
-def test_reset_empties(lut_ram):
-    dut = Queue(shape=8, depth=5, lut_ram=lut_ram)
+@pytest.mark.parametrize("kind", KINDS)
+def test_reset_empties(kind):
+    dut = make(kind, 5)
     r = run_streams(dut, {"i": ITEMS[:20]}, {"o": None}, stall={"o": 0.7}, reset=[9], settle=40)
     got = r.outputs["o"]
     before = sum(t < 9 for t in r.times["o"])
@@ -139,7 +159,7 @@ class Contract(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("lut_ram", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [1, 2, 3, pytest.param(4, marks=pytest.mark.full)])
-def test_proof(depth, lut_ram):
-    prove(Contract(Queue(shape=8, depth=depth, lut_ram=lut_ram)), depth=2 * depth + 6)
+def test_proof(depth, kind):
+    prove(Contract(make(kind, depth)), depth=2 * depth + 6)
