@@ -67,9 +67,10 @@ class Core(wiring.Component):
         m.submodules.control = control = JobControl(params=p)
         datapath = Datapath(params=p)
         m.submodules.datapath = ResetInserter(control.clear)(datapath)
-        connect(m, registers.job, control.job)
-        m.d.comb += [control.started.eq(registers.jobs), registers.rewind.eq(control.clear)]
-        for name in ("query", "key", "value", "row"):
+        connect(m, control.fetch, registers.fetch)
+        connect(m, control.store, registers.store)
+        m.d.comb += control.jobs.eq(registers.readable)
+        for name in ("query", "key", "value", "output", "scale", "row"):
             connect(m, getattr(control, name), getattr(datapath, name))
         self._ports(m, registers, datapath)
         self._tables(m, registers, control, datapath)
@@ -87,10 +88,6 @@ class Core(wiring.Component):
 
     def _tables(self, m, registers, control, datapath) -> None:
         m.d.comb += [
-            registers.head_bank.eq(control.table_bank),
-            registers.head.eq(control.table_head),
-            registers.head_en.eq(control.table_en),
-            control.table_data.eq(registers.head_data),
             registers.query_bank.eq(control.query_bank),
             registers.query.eq(control.query_index),
             registers.query_masked.eq(1),
@@ -146,10 +143,10 @@ class Core(wiring.Component):
         seen = Signal()  # a line was issued since the oldest job's turn
         with m.If(datapath.busy):
             m.d.sync += seen.eq(1)
-        with m.If(control.result.valid | (control.jobs == 0)):
+        with m.If(control.result.valid | (registers.jobs == 0)):
             m.d.sync += seen.eq(0)
         kind = registers.activity
-        with m.If(control.jobs == 0):
+        with m.If(registers.jobs == 0):
             m.d.comb += kind.eq(Activity.NONE)
         with m.Elif(datapath.busy):
             m.d.comb += kind.eq(Activity.BUSY)

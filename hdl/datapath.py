@@ -9,10 +9,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from attnsieve.hdl.axi.loader import Loader
+from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
-from attnsieve.hdl.layouts import line_layout, region_layout, row_layout
+from attnsieve.hdl.layouts import head_layout, line_layout, region_layout, row_layout
 from attnsieve.hdl.lib.broadcast import Broadcast
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ring import Ring
@@ -28,18 +29,18 @@ __all__ = ["Datapath"]
 
 #: What each stage behind the scorer needs of a row's description.
 _ROW_FIELDS = {
-    "scale": ("scale",),
+    "scale": ("last_of_head",),
     "prob_v": ("parts", "keys", "last_of_kv"),
     "tally": ("write", "last_of_job"),
-    "writer": ("o_address", "parts", "write", "last_of_job"),
+    "writer": ("parts", "write", "last_of_head", "last_of_job"),
 }
 
 
 class Datapath(wiring.Component):
     """Loader, rings, scorer, softmax, prob·V, normaliser and row writer, joined.
 
-    Regions and rows of a job come in, in the same order; outputs go to memory. The rows of the
-    next job may follow at once.
+    Regions, scales and rows of a job come in, in the same order; outputs go to memory. The rows of
+    the next job may follow at once.
 
     Parameters
     ----------
@@ -50,6 +51,10 @@ class Datapath(wiring.Component):
     -------
     query, key, value : In(stream(region_layout))
         Regions to fetch, head by head.
+    output : In(stream(region_layout))
+        Where the outputs of each head go; nothing but the address counts.
+    scale : In(stream(head_layout))
+        Scale of each head.
     row : In(stream(row_layout))
         Rows to compute.
     mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
@@ -92,6 +97,8 @@ class Datapath(wiring.Component):
                 "query": In(region),
                 "key": In(region),
                 "value": In(region),
+                "output": In(region),
+                "scale": In(stream.Signature(head_layout(p))),
                 "row": In(stream.Signature(row_layout(p))),
                 "mask_bank": Out(p.bank_bits),
                 "mask_beat": Out(range(p.max_beats)),
@@ -217,14 +224,12 @@ class Datapath(wiring.Component):
         connect(m, prob_v.o, normaliser.i)
         connect(m, normaliser.o, self.writer.i)
         self._receive(m, rows.prob_v, prob_v.row)
-        self._receive(m, rows.writer, self.writer.row)
         self._receive(m, rows.tally, tally.row)
+        self._scales(m, exponential, rows)
+        self._addresses(m, rows)
         connect(m, tally.o, flipped(self.tally))
         statistics = exponential.statistics
         m.d.comb += [
-            exponential.scale.valid.eq(rows.scale.valid),
-            exponential.scale.p.eq(rows.scale.p.scale),
-            rows.scale.ready.eq(exponential.scale.ready),
             self.loader.v_space.eq(v_ring.space),
             prob_v.value_append.eq(v_ring.append),
             v_ring.release.eq(prob_v.value_release),
@@ -236,6 +241,31 @@ class Datapath(wiring.Component):
             self.progress.eq(self.busy | prob_v.busy | (self.writer.row.valid
                                                        & self.writer.row.ready)),
         ]
+
+    def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
+        """The scale of a head stays for all its rows."""
+        p = self.params
+        m.submodules.scales = scales = Queue(
+            shape=head_layout(p), depth=self.row_depth if p.lut_ram else 2, lut_ram=p.lut_ram
+        )
+        connect(m, flipped(self.scale), scales.i)
+        m.d.comb += [
+            exponential.scale.valid.eq(scales.o.valid & rows.scale.valid),
+            exponential.scale.p.eq(scales.o.p),
+            rows.scale.ready.eq(exponential.scale.ready),
+            scales.o.ready.eq(exponential.scale.ready & rows.scale.p.last_of_head),
+        ]
+
+    def _addresses(self, m: Module, rows: Broadcast) -> None:
+        """Each output row gets its address on the way to the writer."""
+        m.submodules.addresses = addresses = RowAddresses(params=self.params)
+        m.d.comb += [
+            addresses.head.valid.eq(self.output.valid),
+            addresses.head.p.eq(self.output.p.address),
+            self.output.ready.eq(addresses.head.ready),
+        ]
+        self._receive(m, rows.writer, addresses.row)
+        connect(m, addresses.o, self.writer.row)
 
     def _outside(self, m: Module, scorer: ParallelScorer) -> None:
         loader, writer = self.loader, self.writer

@@ -10,72 +10,16 @@ from attnsieve.hdl.params import CoreParams
 __all__ = [
     "accumulator_layout",
     "head_layout",
-    "job_layout",
     "line_layout",
     "output_layout",
+    "output_row_layout",
     "probability_beat_layout",
     "region_layout",
-    "request_layout",
     "row_layout",
     "score_beat_layout",
     "statistics_layout",
     "term_beat_layout",
 ]
-
-
-def request_layout(p: CoreParams) -> data.StructLayout:
-    """A job as software wrote it, before the checker: counts are wide enough to be wrong."""
-    count, address = unsigned(16), unsigned(p.addr_width)
-    return data.StructLayout(
-        {
-            "heads": count,
-            "kv_heads": count,
-            "queries": count,
-            "keys": count,
-            "head_dim": count,
-            "wide": unsigned(1),
-            "causal": unsigned(1),
-            "key_mask": unsigned(1),
-            "query_mask": unsigned(1),
-            "bank": unsigned(p.bank_bits),
-            "q_base": address,
-            "k_base": address,
-            "v_base": address,
-            "o_base": address,
-            "q_stride": address,
-            "k_stride": address,
-            "v_stride": address,
-            "o_stride": address,
-        }
-    )
-
-
-def job_layout(p: CoreParams) -> data.StructLayout:
-    """One job: an attention layer. All addresses and strides are in bytes of linear memory."""
-    address = unsigned(p.addr_width)
-    return data.StructLayout(
-        {
-            "heads": unsigned(p.head_bits),  # query heads
-            "kv_heads": unsigned(p.head_bits),
-            "group": unsigned(p.head_bits),  # heads / kv_heads, filled in by the job checker
-            "queries": unsigned(p.query_bits),
-            "keys": unsigned(p.key_bits),
-            "parts": unsigned(p.part_bits),  # head_dim / segment
-            "wide": unsigned(1),  # 1: operands of 12 bits, 0: of 8 bits
-            "causal": unsigned(1),
-            "key_mask": unsigned(1),  # the key mask of the job's table bank applies
-            "query_mask": unsigned(1),
-            "bank": unsigned(p.bank_bits),  # of head table and masks
-            "q_base": address,
-            "k_base": address,
-            "v_base": address,
-            "o_base": address,
-            "q_stride": address,  # from head to head; K and V by KV head
-            "k_stride": address,
-            "v_stride": address,
-            "o_stride": address,
-        }
-    )
 
 
 def head_layout(p: CoreParams) -> data.StructLayout:
@@ -115,12 +59,23 @@ def row_layout(p: CoreParams) -> data.StructLayout:
         {
             "parts": unsigned(p.part_bits),
             "keys": unsigned(p.key_bits),  # keys visible to the row: positions 0..keys-1
-            "scale": head_layout(p),
             "key_mask": unsigned(1),  # the key mask in ``bank`` applies
             "bank": unsigned(p.bank_bits),
-            "o_address": unsigned(p.addr_width),  # of the output row in linear memory
             "write": unsigned(1),  # 0: a masked query; the row is computed on no key, not written
+            "last_of_head": unsigned(1),
             "last_of_kv": unsigned(1),  # last row that uses the K and V rows on chip
+            "last_of_job": unsigned(1),
+        }
+    )
+
+
+def output_row_layout(p: CoreParams) -> data.StructLayout:
+    """What the writer knows of a row."""
+    return data.StructLayout(
+        {
+            "parts": unsigned(p.part_bits),
+            "o_address": unsigned(p.addr_width),  # of the row in linear memory
+            "write": unsigned(1),
             "last_of_job": unsigned(1),
         }
     )

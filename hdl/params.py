@@ -56,7 +56,7 @@ class CoreParams:
     data_width : int
         Data bits of each AXI4 master: 32 to 512.
     addr_width : int
-        Address bits of the linear memory: 32 to 64.
+        Address bits of the linear memory: 20 to 64.
     burst_beats : int
         Most beats of a read burst.
     outstanding_beats : int
@@ -110,7 +110,7 @@ class CoreParams:
         _check_power_of_two("channels", self.channels)
         _check_int("data_width", self.data_width, 32, 512)
         _check_power_of_two("data_width", self.data_width)
-        _check_int("addr_width", self.addr_width, 32, 64)
+        _check_int("addr_width", self.addr_width, 20, 64)
         _check_int("burst_beats", self.burst_beats, 1, 256)
         _check_int("outstanding_beats", self.outstanding_beats, 2, 1024)
         _check_int("queue_depth", self.queue_depth, 1, 8)

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.axi.interleave import share_of_channel
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.axi.writer import BurstWriter, unit_layout
-from attnsieve.hdl.layouts import output_layout, row_layout
+from attnsieve.hdl.layouts import output_layout, output_row_layout
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 
@@ -44,7 +44,7 @@ class RowWriter(wiring.Component):
 
     Members
     -------
-    row : In(stream(row_layout))
+    row : In(stream(output_row_layout))
         Rows; ``o_address``, ``parts``, ``write`` and ``last_of_job`` are used. A row is taken with
         its last elements.
     i : In(stream(output_layout))
@@ -75,7 +75,7 @@ class RowWriter(wiring.Component):
         )
         super().__init__(
             {
-                "row": In(stream.Signature(row_layout(params))),
+                "row": In(stream.Signature(output_row_layout(params))),
                 "i": In(stream.Signature(output_layout(params))),
                 "bus": Out(bus).array(params.channels),
                 "row_end": Out(1),

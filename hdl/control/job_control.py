@@ -10,7 +10,8 @@ from attnsieve.hdl.control.job_store import JobStore
 from attnsieve.hdl.control.sequencers import Sequencers
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.supervisor import Supervisor
-from attnsieve.hdl.layouts import head_layout, region_layout, request_layout, row_layout
+from attnsieve.hdl.control.words import fetch_signature, store_signature
+from attnsieve.hdl.layouts import head_layout, region_layout, row_layout
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["JobControl"]
@@ -19,9 +20,9 @@ __all__ = ["JobControl"]
 class JobControl(wiring.Component):
     """Job store, sequencers and supervisor, joined.
 
-    Jobs are checked, walked (regions to fetch, rows to compute) and reported in order. ``clear``
-    resets the sequencers here and is to reset the whole datapath; the jobs that are not finished
-    are then to be given again.
+    Jobs are checked, walked (regions to fetch and to write, rows to compute) and reported in order.
+    ``clear`` resets the sequencers here and is to reset the whole datapath; the jobs that are not
+    finished are then walked again.
 
     Parameters
     ----------
@@ -30,16 +31,16 @@ class JobControl(wiring.Component):
 
     Members
     -------
-    job : In(stream(request_layout))
-        Jobs as software started them, one after another; all unfinished ones again after ``clear``.
-    started : In
-        Jobs that are started and not finished; falls as a result is taken.
-    query, key, value : Out(stream(region_layout))
-        Regions to fetch.
+    jobs : In
+        Jobs that are started, not finished, and can be read; falls as a result is taken.
+    fetch : Out(fetch_signature), store : Out(store_signature)
+        Ports of the job memory.
+    query, key, value, output : Out(stream(region_layout))
+        Regions to fetch, and to write.
+    scale : Out(stream(head_layout))
+        Scale of each head.
     row : Out(stream(row_layout))
         Rows to compute.
-    table_bank, table_head, table_en : Out, table_data : In(head_layout)
-        Head table, data one cycle after ``table_en``.
     query_bank, query_index, query_en : Out, query_valid : In(1)
         Query mask, the bit one cycle after ``query_en``.
     abort : In(1), watchdog : In(24)
@@ -48,8 +49,6 @@ class JobControl(wiring.Component):
         From the datapath; see `Supervisor`.
     stop, clear : Out(1)
         To the datapath.
-    jobs : Out
-        Unfinished jobs.
     walking : Out(1)
         Rows of a job are still to be issued.
     result : Out(stream(StatusCode))
@@ -61,16 +60,15 @@ class JobControl(wiring.Component):
         region = stream.Signature(region_layout(params))
         super().__init__(
             {
-                "job": In(stream.Signature(request_layout(params))),
-                "started": In(range(params.queue_depth + 2)),
+                "jobs": In(range(params.queue_depth + 2)),
+                "fetch": Out(fetch_signature(params)),
+                "store": Out(store_signature(params)),
                 "query": Out(region),
                 "key": Out(region),
                 "value": Out(region),
+                "output": Out(region),
+                "scale": Out(stream.Signature(head_layout(params))),
                 "row": Out(stream.Signature(row_layout(params))),
-                "table_bank": Out(params.bank_bits),
-                "table_head": Out(params.head_bits),
-                "table_en": Out(1),
-                "table_data": In(head_layout(params)),
                 "query_bank": Out(params.bank_bits),
                 "query_index": Out(params.query_bits),
                 "query_en": Out(1),
@@ -84,7 +82,6 @@ class JobControl(wiring.Component):
                 "write_error": In(2),
                 "stop": Out(1),
                 "clear": Out(1),
-                "jobs": Out(range(params.queue_depth + 2)),
                 "walking": Out(1),
                 "result": Out(stream.Signature(StatusCode)),
             }
@@ -96,25 +93,22 @@ class JobControl(wiring.Component):
         m.submodules.supervisor = supervisor = Supervisor(params=self.params)
         sequencers = Sequencers(params=self.params)
         m.submodules.sequencers = ResetInserter(self.clear)(sequencers)
-        wiring.connect(m, flipped(self.job), store.i)
         wiring.connect(m, supervisor.result, flipped(self.result))
-        for name in ("query", "key", "value", "row"):
+        for name in ("fetch", "store", "query", "key", "value", "output", "scale", "row"):
             wiring.connect(m, getattr(sequencers, name), flipped(getattr(self, name)))
-        for name in ("table_bank", "table_head", "table_en", "query_bank", "query_index",
-                     "query_en", "walking"):
+        for name in ("query_bank", "query_index", "query_en", "walking"):
             m.d.comb += getattr(self, name).eq(getattr(sequencers, name))
         for name in ("done", "idle", "progress", "read_error", "write_error", "abort", "watchdog"):
             m.d.comb += getattr(supervisor, name).eq(getattr(self, name))
         m.d.comb += [
-            sequencers.table_data.eq(self.table_data),
             sequencers.query_valid.eq(self.query_valid),
-            store.jobs.eq(self.started),
-            sequencers.waiting.eq(self.job.valid),
-            sequencers.request.eq(self.job.p),
+            sequencers.waiting.eq(store.waiting),
+            sequencers.bank.eq(store.bank),
             sequencers.verdict.eq(store.verdict),
             sequencers.hold.eq(supervisor.hold),
+            store.jobs.eq(self.jobs),
             store.judge.eq(sequencers.judge),
-            store.judgement.eq(sequencers.judgement),
+            store.code.eq(sequencers.code),
             store.advance.eq(sequencers.advance),
             store.remove.eq(self.result.valid & self.result.ready),
             store.rewind.eq(supervisor.clear),
@@ -124,6 +118,5 @@ class JobControl(wiring.Component):
             supervisor.oldest_code.eq(store.oldest_code),
             self.stop.eq(supervisor.stop),
             self.clear.eq(supervisor.clear),
-            self.jobs.eq(self.started),
         ]
         return m

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.status import StatusCode
-from attnsieve.hdl.layouts import request_layout
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["JobStore", "verdict_layout"]
 
 
-def verdict_layout(p: CoreParams) -> data.StructLayout:
+def verdict_layout() -> data.StructLayout:
     """What the checker found out about a job."""
-    return data.StructLayout(
-        {"checked": 1, "code": StatusCode, "group": p.head_bits}
-    )
+    return data.StructLayout({"checked": 1, "code": StatusCode})
 
 
 class JobStore(wiring.Component):
     """Keeps count of the jobs: those to dispatch and, before them, those under way.
 
-    The jobs themselves wait in the register block, which gives them in order and, after ``rewind``,
-    all unfinished ones again. ``advance`` takes the next job and counts it as under way,
-    ``remove`` drops the oldest, ``rewind`` makes all jobs wait again; their verdicts stay.
+    The jobs themselves wait in the job memory, each in the bank after that of the job before.
+    ``advance`` counts the next job as under way, ``remove`` drops the oldest, ``rewind``
+    makes all jobs wait again; their verdicts stay.
 
     Parameters
     ----------
@@ -34,15 +33,15 @@ class JobStore(wiring.Component):
 
     Members
     -------
-    i : In(stream(request_layout))
-        The next job to dispatch; taken by ``advance``.
     jobs : In
-        Jobs that are started and not finished.
+        Jobs that are started and not finished, and can be read.
     waiting, underway : Out
         Jobs not yet dispatched, and dispatched ones.
-    verdict : Out(verdict_layout)
+    bank : Out(bank_bits)
         Of the next job to dispatch.
-    judge : In(1), judgement : In(verdict_layout)
+    verdict : Out(verdict_layout)
+        Of that job.
+    judge : In(1), code : In(StatusCode)
         Writes its verdict.
     advance, remove, rewind : In(1)
         As above; ``rewind`` wins.
@@ -50,19 +49,30 @@ class JobStore(wiring.Component):
         Verdict of the oldest job under way.
     """
 
+    jobs: Signal
+    waiting: Signal
+    underway: Signal
+    bank: Signal
+    verdict: Any
+    judge: Signal
+    code: Signal
+    advance: Signal
+    remove: Signal
+    rewind: Signal
+    oldest_code: Signal
+
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
-        self.depth = params.queue_depth + 1
-        count, verdict = range(self.depth + 1), verdict_layout(params)
+        count = range(params.queue_depth + 2)
         super().__init__(
             {
-                "i": In(stream.Signature(request_layout(params))),
                 "jobs": In(count),
                 "waiting": Out(count),
                 "underway": Out(count),
-                "verdict": Out(verdict),
+                "bank": Out(params.bank_bits),
+                "verdict": Out(verdict_layout()),
                 "judge": In(1),
-                "judgement": In(verdict),
+                "code": In(StatusCode),
                 "advance": In(1),
                 "remove": In(1),
                 "rewind": In(1),
@@ -70,18 +80,13 @@ class JobStore(wiring.Component):
             }
         )
 
-    def _after(self, pointer):
-        return Mux(pointer == self.depth - 1, 0, pointer + 1)
+    def _after(self, bank: Value) -> Value:
+        return Mux(bank == self.params.banks - 1, 0, bank + 1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
-        following, oldest = (
-            Signal(range(self.depth), name=name) for name in ("following", "oldest")
-        )
-        m.d.comb += [
-            self.i.ready.eq(self.advance),
-            self.waiting.eq(self.jobs - self.underway),
-        ]
+        following, oldest = self.bank, Signal(self.params.bank_bits)
+        m.d.comb += self.waiting.eq(self.jobs - self.underway)
         self._judge(m, following, oldest)
         with m.If(self.remove):
             m.d.sync += oldest.eq(self._after(oldest))
@@ -91,20 +96,19 @@ class JobStore(wiring.Component):
                 self.underway.eq(0),
             ]
         with m.Else():
-            m.d.sync += [
-                following.eq(Mux(self.advance, self._after(following), following)),
-                self.underway.eq(self.underway + self.advance - self.remove),
-            ]
+            with m.If(self.advance):
+                m.d.sync += following.eq(self._after(following))
+            m.d.sync += self.underway.eq(self.underway + self.advance - self.remove)
         return m
 
-    def _judge(self, m, following, oldest) -> None:
+    def _judge(self, m: Module, following: Value, oldest: Value) -> None:
         """Verdicts are registers: read at two places, cleared as a job leaves."""
-        verdicts = Signal(data.ArrayLayout(verdict_layout(self.params), self.depth))
+        verdicts = Signal(data.ArrayLayout(verdict_layout(), self.params.banks))
         m.d.comb += [
             self.verdict.eq(verdicts[following]),
             self.oldest_code.eq(verdicts[oldest].code),
         ]
         with m.If(self.judge):
-            m.d.sync += verdicts[following].eq(self.judgement)
+            m.d.sync += [verdicts[following].checked.eq(1), verdicts[following].code.eq(self.code)]
         with m.If(self.remove):
             m.d.sync += verdicts[oldest].checked.eq(0)

@@ -9,11 +9,11 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.axi.signature import AXI4LiteSignature
 from attnsieve.hdl.control.axi_lite import AXILiteSlave
 from attnsieve.hdl.control.counters import Activity, Counters, result_layout
+from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.register_map import ADDRESS_BITS, Access, RegisterMap, register_map
-from attnsieve.hdl.control.shadow import BASE, WORDS, ShadowJob
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.tables import MaskTable
-from attnsieve.hdl.layouts import head_layout, request_layout
+from attnsieve.hdl.control.words import BASE, WORDS, fetch_signature, store_signature
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Registers"]
@@ -22,22 +22,20 @@ __all__ = ["Registers"]
 class Registers(wiring.Component):
     """AXI4-Lite slave with the registers of `attnsieve.hdl.control.register_map`.
 
-    A start makes a job of the job registers. Jobs come out of ``job`` in the order of their starts,
-    the first one ``ShadowJob.latency`` cycles after the start. A start while ``queue_depth + 1``
+    A start makes a job of the job registers: it can be read through ``fetch`` and counts in
+    ``readable`` ``JobMemory.latency`` cycles after the start. A start while ``queue_depth + 1``
     jobs are started and not finished, or while an abort is being carried out, is refused. Every job
-    has the table bank that software was writing when it was started; the next bank is written from
+    has the bank that software was writing when it was started; the next bank is written from
     then on. Every started job must end by one transfer on ``result``, in the order of the starts;
-    its bank is free from then on. After ``rewind``, ``job`` gives all jobs that have not ended once
-    more.
+    its bank is free from then on.
 
     A result is taken, and made visible with its counters, RESULT, STATUS and the interrupt, about
     ``Counters.latency`` cycles after it is offered. ``abort`` stays high until all jobs that were
     started have ended.
 
     Reads of unmapped words give 0, writes to them do nothing, all with response OKAY. Job
-    registers can be read and written in 1 cycle except while a job is copied or read
-    (``ShadowJob.latency`` cycles, in which the bus waits), and after reset until the job registers
-    have been cleared.
+    registers can be read and written in 1 cycle except while a job is copied (``JobMemory.latency``
+    cycles, in which the bus waits), and after reset until the job registers have been cleared.
 
     Parameters
     ----------
@@ -50,23 +48,19 @@ class Registers(wiring.Component):
         Registers: 12 address bits, 32 data bits.
     irq : Out(1)
         Level interrupt.
-    job : Out(stream(request_layout))
-        Jobs as software started them.
-    rewind : In(1)
-        Give the jobs again, from the oldest that has not ended; withdraws the one that is offered.
-        A result may be transferred in the same cycle.
+    fetch : In(fetch_signature), store : In(store_signature)
+        Ports of the job memory, which holds the head tables too.
     result : In(stream(result_layout))
         How the oldest job ended, and its counts.
-    jobs : Out
-        Jobs that are started and not finished; falls as a result is transferred.
+    jobs, readable : Out
+        Jobs that are started and not finished, and those of them that can be read; both fall as a
+        result is transferred.
     abort : Out(1)
         All jobs that were started shall end.
     watchdog : Out(24)
         Cycles without progress that end a job; 0: never.
     activity : In(Activity)
         What this cycle is counted as, for the oldest job that has not been reported.
-    head_bank, head : In, head_en : In(1), head_data : Out(head_layout)
-        Read port of the head table: data in the cycle after ``head_en`` only.
     key_bank, key_beat : In, key_masked, key_en : In(1), key_valid : Out(groups)
         Read port of the key mask, a beat of ``groups`` keys; all ones if not ``key_masked``.
     query_bank, query : In, query_masked, query_en : In(1), query_valid : Out(1)
@@ -82,17 +76,14 @@ class Registers(wiring.Component):
             {
                 "bus": In(AXI4LiteSignature(addr_width=ADDRESS_BITS, data_width=32)),
                 "irq": Out(1),
-                "job": Out(stream.Signature(request_layout(params))),
-                "rewind": In(1),
+                "fetch": In(fetch_signature(params)),
+                "store": In(store_signature(params)),
                 "result": In(stream.Signature(result_layout(params))),
                 "jobs": Out(range(params.queue_depth + 2)),
+                "readable": Out(range(params.queue_depth + 2)),
                 "abort": Out(1),
                 "watchdog": Out(24),
                 "activity": In(Activity),
-                "head_bank": In(bank),
-                "head": In(params.head_bits),
-                "head_en": In(1),
-                "head_data": Out(head_layout(params)),
                 "key_bank": In(bank),
                 "key_beat": In(range(params.max_beats)),
                 "key_masked": In(1),
@@ -114,21 +105,22 @@ class Registers(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.slave = slave = AXILiteSlave(addr_width=ADDRESS_BITS)
-        m.submodules.shadow = shadow = ShadowJob(params=self.params)
+        m.submodules.memory = memory = JobMemory(params=self.params)
         m.submodules.counters = counters = Counters(params=self.params)
         wiring.connect(m, wiring.flipped(self.bus), slave.bus)
-        wiring.connect(m, wiring.flipped(self.job), shadow.job)
+        wiring.connect(m, wiring.flipped(self.fetch), memory.fetch)
+        wiring.connect(m, wiring.flipped(self.store), memory.store)
         wiring.connect(m, wiring.flipped(self.result), counters.result)
         write = slave.write
         bank = Signal(self.params.bank_bits)  # that software writes
-        written = self._written(m, slave, shadow)
-        self._tables(m, write, shadow, bank)
-        state = self._jobs(m, written, shadow, counters, bank)
+        written = self._written(m, slave, memory)
+        self._tables(m, write, memory, bank)
+        state = self._jobs(m, written, memory, counters, bank)
         self._flags(m, written, state)
-        self._read(m, slave, shadow, counters, state)
+        self._read(m, slave, memory, counters, state)
         return m
 
-    def _written(self, m: Module, slave: AXILiteSlave, shadow: ShadowJob) -> dict[str, Value]:
+    def _written(self, m: Module, slave: AXILiteSlave, memory: JobMemory) -> dict[str, Value]:
         """For each register in flip-flops the bits that are written with 1, and with anything."""
         write = slave.write
         done, word = write.valid & write.ready, write.payload.word
@@ -139,18 +131,18 @@ class Registers(wiring.Component):
             m.d.comb += here.eq(done & (word == self.map[name].word))
             found[f"{name}_strobe"] = strobe & here.replicate(32)
             found[name] = write.payload.data & found[f"{name}_strobe"]
-        in_shadow = (word >> 5) == BASE // 4 // WORDS
+        in_job = (word >> 5) == BASE // 4 // WORDS
         m.d.comb += [
-            shadow.word.eq(word),
-            shadow.data.eq(write.payload.data),
-            shadow.strobe.eq(Mux(done & (in_shadow | shadow.to_table), write.payload.strobe, 0)),
+            memory.word.eq(word),
+            memory.data.eq(write.payload.data),
+            memory.strobe.eq(Mux(done & (in_job | memory.to_table), write.payload.strobe, 0)),
         ]
         return found
 
     def _bit(self, value: Value, register: str, field: str) -> Value:
         return value[self.map[register].field(field).lsb]
 
-    def _tables(self, m: Module, write, shadow: ShadowJob, bank: Signal) -> None:
+    def _tables(self, m: Module, write, memory: JobMemory, bank: Signal) -> None:
         p, word = self.params, write.payload.word
         m.submodules.keys = keys = MaskTable(params=p, bits=p.max_keys, lanes=p.groups)
         m.submodules.queries = queries = MaskTable(params=p, bits=p.max_queries, lanes=1)
@@ -163,16 +155,12 @@ class Registers(wiring.Component):
                 table.write_word.eq(word),
                 table.write_data.eq(write.payload.data),
                 table.write_strobe.eq(write.payload.strobe),
-                table.write_en.eq(here & shadow.ready),
+                table.write_en.eq(here & memory.ready),
             ]
             waits = waits | (here & ~table.written)
         m.d.comb += [
-            write.ready.eq(shadow.ready & ~waits),
-            shadow.to_table.eq(word[8:] == self.map.window("HEAD_TABLE").offset >> 10),
-            shadow.head_bank.eq(self.head_bank),
-            shadow.head.eq(self.head),
-            shadow.head_en.eq(self.head_en),
-            self.head_data.eq(shadow.head_data),
+            write.ready.eq(memory.ready & ~waits),
+            memory.to_table.eq(word[8:] == self.map.window("HEAD_TABLE").offset >> 10),
             keys.bank.eq(self.key_bank),
             keys.beat.eq(self.key_beat),
             keys.masked.eq(self.key_masked),
@@ -185,19 +173,17 @@ class Registers(wiring.Component):
             self.query_valid.eq(queries.data),
         ]
 
-    def _jobs(self, m: Module, written, shadow, counters, bank: Signal) -> dict[str, Signal]:
+    def _jobs(self, m: Module, written, memory, counters, bank: Signal) -> dict[str, Signal]:
         """Starts, results, aborts; what software sees of them."""
         p = self.params
         state = {
             "jobs": self.jobs,
-            "taken": Signal(range(p.queue_depth + 2)),  # of these, from ``job``
             "full": Signal(),
             "started": Signal(),
             "refused": Signal(),
             "published": Signal(),
             "status": Signal(4),
             "tag_bank": Signal(p.bank_bits, init=p.banks - 1),  # of the job that finished last
-            "next_bank": Signal(p.bank_bits),  # of the job that is offered next
             "finished": Signal(16),
         }
         start = self._bit(written["CTRL"], "CTRL", "start")
@@ -207,10 +193,11 @@ class Registers(wiring.Component):
             state["started"].eq(start & ~abort & ~state["full"]),
             state["refused"].eq(start & ~abort & state["full"]),
             state["published"].eq(self.result.valid & self.result.ready),
-            shadow.start.eq(state["started"]),
-            shadow.bank.eq(bank),
+            memory.start.eq(state["started"]),
+            memory.bank.eq(bank),
             counters.activity.eq(self.activity),
         ]
+        m.d.comb += self.readable.eq(state["jobs"] - memory.copying)
         m.d.sync += state["jobs"].eq(state["jobs"] + state["started"] - state["published"])
         with m.If(state["started"]):
             m.d.sync += bank.eq(self._after(bank))
@@ -224,30 +211,10 @@ class Registers(wiring.Component):
             m.d.sync += self.abort.eq(0)
         with m.Elif(abort):
             m.d.sync += self.abort.eq(1)
-        self._offer(m, shadow, state)
         return state
 
     def _after(self, bank: Value) -> Value:
         return Mux(bank == self.params.banks - 1, 0, bank + 1)
-
-    def _offer(self, m: Module, shadow, state) -> None:
-        """Which job ``job`` gives next, and how many it has given."""
-        given, published = self.job.valid & self.job.ready, state["published"]
-        oldest = self._after(state["tag_bank"])
-        m.d.comb += [
-            shadow.rewind.eq(self.rewind),
-            shadow.next_bank.eq(state["next_bank"]),
-            shadow.next_valid.eq(state["jobs"] != state["taken"]),
-        ]
-        with m.If(self.rewind):
-            m.d.sync += [
-                state["taken"].eq(0),
-                state["next_bank"].eq(Mux(published, self._after(oldest), oldest)),
-            ]
-        with m.Else():
-            m.d.sync += state["taken"].eq(state["taken"] + given - published)
-            with m.If(given):
-                m.d.sync += state["next_bank"].eq(self._after(state["next_bank"]))
 
     def _flags(self, m: Module, written, state) -> None:
         """Sticky bits (setting wins over clearing), interrupt, watchdog."""
@@ -290,7 +257,7 @@ class Registers(wiring.Component):
             "FINISHED": {"value": state["finished"]},
         }
 
-    def _read(self, m: Module, slave, shadow, counters, state) -> None:
+    def _read(self, m: Module, slave, memory, counters, state) -> None:
         """Memories are addressed as a read is taken; the answer is chosen one cycle later.
 
         CYCLES takes a cycle more, in which its upper half is fetched and held.
@@ -301,10 +268,10 @@ class Registers(wiring.Component):
         cycles = address == self.map["CYCLES"].word
         fetch_upper = slave.read.valid & cycles & ~upper_asked & ~state["published"]
         m.d.comb += [
-            slave.read.ready.eq(Mux(cycles, upper_asked, shadow.read_ready & ~state["published"])),
-            shadow.read_word.eq(address),
-            shadow.read_tag.eq(address == self.map["RESULT"].word),
-            shadow.tag_bank.eq(state["tag_bank"]),
+            slave.read.ready.eq(Mux(cycles, upper_asked, memory.read_ready & ~state["published"])),
+            memory.read_word.eq(address),
+            memory.read_tag.eq(address == self.map["RESULT"].word),
+            memory.tag_bank.eq(state["tag_bank"]),
             counters.word.eq(Mux(fetch_upper, 1, address)),
             counters.en.eq((slave.read.valid & slave.read.ready & counter) | fetch_upper),
             slave.data_valid.eq(asked),
@@ -313,7 +280,7 @@ class Registers(wiring.Component):
         with m.If(upper_asked):
             m.d.sync += upper.eq(counters.data)
         memories = {
-            "RESULT": Cat(state["status"], Const(0, 12), shadow.read_data[:16]),
+            "RESULT": Cat(state["status"], Const(0, 12), memory.read_data[:16]),
             "CYCLES_HI": upper,
         }
         values = self._values(state)
@@ -328,7 +295,7 @@ class Registers(wiring.Component):
                             f = register.field(field)
                             m.d.comb += slave.data[f.lsb : f.lsb + f.width].eq(value)
                     elif word >> 5 == BASE // 4 // WORDS:
-                        m.d.comb += slave.data.eq(shadow.read_data)
+                        m.d.comb += slave.data.eq(memory.read_data)
                     elif word >> 4 == self.map["CYCLES"].word >> 4:
                         m.d.comb += slave.data.eq(counters.data)
                     else:

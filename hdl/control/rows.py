@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.layouts import head_layout, job_layout, row_layout
+from attnsieve.hdl.control.words import WordReader, fetch_signature
+from attnsieve.hdl.layouts import head_layout, row_layout
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["RowSequencer"]
+
+_WORDS = ("HEADS", "QUERIES", "KEYS", "HEAD_DIM", "MODE", "GROUP")
 
 
 class RowSequencer(wiring.Component):
@@ -19,7 +25,8 @@ class RowSequencer(wiring.Component):
     A masked query sees none and is not written; only where it is the last row of a KV head does it
     see all keys, so that the rows of that head are released as always.
 
-    A row takes one cycle, or two with a query mask; a head takes three more.
+    A job takes `job_cycles` cycles to read. A row takes one cycle, or two with a query mask; a head
+    takes three more, and waits for room for its scale.
 
     Parameters
     ----------
@@ -28,32 +35,44 @@ class RowSequencer(wiring.Component):
 
     Members
     -------
-    job : In(stream(job_layout))
-        Checked jobs.
+    job : In(stream(bank_bits))
+        Banks of checked jobs.
+    fetch : Out(fetch_signature)
+        Read port of the job memory.
+    scale : Out(stream(head_layout))
+        The scale of each head, ahead of its rows. Ready stays until the transfer.
     o : Out(stream(row_layout))
         Rows.
     bank : Out(bank_bits)
-        Table bank of the job at hand.
-    key_mask : Out(1)
-        Whether the key mask applies to the job at hand.
-    table_head : Out(head_bits), table_en : Out(1), table_data : In(head_layout)
-        Head table: data one cycle after ``table_en``.
+        Bank of the job at hand.
     query : Out(query_bits), query_en : Out(1), query_valid : In(1)
         Query mask: the bit one cycle after ``query_en``.
     busy : Out(1)
         A job is at hand.
     """
 
+    job: stream.Interface
+    fetch: Any
+    scale: stream.Interface
+    o: stream.Interface
+    bank: Signal
+    query: Signal
+    query_en: Signal
+    query_valid: Signal
+    busy: Signal
+
+    #: Cycles from the offer of a job to its first head, if the memory is always granted.
+    job_cycles = len(_WORDS) + 1
+
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
         super().__init__(
             {
-                "job": In(stream.Signature(job_layout(params))),
+                "job": In(stream.Signature(params.bank_bits)),
+                "fetch": Out(fetch_signature(params)),
+                "scale": Out(stream.Signature(head_layout(params))),
                 "o": Out(stream.Signature(row_layout(params))),
                 "bank": Out(params.bank_bits),
-                "table_head": Out(params.head_bits),
-                "table_en": Out(1),
-                "table_data": In(head_layout(params)),
                 "query": Out(params.query_bits),
                 "query_en": Out(1),
                 "query_valid": In(1),
@@ -61,76 +80,104 @@ class RowSequencer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
-        self._state = {}
-        job = Signal.like(self.job.p)
-        head, member, query = (
-            Signal(self.params.head_bits, name="head"),
-            Signal(self.params.head_bits, name="member"),  # of the group of a KV head
-            Signal(self.params.query_bits, name="query"),
-        )
-        last = {
-            "query": query == job.queries - 1,
-            "member": member == job.group - 1,
-            "head": head == job.heads - 1,
-        }
-        m.d.comb += [self.bank.eq(job.bank), self.table_head.eq(head), self.query.eq(query)]
+        s = self._state()
+        reader = self._read(m, s)
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
-                m.d.comb += self.job.ready.eq(1)
-                m.d.sync += [job.eq(self.job.p), head.eq(0), member.eq(0)]
-                with m.If(self.job.valid):
+                m.d.comb += reader.job.valid.eq(self.job.valid)
+                m.d.sync += [s.head.eq(0), s.member.eq(0), self.bank.eq(self.job.payload)]
+                with m.If(reader.job.ready):
                     m.next = "TABLE"
             with m.State("TABLE"):
-                m.d.comb += self.table_en.eq(1)
-                m.d.sync += query.eq(0)
-                m.next = "HEAD"
+                m.d.comb += [
+                    self.fetch.bank.eq(self.bank),
+                    self.fetch.table.eq(1),
+                    self.fetch.index.eq(s.head),
+                    self.fetch.en.eq(self.scale.ready),
+                ]
+                m.d.sync += self.query.eq(0)
+                with m.If(self.fetch.en & self.fetch.grant):
+                    m.next = "HEAD"
             with m.State("HEAD"):
-                self._start_head(m, job, head)
+                m.d.comb += self.scale.valid.eq(1)
                 m.next = "MASK"
             with m.State("MASK"):  # the query mask needs a cycle to answer
                 m.d.comb += self.query_en.eq(1)
                 m.next = "ROW"
             with m.State("ROW"):
-                self._row(m, job, last)
+                self._row(m, s)
                 with m.If(self.o.ready):
-                    self._advance(m, job, head, member, query, last)
+                    self._advance(m, s)
         return m
 
-    def _start_head(self, m, job, head) -> None:
-        """Loads what changes from head to head; addresses step by strides, never by products."""
-        base = Signal(self.params.addr_width, name="o_head")
-        first = Mux(head == 0, job.o_base, base + job.o_stride)
-        m.d.sync += [
-            base.eq(first),
-            self.o.p.o_address.eq(first),
-            self.o.p.scale.eq(self.table_data),
-            self.o.p.parts.eq(job.parts),
-        ]
+    def _state(self) -> SimpleNamespace:
+        """The job at hand, and the place in it."""
+        p = self.params
+        bits = {
+            "heads": p.head_bits,
+            "group": p.head_bits,
+            "queries": p.query_bits,
+            "keys": p.key_bits,
+            "causal": 1,
+            "query_mask": 1,
+            "head": p.head_bits,
+            "member": p.head_bits,  # of the group of a KV head
+        }
+        return SimpleNamespace(**{name: Signal(n, name=name) for name, n in bits.items()})
 
-    def _row(self, m, job, last) -> None:
-        row = self.o.p
-        visible = Mux(job.causal, self.query + (job.keys - job.queries) + 1, job.keys)
+    def _read(self, m: Module, s: SimpleNamespace) -> WordReader:
+        """Words of the job to their registers, while no table is read."""
+        m.submodules.reader = reader = WordReader(params=self.params, words=_WORDS)
+        word, row = self.fetch.data, self.o.payload
+        m.d.comb += [
+            reader.job.payload.eq(self.job.payload),
+            self.job.ready.eq(reader.job.ready),
+            reader.fetch.data.eq(word),
+            reader.fetch.grant.eq(self.fetch.grant),
+            self.fetch.bank.eq(reader.fetch.bank),
+            self.fetch.index.eq(reader.fetch.index),
+            self.fetch.en.eq(reader.fetch.en),
+            self.scale.payload.eq(word),
+        ]
+        mode = [row.key_mask, s.query_mask]
+        into = {
+            "HEADS": s.heads.eq(word),
+            "QUERIES": s.queries.eq(word),
+            "KEYS": s.keys.eq(word),
+            "HEAD_DIM": row.parts.eq(word >> (self.params.segment - 1).bit_length()),
+            "MODE": [s.causal.eq(word[1]), *(bit.eq(word[2 + n]) for n, bit in enumerate(mode))],
+            "GROUP": s.group.eq(word),
+        }
+        for name, arrive in zip(_WORDS, reader.arrive, strict=True):
+            with m.If(arrive):
+                m.d.sync += into[name]
+        return reader
+
+    def _row(self, m: Module, s: SimpleNamespace) -> None:
+        row = self.o.payload
+        visible = Mux(s.causal, self.query + (s.keys - s.queries) + 1, s.keys)
+        last_query = self.query == s.queries - 1
         m.d.comb += [
             self.o.valid.eq(1),
-            row.last_of_kv.eq(last["query"] & last["member"]),
-            row.last_of_job.eq(last["query"] & last["head"]),
-            row.write.eq(~job.query_mask | self.query_valid),
+            row.last_of_head.eq(last_query),
+            row.last_of_kv.eq(last_query & (s.member == s.group - 1)),
+            row.last_of_job.eq(last_query & (s.head == s.heads - 1)),
+            row.write.eq(~s.query_mask | self.query_valid),
             row.keys.eq(Mux(row.write | row.last_of_kv, visible, 0)),
-            row.key_mask.eq(job.key_mask),
-            row.bank.eq(job.bank),
+            row.bank.eq(self.bank),
         ]
 
-    def _advance(self, m, job, head, member, query, last) -> None:
-        pitch = job.parts * (2 * self.params.segment)
-        m.d.sync += [query.eq(query + 1), self.o.p.o_address.eq(self.o.p.o_address + pitch)]
-        with m.If(~last["query"]):
-            with m.If(job.query_mask):
+    def _advance(self, m: Module, s: SimpleNamespace) -> None:
+        row = self.o.payload
+        m.d.sync += self.query.eq(self.query + 1)
+        with m.If(~row.last_of_head):
+            with m.If(s.query_mask):
                 m.next = "MASK"
-        with m.Elif(last["head"]):
+        with m.Elif(row.last_of_job):
             m.next = "IDLE"
         with m.Else():
-            m.d.sync += [head.eq(head + 1), member.eq(Mux(last["member"], 0, member + 1))]
+            m.d.sync += [s.head.eq(s.head + 1), s.member.eq(Mux(row.last_of_kv, 0, s.member + 1))]
             m.next = "TABLE"

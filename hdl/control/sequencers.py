@@ -1,29 +1,31 @@
-"""The units that walk jobs, and the dispatcher that feeds them."""
+"""The units that check and walk jobs, and the dispatcher that feeds them."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, flipped
+from typing import Any
 
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from attnsieve.hdl.control.checker import JobChecker
 from attnsieve.hdl.control.dispatcher import UNITS, Dispatcher
 from attnsieve.hdl.control.job_store import verdict_layout
 from attnsieve.hdl.control.regions import RegionSequencer
 from attnsieve.hdl.control.rows import RowSequencer
-from attnsieve.hdl.layouts import head_layout, region_layout, request_layout, row_layout
+from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.control.words import FetchArbiter, fetch_signature, store_signature
+from attnsieve.hdl.layouts import head_layout, region_layout, row_layout
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Sequencers"]
 
-#: Members of the dispatcher that are passed on as they are.
-_DISPATCH = {"waiting": In, "request": In, "verdict": In, "hold": In,
-             "judge": Out, "judgement": Out, "advance": Out, "offering": Out}
-
 
 class Sequencers(wiring.Component):
-    """Dispatcher, one region sequencer per input tensor, and the row sequencer.
+    """Dispatcher, checker, one region sequencer per tensor, and the row sequencer.
 
-    The head table has one port: the row sequencer is served first, the checker waits.
+    They share the read port of the job memory: the region sequencers go first, in the order in
+    which tensors are needed, then the row sequencer, then the checker.
 
     Parameters
     ----------
@@ -32,41 +34,61 @@ class Sequencers(wiring.Component):
 
     Members
     -------
-    waiting, request, verdict, hold, judge, judgement, advance, offering
+    waiting, bank, verdict, advance, hold, offering
         See `Dispatcher`.
-    query, key, value : Out(stream(region_layout))
-        Regions to fetch.
+    judge : Out(1), code : Out(StatusCode)
+        The verdict on the next job.
+    fetch : Out(fetch_signature), store : Out(store_signature)
+        Ports of the job memory.
+    query, key, value, output : Out(stream(region_layout))
+        Regions to fetch, and to write.
+    scale : Out(stream(head_layout))
+        Scale of each head.
     row : Out(stream(row_layout))
         Rows to compute.
-    table_bank, table_head, table_en : Out, table_data : In(head_layout)
-        Head table, data one cycle after ``table_en``.
     query_bank, query_index, query_en : Out, query_valid : In(1)
         Query mask, the bit one cycle after ``query_en``.
     walking : Out(1)
         Rows of a job are still to be issued.
     """
 
+    waiting: Signal
+    bank: Signal
+    verdict: Any
+    advance: Signal
+    hold: Signal
+    offering: Signal
+    judge: Signal
+    code: Signal
+    fetch: Any
+    store: Any
+    query_bank: Signal
+    query_index: Signal
+    query_en: Signal
+    query_valid: Signal
+    walking: Signal
+
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
-        count, region = range(params.queue_depth + 2), stream.Signature(region_layout(params))
+        region = stream.Signature(region_layout(params))
         super().__init__(
             {
-                "waiting": In(count),
-                "request": In(request_layout(params)),
-                "verdict": In(verdict_layout(params)),
-                "hold": In(1),
-                "judge": Out(1),
-                "judgement": Out(verdict_layout(params)),
+                "waiting": In(range(params.queue_depth + 2)),
+                "bank": In(params.bank_bits),
+                "verdict": In(verdict_layout()),
                 "advance": Out(1),
+                "hold": In(1),
                 "offering": Out(1),
+                "judge": Out(1),
+                "code": Out(StatusCode),
+                "fetch": Out(fetch_signature(params)),
+                "store": Out(store_signature(params)),
                 "query": Out(region),
                 "key": Out(region),
                 "value": Out(region),
+                "output": Out(region),
+                "scale": Out(stream.Signature(head_layout(params))),
                 "row": Out(stream.Signature(row_layout(params))),
-                "table_bank": Out(params.bank_bits),
-                "table_head": Out(params.head_bits),
-                "table_en": Out(1),
-                "table_data": In(head_layout(params)),
                 "query_bank": Out(params.bank_bits),
                 "query_index": Out(params.query_bits),
                 "query_en": Out(1),
@@ -75,28 +97,37 @@ class Sequencers(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.dispatcher = dispatcher = Dispatcher(params=self.params)
-        for name, direction in _DISPATCH.items():
-            inner, outer = getattr(dispatcher, name), getattr(self, name)
-            m.d.comb += inner.eq(outer) if direction is In else outer.eq(inner)
-        for unit in UNITS[:3]:
-            regions = RegionSequencer(params=self.params, tensor=unit[0])
-            m.submodules[unit] = regions
-            wiring.connect(m, getattr(dispatcher, unit), regions.job)
-            wiring.connect(m, regions.o, flipped(getattr(self, unit)))
+        m.submodules.checker = checker = JobChecker(params=self.params)
         m.submodules.row = rows = RowSequencer(params=self.params)
-        wiring.connect(m, dispatcher.row, rows.job)
-        wiring.connect(m, rows.o, flipped(self.row))
-        first = rows.table_en
+        walkers = [RegionSequencer(params=self.params, tensor=unit[0]) for unit in UNITS[:-1]]
+        for unit, walker in zip(UNITS, walkers, strict=False):
+            m.submodules[unit] = walker
+            connect(m, getattr(dispatcher, unit), walker.job)
+            connect(m, walker.o, flipped(getattr(self, unit)))
+        connect(m, dispatcher.row, rows.job)
+        connect(m, rows.o, flipped(self.row))
+        connect(m, rows.scale, flipped(self.scale))
+        readers = [*walkers, rows, checker]
+        m.submodules.arbiter = arbiter = FetchArbiter(params=self.params, readers=len(readers))
+        for reader, port in zip(readers, arbiter.reader, strict=True):
+            connect(m, reader.fetch, port)
+        connect(m, arbiter.o, flipped(self.fetch))
+        connect(m, checker.store, flipped(self.store))
         m.d.comb += [
-            self.table_bank.eq(Mux(first, rows.bank, self.request.bank)),
-            self.table_head.eq(Mux(first, rows.table_head, dispatcher.table_head)),
-            self.table_en.eq(first | dispatcher.table_en),
-            dispatcher.table_grant.eq(~first),
-            dispatcher.table_data.eq(self.table_data),
-            rows.table_data.eq(self.table_data),
+            dispatcher.waiting.eq(self.waiting),
+            dispatcher.bank.eq(self.bank),
+            dispatcher.verdict.eq(self.verdict),
+            dispatcher.hold.eq(self.hold),
+            dispatcher.checked.eq(checker.done),
+            self.advance.eq(dispatcher.advance),
+            self.offering.eq(dispatcher.offering),
+            checker.start.eq(dispatcher.check),
+            checker.bank.eq(self.bank),
+            self.judge.eq(checker.done),
+            self.code.eq(checker.code),
             self.query_bank.eq(rows.bank),
             self.query_index.eq(rows.query),
             self.query_en.eq(rows.query_en),

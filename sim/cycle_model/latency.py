@@ -115,9 +115,9 @@ class Latency:
         products = 2 + -(-(params.segment - 1).bit_length() // 2)
         queue = (1 if params.lut_ram else 2) if several else 0
         return cls(
-            start=34,
-            region=3,
-            rows=5,
+            start=19,
+            region=2,
+            rows=20,
             request=1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + several,
             line=2,

@@ -59,7 +59,7 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     """
     latency = Latency.of(params)
     checked = latency.start + _check_cycles(image)
-    rows = _rows(image, checked + latency.rows)
+    rows = _rows(image, checked + latency.rows + 8 * _address_words(params))
     regions = _regions(params, image, checked + latency.region, latency.heads_delay)
     segments = LineTimes(_query_segments(params), rows[-1].segments)
     lines = [LineTimes(params.kv_lines, sum(r.lines for r in of)) for of in regions[1:]]
@@ -104,10 +104,16 @@ def _counters(pipeline: Pipeline, end: int) -> Prediction:
 
 
 def _check_cycles(image: JobImage) -> int:
-    """Walks of the job checker: addresses, division of heads, head table."""
-    job = image.job
-    addresses = sum(1 + tensor.heads for tensor in image.tensors.values())
-    return 2 + addresses + job.group + 1 + 2 * job.heads
+    """Walks of the job checker: counts, sizes, addresses, division of heads, head table."""
+    job, words = image.job, _address_words(image.params)
+    strides = sum(max(1, tensor.heads - 1) for tensor in image.tensors.values())
+    addresses = len(image.tensors) * (words + 1) + strides * words
+    return 15 + addresses + job.group + 1 + job.heads + 1
+
+
+def _address_words(params: CoreParams) -> int:
+    """Words of an address in the job memory."""
+    return 1 if params.addr_width <= 32 else 2
 
 
 def _rows(image: JobImage, start: int) -> list[Row]:
@@ -128,13 +134,14 @@ def _rows(image: JobImage, start: int) -> list[Row]:
 def _regions(
     params: CoreParams, image: JobImage, start: int, delay: int
 ) -> list[list[Region]]:
-    """Regions of Q, K and V; a region sequencer gives one per cycle."""
+    """Regions of Q, K and V; each sequencer reads its words in turn, then gives one per cycle."""
+    words = 2 * _address_words(params) + 2
     return [
         [_region(params, image, image.tensors[name], head, at + head) for head in range(heads)]
         for name, heads, at in (
-            ("q", image.job.heads, start + delay),
-            ("k", image.job.kv_heads, start),
-            ("v", image.job.kv_heads, start),
+            ("q", image.job.heads, start + words + delay),
+            ("k", image.job.kv_heads, start + 2 * words),
+            ("v", image.job.kv_heads, start + 3 * words),
         )
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.control.words import address_words, extent_layout, job_words, size_layout
 from attnsieve.hdl.params import CoreParams
 
 TINY = CoreParams(
@@ -27,8 +28,9 @@ def good_request(params: CoreParams, rng: random.Random) -> dict[str, int]:
         "key_mask": rng.getrandbits(1), "query_mask": rng.getrandbits(1),
         "bank": rng.randrange(params.banks),
     }
+    bases = 1 << min(20, params.addr_width - 8)
     for tensor in "qkvo":
-        request[f"{tensor}_base"] = rng.randrange(1 << 20) * params.alignment
+        request[f"{tensor}_base"] = rng.randrange(bases) * params.alignment
         request[f"{tensor}_stride"] = rng.randrange(1 << 12) * params.alignment
     return request
 
@@ -52,24 +54,24 @@ def verdict(params: CoreParams, request: dict[str, int], mantissas: list[int]) -
         return StatusCode.ZERO_LENGTH
     if r["head_dim"] == 0 or r["head_dim"] % 16:
         return StatusCode.BAD_HEAD_DIM
-    limits = {"heads": params.max_heads, "queries": params.max_queries,
-              "keys": params.max_keys, "head_dim": params.max_head_dim}
+    limits = {"heads": params.max_heads, "kv_heads": params.max_heads,
+              "queries": params.max_queries, "keys": params.max_keys,
+              "head_dim": params.max_head_dim}
     if any(r[name] > limit for name, limit in limits.items()):
-        return StatusCode.SIZE_OVER_BUILD
-    if params.row_lines(r["keys"], r["head_dim"]) > params.kv_lines:
         return StatusCode.SIZE_OVER_BUILD
     if r["wide"] and params.operand_bits < 12:
         return StatusCode.SIZE_OVER_BUILD
-    if any(r[f"{t}_{k}"] % params.alignment for t in "qkvo" for k in ("base", "stride")):
-        return StatusCode.MISALIGNED
     if r["kv_heads"] > r["heads"]:
         return StatusCode.BAD_GROUP
     if r["causal"] and r["queries"] > r["keys"]:
         return StatusCode.BAD_COUNT
-    for tensor, (heads, size) in sizes(r).items():
-        end = r[f"{tensor}_base"] + (heads - 1) * r[f"{tensor}_stride"] + size
-        if end > 1 << params.addr_width:
-            return StatusCode.ADDRESS_WRAP
+    for tensor in "qokv":
+        if tensor == "k" and params.row_lines(r["keys"], r["head_dim"]) > params.kv_lines:
+            return StatusCode.SIZE_OVER_BUILD
+        code = range_verdict(params, *(r[f"{tensor}_{kind}"] for kind in ("base", "stride")),
+                             *sizes(r)[tensor])
+        if code != StatusCode.OK:
+            return code
     if r["heads"] % r["kv_heads"]:
         return StatusCode.BAD_GROUP
     if any(m < 1 << 15 for m in mantissas[: r["heads"]]):
@@ -77,8 +79,70 @@ def verdict(params: CoreParams, request: dict[str, int], mantissas: list[int]) -
     return StatusCode.OK
 
 
-def as_job(params: CoreParams, request: dict[str, int]) -> dict[str, int]:
-    """The job that a good request becomes."""
-    job = {k: v for k, v in request.items() if k != "head_dim"}
-    return job | {"group": request["heads"] // request["kv_heads"],
-                  "parts": request["head_dim"] // params.segment}
+def range_verdict(params: CoreParams, base: int, stride: int, heads: int, size: int) -> StatusCode:
+    """What is wrong first with the addresses of a tensor."""
+    top = 1 << params.addr_width
+    if base % params.alignment:
+        return StatusCode.MISALIGNED
+    if base + size > top:
+        return StatusCode.ADDRESS_WRAP
+    if stride % params.alignment:
+        return StatusCode.MISALIGNED
+    if base + (heads - 1) * stride + size > top:
+        return StatusCode.ADDRESS_WRAP
+    return StatusCode.OK
+
+
+def words_of(params: CoreParams, request: dict[str, int]) -> dict[int, int]:
+    """The job registers of a request, by word."""
+    known, r = job_words(params), request
+    words = {known[name.upper()]: r[name]
+             for name in ("heads", "kv_heads", "queries", "keys", "head_dim")}
+    words[known["MODE"]] = (
+        r["wide"] | r["causal"] << 1 | r["key_mask"] << 2 | r["query_mask"] << 3)
+    for tensor in "qkvo":
+        for kind in ("base", "stride"):
+            name = f"{tensor}_{kind}".upper()
+            for place, word in enumerate(address_words(params, name)):
+                words[known[word]] = r[f"{tensor}_{kind}"] >> 32 * place & 0xFFFFFFFF
+    return words
+
+
+def derived_words(params: CoreParams, request: dict[str, int]) -> dict[int, int]:
+    """What the checker adds to the words of a good request."""
+    known, r = job_words(params), request
+    words = {known["GROUP"]: r["heads"] // r["kv_heads"]}
+    for name, tensor, rows in (("Q", "q", r["queries"]), ("KV", "k", r["keys"])):
+        heads, size = sizes(r)[tensor]
+        extent = {"lines": params.row_lines(rows, r["head_dim"]), "rows": rows}
+        shape = {"eights": size // 8, "wide": r["wide"], "heads": heads,
+                 "parts": r["head_dim"] // params.segment}
+        words[known[f"{name}_EXTENT"]] = extent_layout(params).const(extent).as_value().value
+        words[known[f"{name}_SIZE"]] = size_layout(params).const(shape).as_value().value
+    return words
+
+
+class JobMemoryModel:
+    """Serves a fetch port, and a store port if there is one; grants at random."""
+
+    def __init__(self, dut, *, grant: float = 1.0, seed: int = 0):
+        self.dut, self.grant, self.rng = dut, grant, random.Random(seed)
+        self.words: dict[int, dict[int, int]] = {}  # by bank
+        self.tables: dict[int, list[int]] = {}
+
+    async def run(self, ctx):
+        fetch, store = self.dut.fetch, getattr(self.dut, "store", None)
+        stored = (store.en, store.grant, store.bank, store.index, store.data) if store else (
+            fetch.en,) * 5
+        while True:
+            ctx.set(fetch.grant, self.rng.random() < self.grant)
+            if store:
+                ctx.set(store.grant, self.rng.random() < self.grant)
+            _, _, en, granted, bank, table, index, *write = await ctx.tick().sample(
+                fetch.en, fetch.grant, fetch.bank, fetch.table, fetch.index, *stored)
+            if store and write[0] and write[1]:
+                self.words[write[2]][write[3]] = write[4]
+            word = self.rng.getrandbits(32)  # nothing holds but after a read
+            if en and granted:
+                word = self.tables[bank][index] if table else self.words[bank].get(index, 0)
+            ctx.set(fetch.data, word)

@@ -4,52 +4,45 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from attnsieve.hdl.control.checker import JobChecker
 from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.control.words import address_words
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import simulate
 
-from .jobs import SMALL, TINY, good_request, verdict
+from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, verdict, words_of
+
+LOW = replace(TINY, addr_width=24)
+HIGH = replace(SMALL, addr_width=40)
 
 
 def check(params, cases, *, grant=1.0, seed=0):
-    """[(code, group, cycles)] of the cases: pairs of a request and the mantissas of its heads."""
-    dut, rng, results = JobChecker(params=params), random.Random(seed), []
-
-    async def table(ctx):
-        mantissas, pending = [0] * 64, None
-        while True:
-            mantissas = current[0]
-            if pending is not None:
-                ctx.set(dut.table_data.mantissa, mantissas[pending])
-            else:
-                ctx.set(dut.table_data.mantissa, rng.getrandbits(16))
-            ctx.set(dut.table_grant, rng.random() < grant)
-            _, _, en, granted, head = await ctx.tick().sample(
-                dut.table_en, dut.table_grant, dut.table_head)
-            pending = head if en and granted else None
-
-    current = [[0] * 64]
+    """[(code, words, cycles)] of the cases: pairs of a request and the mantissas of its heads."""
+    dut, results = JobChecker(params=params), []
+    memory = JobMemoryModel(dut, grant=grant, seed=seed)
 
     async def bench(ctx):
-        for request, mantissas in cases:
-            current[0] = mantissas
-            ctx.set(dut.request, request)
+        for number, (request, mantissas) in enumerate(cases):
+            bank = number % params.banks
+            memory.words[bank] = words_of(params, request)
+            memory.tables[bank] = mantissas
+            ctx.set(dut.bank, bank)
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
             for cycles in range(1, 1000):
-                _, _, done, code, group = await ctx.tick().sample(dut.done, dut.code, dut.group)
+                _, _, done, code = await ctx.tick().sample(dut.done, dut.code)
                 if done:
-                    results.append((code, group, cycles))
+                    results.append((code, dict(memory.words[bank]), cycles))
                     break
             else:
                 raise AssertionError("the checker hangs")
 
-    simulate(dut, bench, background=(table,))
+    simulate(dut, bench, background=(memory.run,))
     return results
 
 
@@ -57,7 +50,8 @@ def normal(rng):
     return [rng.randrange(1 << 15, 1 << 16) for _ in range(64)]
 
 
-@pytest.mark.parametrize("params", [SMALL, TINY], ids=["small", "tiny"])
+@pytest.mark.parametrize(
+    "params", [SMALL, TINY, LOW, HIGH], ids=["small", "tiny", "24 bits", "40 bits"])
 def test_random_requests(params):
     rng, cases = random.Random(1), []
     for _ in range(150):
@@ -67,25 +61,29 @@ def test_random_requests(params):
             if field in ("heads", "kv_heads", "queries", "keys", "head_dim"):
                 request[field] = rng.choice([0, 1, 7, 16, 33, 48, 65, 200, 65535])
             elif "_" in field and field.split("_")[1] in ("base", "stride"):
-                request[field] = rng.choice([8, 0xFFFFFFE0, 0x40000000, 0xFFFFF000])
+                top = 1 << params.addr_width
+                request[field] = rng.choice([8, top - 32, top >> 2, top - 0x1000])
+                if params.addr_width < 32:
+                    request[field] += rng.getrandbits(1) << params.addr_width
         if rng.random() < 0.1:
             mantissas[rng.randrange(request["heads"] + 1) % 64] = 0x7FFF
         cases.append((request, mantissas))
     want = [verdict(params, *case) for case in cases]
     got = check(params, cases, grant=0.7)
-    for case, code, (got_code, group, _) in zip(cases, want, got, strict=True):
+    for case, code, (got_code, words, _) in zip(cases, want, got, strict=True):
         assert got_code == code, case
         if code == StatusCode.OK:
-            assert group == case[0]["heads"] // case[0]["kv_heads"]
+            assert words == words_of(params, case[0]) | derived_words(params, case[0])
     assert len(set(want)) >= 7, "the cases no longer reach the rules"
 
 
-def test_latency_bound():
-    rng = random.Random(2)
-    cases = [(good_request(SMALL, rng), normal(rng)) for _ in range(40)]
-    for (request, _), (code, _, cycles) in zip(cases, check(SMALL, cases), strict=True):
+@pytest.mark.parametrize("params", [SMALL, HIGH], ids=["32 bits", "40 bits"])
+def test_latency_bound(params):
+    rng, words = random.Random(2), len(address_words(params, "Q_BASE"))
+    cases = [(good_request(params, rng), normal(rng)) for _ in range(40)]
+    for (request, _), (code, _, cycles) in zip(cases, check(params, cases), strict=True):
         heads, kv_heads = request["heads"], request["kv_heads"]
-        bound = 2 * (heads + kv_heads) + 8 + heads // kv_heads + 2 * heads + 4
+        bound = 2 * (heads + kv_heads) * words + heads // kv_heads + heads + 33
         assert code == StatusCode.OK
         assert cycles <= bound
 

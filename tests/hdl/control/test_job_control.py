@@ -29,8 +29,9 @@ class Datapath:
         due, now, error, outstanding = deque(), 0, 0, 0
         while True:
             take = self.rng.random() < 0.8
-            for port in (dut.query, dut.key, dut.value, dut.row):
+            for port in (dut.query, dut.key, dut.value, dut.row, dut.output):
                 ctx.set(port.ready, take)
+            ctx.set(dut.scale.ready, 1)
             done = bool(due) and due[0] <= now
             if done:
                 due.popleft()
@@ -79,7 +80,7 @@ def run(params, script, *, watchdog=0, datapath=None, mantissas=None):
         ctx.set(dut.watchdog, watchdog)
         for action, *argument in script:
             if action == "start":
-                ctx.set(dut.job.p, argument[0])
+                ctx.set(dut.job.p, {k: v for k, v in argument[0].items() if k != "bank"})
                 ctx.set(dut.job.valid, 1)
                 await ctx.tick().until(dut.job.ready)
                 ctx.set(dut.job.valid, 0)

@@ -42,7 +42,8 @@ class Environment(wiring.Component):
             dut.query_valid.eq(AnySeq(1)),
         ]
         m.submodules.hold = HoldRule(dut.job, assume=True)
-        for name in ("query", "key", "value", "row"):
+        m.d.comb += dut.scale.ready.eq(1)
+        for name in ("query", "key", "value", "output", "row"):
             ready, before = AnySeq(1), Signal(name=f"{name}_stalled")
             m.d.comb += getattr(dut, name).ready.eq(ready)
             m.d.sync += before.eq(~ready)

@@ -7,8 +7,9 @@ import pytest
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.writer import BurstWriter
 from attnsieve.hdl.control.counters import Counters
-from attnsieve.hdl.control.shadow import ShadowJob
+from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.tables import MaskTable
+from attnsieve.hdl.params import CoreParams
 
 PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
 
@@ -16,7 +17,7 @@ PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
 @pytest.mark.parametrize(
     "page, row, latency",
     [
-        ("registers", "(`ShadowJob.latency`)", ShadowJob.latency),
+        ("registers", "(`JobMemory.latency`)", JobMemory(params=CoreParams()).latency),
         ("registers", "(`Counters.latency`)", Counters.latency),
         ("registers", "mask read (`latency`)", MaskTable.latency),
         ("writer", "first elements → `awvalid` (`latency`)", RowWriter.latency),

@@ -1,43 +1,55 @@
 # amaranth: UnusedElaboratable=no
-"""Regions of Q, K and V."""
+"""Regions of Q, K, V and O."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from attnsieve.hdl.control.regions import RegionSequencer
 from attnsieve.sim.unit import run_streams
 
-from .jobs import SMALL, TINY, as_job, good_request, sizes
+from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, sizes, words_of
+
+HIGH = replace(SMALL, addr_width=40)
 
 
 def test_tensor_is_checked():
-    with pytest.raises(ValueError, match=r'^Tensor must be "q", "k" or "v", not \'o\'$'):
-        RegionSequencer(params=SMALL, tensor="o")
+    with pytest.raises(ValueError, match=r'^Tensor must be "q", "k", "v" or "o", not \'p\'$'):
+        RegionSequencer(params=SMALL, tensor="p")
 
 
-@pytest.mark.parametrize("params", [SMALL, TINY], ids=["small", "tiny"])
-@pytest.mark.parametrize("tensor", ["q", "k", "v"])
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_regions(params, tensor, stall):
+def run(params, tensor, requests, *, stall=0.0, grant=1.0):
+    """Regions of requests, one after another, each in the next bank."""
+    dut = RegionSequencer(params=params, tensor=tensor)
+    memory = JobMemoryModel(dut, grant=grant)
+    memory.words = {n: words_of(params, r) | derived_words(params, r)
+                    for n, r in enumerate(requests)}
+    count = sum(sizes(r)["q" if tensor == "o" else tensor][0] for r in requests)
+    return run_streams(dut, {"job": list(range(len(requests)))}, {"o": count}, stall=stall,
+                       testbenches=(memory.run,))
+
+
+@pytest.mark.parametrize("params", [SMALL, TINY, HIGH], ids=["small", "tiny", "40 bits"])
+@pytest.mark.parametrize("tensor", ["q", "k", "v", "o"])
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.4, 0.6)])
+def test_regions(params, tensor, stall, grant):
     rng = random.Random(4)
-    requests = [good_request(params, rng) for _ in range(12)]
+    requests = [good_request(params, rng) for _ in range(params.banks)]
     want = []
     for request in requests:
-        heads, size = sizes(request)[tensor]
-        rows = request["queries" if tensor == "q" else "keys"]
+        heads, size = sizes(request)["q" if tensor == "o" else tensor]
+        rows = request["keys" if tensor in "kv" else "queries"]
         for head in range(heads):
             address = request[f"{tensor}_base"] + head * request[f"{tensor}_stride"]
             lines = params.row_lines(rows, request["head_dim"])
             parts = request["head_dim"] // params.segment
             want.append((address, lines, size, request["wide"], rows, parts))
-    result = run_streams(
-        RegionSequencer(params=params, tensor=tensor),
-        {"job": [as_job(params, r) for r in requests]}, {"o": len(want)}, stall=stall)
-    assert [
-        (r.address, r.lines, r.bytes, r.wide, r.rows, r.parts) for r in result.outputs["o"]
-    ] == want
+    result = run(params, tensor, requests, stall=stall, grant=grant)
+    assert [(r.address, r.lines, r.bytes, r.wide, r.rows, r.parts)
+            for r in result.outputs["o"]] == want
     if stall == 0:
-        assert result.cycles == len(want) + 2 * len(requests)
+        latency = RegionSequencer(params=params, tensor=tensor).latency
+        assert result.cycles == len(want) + latency * len(requests)

@@ -10,10 +10,11 @@ import pytest
 from amaranth.hdl import unsigned
 
 from attnsieve.hdl.control.counters import COUNTS, KINDS, Activity, Counters
+from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.register_map import STALLS, Access, register_map
 from attnsieve.hdl.control.registers import Registers
-from attnsieve.hdl.control.shadow import ShadowJob
 from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.control.words import BASE, WORDS, job_words
 from attnsieve.hdl.lib import ram
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import simulate
@@ -32,6 +33,7 @@ class Software:
 
     def __init__(self, dut, *, stall=0.0, seed=0):
         self.dut, self.map = dut, dut.map
+        self.taken = self.ended = 0  # jobs
         self.bus = AXILiteMaster(dut.bus, stall=stall, seed=seed, max_cycles=1000000)
 
     def address(self, name):
@@ -56,14 +58,26 @@ class Software:
         ctx.set(result.valid, 1)
         await ctx.tick().until(result.ready)
         ctx.set(result.valid, 0)
+        self.ended += 1
+
+    async def fetch(self, ctx, bank, index, *, table=0):
+        """Read a word of a job, or an entry of its head table, from the hardware's side."""
+        port = self.dut.fetch
+        for name, value in (("bank", bank), ("index", index), ("table", table), ("en", 1)):
+            ctx.set(getattr(port, name), value)
+        await ctx.tick()
+        ctx.set(port.en, 0)
+        return ctx.get(port.data)
 
     async def job(self, ctx):
-        """Take the job that was started."""
-        (job,) = await ctx.tick().sample(self.dut.job.payload).until(self.dut.job.valid)
-        ctx.set(self.dut.job.ready, 1)
-        await ctx.tick()
-        ctx.set(self.dut.job.ready, 0)
-        return job
+        """The next job that was started, when it can be read: its bank, and words by name."""
+        while ctx.get(self.dut.readable) <= self.taken - self.ended:
+            await ctx.tick()
+        bank = self.taken % self.dut.params.banks
+        self.taken += 1
+        words = job_words(self.dut.params)
+        found = {name: await self.fetch(ctx, bank, word) for name, word in words.items()}
+        return SimpleNamespace(bank=bank, **{name.lower(): v for name, v in found.items()})
 
 
 def run(params, bench, *, stall=0.0, seed=0):
@@ -148,14 +162,8 @@ def test_start_makes_the_job(core):
             await software.write(ctx, "KEYS", bank + 7)
             await software.start(ctx)
             job = await software.job(ctx)
-            for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
-                assert job[name] == values[name.upper()]
-            options = job.wide | job.causal << 1 | job.key_mask << 2 | job.query_mask << 3
-            assert options == values["MODE"]
-            for name in (f"{t}_{kind}" for t in "qkvo" for kind in ("base", "stride")):
-                upper = values.get(f"{name.upper()}_HI", 0)
-                assert job[name] == values[name.upper()] | upper << 32
-            assert job.bank == bank % params.banks
+            for name, value in values.items():
+                assert getattr(job, name.lower()) == value
             for name, value in values.items():  # kept
                 assert await software.read(ctx, name) == value
             await software.finish(ctx)
@@ -174,10 +182,12 @@ def test_job_latency():
         await ctx.tick()  # held in the slave from here on
         ctx.set(dut.bus.awvalid, 0)
         ctx.set(dut.bus.wvalid, 0)
-        for _ in range(ShadowJob.latency):
-            assert not ctx.get(dut.job.valid)
+        await ctx.tick()
+        for _ in range(JobMemory(params=TINY).latency):
+            assert ctx.get(dut.jobs) == 1
+            assert ctx.get(dut.readable) == 0
             await ctx.tick()
-        assert ctx.get(dut.job.valid)
+        assert ctx.get(dut.readable) == 1
 
     run(TINY, bench)
 
@@ -199,7 +209,7 @@ def test_start_while_full(core):
         await software.write(ctx, "JOB_TAG", 999)
         await software.start(ctx)
         await ctx.tick().repeat(50)
-        assert not ctx.get(dut.job.valid)
+        assert ctx.get(dut.readable) == limit
         assert ctx.get(dut.irq)
         assert await software.read(ctx, "STATUS") == limit << 16 | refused | full | 1
         await software.write(ctx, "STATUS", refused)
@@ -213,76 +223,83 @@ def test_start_while_full(core):
         assert await software.read(ctx, "STATUS") == done
         assert await software.read(ctx, "FINISHED") == limit
         await software.start(ctx)  # the refused start has not moved the bank
-        assert (await software.job(ctx)).bank == limit % params.banks
+        assert (await software.job(ctx)).job_tag == 999
 
     run(params, bench, stall=0.2)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 @pytest.mark.parametrize("core", CORES)
-def test_queue_and_rewind(core, stall):
-    """Jobs come in order whatever the pace; after a rewind from the oldest again."""
+def test_queue(core, stall):
+    """Jobs can be read in the order of their starts, whatever the pace."""
     params, rng = CORES[core], random.Random(f"queue {core} {stall}")
 
     async def bench(ctx, dut, software):
-        waiting, taken, number = [], [], 0  # (bank, KEYS) of jobs
+        waiting, taken, number = [], [], 0  # KEYS of jobs
         for _ in range(60):
-            action = rng.choice(["start", "start", "take", "take", "finish", "rewind"])
+            action = rng.choice(["start", "start", "take", "take", "finish"])
             if action == "start" and len(waiting + taken) <= params.queue_depth:
-                await software.write(ctx, "KEYS", number + 1)
-                await software.write(ctx, "K_BASE", number + 1 << 8)
-                await software.start(ctx)
-                waiting.append((number % params.banks, number + 1))
                 number += 1
+                await software.write(ctx, "KEYS", number)
+                await software.write(ctx, "K_BASE", number << 8)
+                await software.start(ctx)
+                waiting.append(number)
             elif action == "take" and waiting:
                 job = await software.job(ctx)
-                assert (job.bank, job.keys, job.k_base) == (*waiting[0], waiting[0][1] << 8)
+                assert (job.keys, job.k_base) == (waiting[0], waiting[0] << 8)
                 taken.append(waiting.pop(0))
             elif action == "finish" and taken:
                 await software.finish(ctx)
                 taken.pop(0)
-            elif action == "rewind":
-                await ctx.tick().repeat(rng.randint(1, 40))
-                ends = bool(taken) and rng.random() < 0.4
-                if ends:  # a result in the same cycle
-                    ctx.set(dut.result.valid, 1)
-                    while not ctx.get(dut.result.ready):
-                        await ctx.tick()
-                ctx.set(dut.rewind, 1)
-                await ctx.tick()
-                ctx.set(dut.rewind, 0)
-                ctx.set(dut.result.valid, 0)
-                waiting, taken = taken[ends:] + waiting, []
             assert (await software.read(ctx, "STATUS")) >> 16 == len(waiting + taken)
+            assert ctx.get(dut.jobs) == len(waiting + taken)
 
     run(params, bench, stall=stall, seed=8)
 
 
-@pytest.mark.parametrize("delay", range(-2, 4))
-def test_a_start_as_a_job_is_taken(delay):
-    """A job that waits goes before one that is started as the offered one is taken."""
+@pytest.mark.parametrize("core", CORES)
+def test_derived_words(core):
+    """Words are added to a job while others are copied and software writes; none is lost."""
+    params, rng = CORES[core], random.Random(f"derived {core}")
+    dut = Registers(params=params)
+    software, wanted = Software(dut, stall=0.2), []
+    derived = [w for w in range(WORDS) if w not in
+               {r.word - BASE // 4 for r in dut.map.registers}]
 
-    async def bench(ctx, dut, software):
-        for number in (1, 2, 3):
-            await software.write(ctx, "KEYS", number)
-            if number < 3:
-                await software.start(ctx)
-        await ctx.tick().until(dut.job.valid)
-        await ctx.tick().repeat(50)
-        ctx.set(dut.bus.awaddr, dut.map["CTRL"].offset)
-        ctx.set(dut.bus.wdata, 1)
-        ctx.set(dut.bus.wstrb, 1)
-        ctx.set(dut.bus.bready, 1)
-        for cycle in range(8):
-            ctx.set(dut.bus.awvalid, cycle == 3)
-            ctx.set(dut.bus.wvalid, cycle == 3)
-            ctx.set(dut.job.ready, cycle == 3 + delay)
-            await ctx.tick()
-        ctx.set(dut.job.ready, 0)
-        keys = [(await software.job(ctx)).keys for _ in range(2)]
-        assert keys == [2, 3]
+    async def hardware(ctx):
+        while True:
+            if not wanted:
+                await ctx.tick()
+                continue
+            bank, index, value = wanted[0]
+            for name, wire in (("bank", bank), ("index", index), ("data", value), ("en", 1)):
+                ctx.set(getattr(dut.store, name), wire)
+            await ctx.tick().until(dut.store.grant)
+            ctx.set(dut.store.en, 0)
+            wanted.pop(0)
 
-    run(TINY, bench)
+    async def bench(ctx):
+        expected = {}
+        for number in range(4 * params.banks):
+            tag = rng.getrandbits(16)
+            await software.write(ctx, "JOB_TAG", tag)
+            await software.start(ctx)
+            bank = number % params.banks
+            for index in rng.sample(derived, 4):
+                expected[index] = rng.getrandbits(32)
+                wanted.append((bank, index, expected[index]))
+            await software.write(ctx, "PIN_FIRST", number)
+            assert await software.read(ctx, "PIN_FIRST") == number
+            while wanted:
+                await ctx.tick()
+            job = await software.job(ctx)
+            assert job.job_tag == tag
+            for index, value in expected.items():
+                assert await software.fetch(ctx, bank, index) == value
+            await software.finish(ctx)
+            expected.clear()
+
+    simulate(dut, bench, background=[hardware])
 
 
 @pytest.mark.parametrize("code", list(StatusCode))
@@ -370,16 +387,10 @@ def test_tables_keep_a_set_per_job(core):
                 tables[window.name, index] = _rebuilt(words, strobes, width)
         return tables
 
-    async def check(ctx, dut, bank, tables):
+    async def check(ctx, dut, software, bank, tables):
         for head in range(params.max_heads):
-            ctx.set(dut.head_bank, bank)
-            ctx.set(dut.head, head)
-            ctx.set(dut.head_en, 1)
-            await ctx.tick()
-            ctx.set(dut.head_en, 0)
-            ctx.set(dut.head, rng.randrange(params.max_heads))
-            entry = ctx.get(dut.head_data)
-            assert entry.mantissa | entry.shift << 16 == tables["HEAD_TABLE", head]
+            entry = await software.fetch(ctx, bank, head, table=1)
+            assert entry & (1 << 22) - 1 == tables["HEAD_TABLE", head]
         for name, most, lanes in (
             ("key", params.max_keys, params.groups),
             ("query", params.max_queries, 1),
@@ -413,7 +424,7 @@ def test_tables_keep_a_set_per_job(core):
             running.append((job.bank, tables))
             if len(running) == params.queue_depth + 1:
                 for bank, kept in running:
-                    await check(ctx, dut, bank, kept)
+                    await check(ctx, dut, software, bank, kept)
                 running.pop(0)
                 await software.finish(ctx)
 
@@ -433,13 +444,15 @@ def test_head_table_is_read_at_any_time(core):
         head, asked = 0, False
         while True:
             if asked:
-                entry = ctx.get(dut.head_data)
-                assert entry.mantissa | entry.shift << 16 == table[head]
+                assert ctx.get(dut.fetch.data) == table[head]
                 reads.append(head)
-            asked = bool(filled) and rng.random() < 0.5
-            head = rng.randrange(params.max_heads)
-            ctx.set(dut.head_en, asked)
-            ctx.set(dut.head, head)
+            asked = len(filled) == 1 and rng.random() < 0.5
+            if asked:
+                head = rng.randrange(params.max_heads)
+                for name, wire in (("bank", 0), ("index", head), ("table", 1)):
+                    ctx.set(getattr(dut.fetch, name), wire)
+            if len(filled) < 2:
+                ctx.set(dut.fetch.en, asked)
             await ctx.tick()
 
     async def bench(ctx):
@@ -451,8 +464,13 @@ def test_head_table_is_read_at_any_time(core):
             await software.write(ctx, "JOB_TAG", number)
             await software.start(ctx)
             assert await software.read(ctx, "V_STRIDE") == 32 * number
+        while ctx.get(dut.readable) != params.queue_depth + 1:
+            await ctx.tick()
+        filled.append(False)  # the port is the bench's now
+        await ctx.tick().repeat(2)
+        for number in range(params.queue_depth + 1):
             job = await software.job(ctx)
-            assert (job.bank, job.v_stride) == (number, 32 * number)
+            assert (job.job_tag, job.v_stride) == (number, 32 * number)
         assert len(reads) > 50
 
     simulate(dut, bench, background=[hardware])
@@ -522,15 +540,12 @@ def test_writes_beyond_a_table_change_nothing():
             await software.bus.write(ctx, window.offset, 0x22345678)
             for word in (most[window.name], 128):
                 await software.bus.write(ctx, window.offset + 4 * word, 0xFFFFFFFF)
-        for port in ("head", "key", "query"):
+        for port in ("key", "query"):
             ctx.set(getattr(dut, f"{port}_en"), 1)
         ctx.set(dut.key_masked, 1)
         ctx.set(dut.query_masked, 1)
-        await ctx.tick().repeat(2)
-        assert ctx.get(dut.head_data.mantissa) == 0x5678
-        ctx.set(dut.head_bank, 1)  # behind the table in memory
-        await ctx.tick().repeat(2)
-        assert ctx.get(dut.head_data.mantissa) == 0
+        assert await software.fetch(ctx, 0, 0, table=1) == 0x22345678
+        assert await software.fetch(ctx, 1, 0, table=1) == 0  # behind the table in memory
         for index in range(32):
             ctx.set(dut.key_beat, index)
             ctx.set(dut.query, index)

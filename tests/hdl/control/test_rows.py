@@ -6,13 +6,43 @@ from __future__ import annotations
 import random
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect, flipped
 
 from attnsieve.hdl.control.rows import RowSequencer
+from attnsieve.hdl.lib.queue import Queue
 from attnsieve.sim.unit import run_streams
 
-from .jobs import SMALL, TINY, as_job, good_request
+from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, words_of
 
-FIELDS = ("parts", "keys", "key_mask", "bank", "o_address", "write", "last_of_kv", "last_of_job")
+FIELDS = ("parts", "keys", "key_mask", "bank", "write", "last_of_head", "last_of_kv", "last_of_job")
+
+
+class Queued(wiring.Component):
+    """`RowSequencer` with a queue of scales behind it: its room stays until it is used."""
+
+    def __init__(self, *, params):
+        self.inner = RowSequencer(params=params)
+        super().__init__(dict(self.inner.signature.members))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = inner = self.inner
+        m.submodules.queue = queue = Queue(shape=self.scale.p.shape(), depth=2)
+        connect(m, inner.scale, queue.i)
+        connect(m, queue.o, flipped(self.scale))
+        for name, member in self.signature.members.items():
+            mine, other = getattr(self, name), getattr(inner, name)
+            if name == "scale":
+                continue
+            if not member.is_signature:
+                m.d.comb += other.eq(mine) if member.flow is wiring.In else mine.eq(other)
+            elif member.flow is wiring.In:
+                connect(m, flipped(mine), other)
+            else:
+                connect(m, other, flipped(mine))
+        return m
 
 
 def scale_of(bank, head):
@@ -35,48 +65,53 @@ def rows_of(params, request):
             yield {
                 "parts": r["head_dim"] // params.segment,
                 "keys": visible if write or last_of_kv else 0,
-                "scale": scale_of(r["bank"], head),
                 "key_mask": r["key_mask"], "bank": r["bank"],
-                "o_address": (r["o_base"] + head * r["o_stride"] + query * 2 * r["head_dim"])
-                % (1 << params.addr_width),
-                "write": int(write), "last_of_kv": int(last_of_kv),
+                "write": int(write), "last_of_head": int(last), "last_of_kv": int(last_of_kv),
                 "last_of_job": int(last and head == r["heads"] - 1),
             }
 
 
-def run(params, requests, stall):
-    dut = RowSequencer(params=params)
+def run(params, requests, stall, grant=1.0):
+    """Rows of requests, one after another, each in the bank it names."""
+    dut = Queued(params=params)
+    memory = JobMemoryModel(dut, grant=grant)
+    for request in requests:
+        bank = request["bank"]
+        memory.words[bank] = words_of(params, request) | derived_words(params, request)
+        memory.tables[bank] = [
+            s["mantissa"] | s["shift"] << 16
+            for s in (scale_of(bank, head) for head in range(params.max_heads))]
 
-    async def table(ctx):
+    async def mask(ctx):
         while True:
-            _, _, en, bank, head, query_en, query = await ctx.tick().sample(
-                dut.table_en, dut.bank, dut.table_head, dut.query_en, dut.query)
+            _, _, bank, en, query = await ctx.tick().sample(dut.bank, dut.query_en, dut.query)
             if en:
-                ctx.set(dut.table_data, scale_of(bank, head))
-            if query_en:
                 ctx.set(dut.query_valid, valid_of(bank, query))
 
     want = [row for request in requests for row in rows_of(params, request)]
-    result = run_streams(dut, {"job": [as_job(params, r) for r in requests]},
-                         {"o": len(want)}, stall=stall, testbenches=(table,))
+    scales = [scale_of(r["bank"], head) for r in requests for head in range(r["heads"])]
+    result = run_streams(dut, {"job": [r["bank"] for r in requests]},
+                         {"o": len(want), "scale": len(scales)}, stall=stall,
+                         testbenches=(mask, memory.run))
     for got, row in zip(result.outputs["o"], want, strict=True):
-        assert {f: got[f] for f in FIELDS} == {f: row[f] for f in FIELDS}
-        assert got.scale.mantissa == row["scale"]["mantissa"]
-        assert got.scale.shift == row["scale"]["shift"]
+        assert {f: got[f] for f in FIELDS} == row
+    for got, scale in zip(result.outputs["scale"], scales, strict=True):
+        assert (got.mantissa, got.shift) == (scale["mantissa"], scale["shift"])
     return result
 
 
 @pytest.mark.parametrize("params", [SMALL, TINY], ids=["small", "tiny"])
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_rows(params, stall):
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.5, 0.6)])
+def test_rows(params, stall, grant):
     rng = random.Random(5)
-    requests = [good_request(params, rng) | {"queries": rng.randint(1, 6), "keys": 6 + i}
-                for i in range(8)]
-    run(params, requests, stall)
+    requests = [good_request(params, rng) | {
+        "queries": rng.randint(1, 6), "keys": 6 + i, "bank": i, "query_mask": i % 2}
+        for i in range(params.banks)]
+    run(params, requests, stall, grant)
 
 
 def test_one_row_a_cycle_without_a_mask():
     request = good_request(SMALL, random.Random(6)) | {
         "heads": 4, "kv_heads": 2, "queries": 20, "keys": 40, "query_mask": 0}
     result = run(SMALL, [request], 0.0)
-    assert result.cycles == 1 + 4 * (20 + 3)
+    assert result.last("o") + 1 == RowSequencer.job_cycles + 4 * (20 + 3)

@@ -1,0 +1,82 @@
+"""Where each output row goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import output_row_layout, row_layout
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["RowAddresses", "headed_row_layout"]
+
+_GRANULE_BITS = 5  # rows begin at multiples of 32 bytes
+
+
+def headed_row_layout(p: CoreParams) -> data.StructLayout:
+    """A row without its address, but with the end of its head."""
+    row = row_layout(p)
+    fields = ("parts", "write", "last_of_head", "last_of_job")
+    return data.StructLayout({name: row[name].shape for name in fields})
+
+
+class RowAddresses(wiring.Component):
+    """Gives each row its address: the first of a head that of the head, the others a row further.
+
+    Rows of a head lie back to back, int16 each element. Combinational from ``row`` to ``o``; a row
+    per cycle, no gap between heads if the next one waits.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    head : In(stream(unsigned(addr_width)))
+        Address of each head, a multiple of 32 bytes.
+    row : In(stream(headed_row_layout))
+        Rows.
+    o : Out(stream(output_row_layout))
+        The same rows with their addresses.
+    """
+
+    head: stream.Interface
+    row: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, *, params: CoreParams) -> None:
+        if not isinstance(params, CoreParams):
+            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        self.params = params
+        super().__init__(
+            {
+                "head": In(stream.Signature(unsigned(params.addr_width))),
+                "row": In(stream.Signature(headed_row_layout(params))),
+                "o": Out(stream.Signature(output_row_layout(params))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        row, placed = self.row.payload, self.o.payload
+        known, address = Signal(), Signal(self.params.addr_width - _GRANULE_BITS)
+        moved = self.o.valid & self.o.ready
+        granules = row.parts >> (16 // self.params.segment - 1).bit_length()  # of a row
+        m.d.comb += [
+            self.o.valid.eq(self.row.valid & known),
+            self.row.ready.eq(self.o.ready & known),
+            self.head.ready.eq(~known | (moved & row.last_of_head)),
+            placed.o_address.eq(Cat(Const(0, _GRANULE_BITS), address)),
+            placed.parts.eq(row.parts),
+            placed.write.eq(row.write),
+            placed.last_of_job.eq(row.last_of_job),
+        ]
+        with m.If(self.head.ready):
+            m.d.sync += [known.eq(self.head.valid), address.eq(self.head.payload[_GRANULE_BITS:])]
+        with m.Elif(moved):
+            m.d.sync += address.eq(address + granules)
+        return m

@@ -1,0 +1,254 @@
+"""The words of a job, and how the units that walk it read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.control.register_map import register_map
+from attnsieve.hdl.layouts import region_layout
+from attnsieve.hdl.params import CoreParams
+
+__all__ = [
+    "BASE",
+    "WORDS",
+    "FetchArbiter",
+    "WordReader",
+    "address_words",
+    "byte_address",
+    "extent_layout",
+    "fetch_signature",
+    "granule_bits",
+    "granule_part",
+    "job_words",
+    "size_layout",
+    "store_signature",
+]
+
+#: Words of a job: the job registers, and what the checker adds.
+WORDS = 32
+#: Offset of the first job register.
+BASE = 0x080
+#: What the checker adds, in words that are no registers.
+_DERIVED = {"Q_EXTENT": 10, "Q_SIZE": 11, "KV_EXTENT": 12, "KV_SIZE": 13, "GROUP": 14}
+#: Bases, strides and rows of O are at multiples of a granule: 32 bytes.
+_GRANULE_BITS = 5
+
+
+def job_words(params: CoreParams) -> dict[str, int]:
+    """Words by name: the job registers, and those that the checker derives from them.
+
+    ``Q_EXTENT`` and ``KV_EXTENT`` hold an `extent_layout`, ``Q_SIZE`` and ``KV_SIZE`` a
+    `size_layout`, ``GROUP`` the query heads of a KV head.
+    """
+    found = register_map(params).registers
+    registers = {
+        r.name: r.word - BASE // 4 for r in found if BASE <= r.offset < BASE + 4 * WORDS
+    }
+    return registers | _DERIVED
+
+
+def extent_layout(params: CoreParams) -> data.StructLayout:
+    """Rows of a head of Q or of K and V, and the lines that they fill on chip."""
+    region = region_layout(params)
+    return data.StructLayout({"lines": region["lines"].shape, "rows": region["rows"].shape})
+
+
+def size_layout(params: CoreParams) -> data.StructLayout:
+    """Heads of Q or of K and V, and their size in 8 bytes."""
+    region = region_layout(params)
+    return data.StructLayout(
+        {
+            "eights": unsigned(region["bytes"].width - 3),
+            "wide": unsigned(1),
+            "heads": unsigned(params.head_bits),
+            "parts": region["parts"].shape,
+        }
+    )
+
+
+def address_words(params: CoreParams, name: str) -> tuple[str, ...]:
+    """The words of a base or a stride, the lower one first."""
+    return (name,) if params.addr_width <= 32 else (name, f"{name}_HI")
+
+
+def granule_part(params: CoreParams, place: int) -> tuple[slice, slice]:
+    """Which bits of an address in granules the word at a place gives, and its bits."""
+    first, end = 32 * place, min(params.addr_width, 32 * (place + 1))
+    low = max(first, _GRANULE_BITS)
+    return slice(low - _GRANULE_BITS, end - _GRANULE_BITS), slice(low - first, end - first)
+
+
+def granule_bits(params: CoreParams) -> int:
+    """Bits of an address in granules."""
+    return params.addr_width - _GRANULE_BITS
+
+
+def byte_address(granules: Value) -> Value:
+    """The address in bytes of an address in granules."""
+    return Cat(Const(0, _GRANULE_BITS), granules)
+
+
+def fetch_signature(params: CoreParams) -> wiring.Signature:
+    """Read port of the job memory, as the reader sees it.
+
+    Members
+    -------
+    bank : Out(bank_bits)
+        Bank of the job.
+    table : Out(1)
+        Read the head table of that bank instead of its words.
+    index : Out
+        Word, or head.
+    en : Out(1), grant : In(1)
+        Read; in this cycle.
+    data : In(32)
+        In the cycle after a read was granted, and only then.
+    """
+    return wiring.Signature(
+        {
+            "bank": Out(params.bank_bits),
+            "table": Out(1),
+            "index": Out(range(max(WORDS, params.max_heads))),
+            "en": Out(1),
+            "grant": In(1),
+            "data": In(32),
+        }
+    )
+
+
+def store_signature(params: CoreParams) -> wiring.Signature:
+    """Write port of the job memory for words that are derived from a job's registers.
+
+    Members
+    -------
+    bank : Out(bank_bits), index : Out(range(WORDS)), data : Out(32)
+        The word.
+    en : Out(1), grant : In(1)
+        Write; in this cycle.
+    """
+    return wiring.Signature(
+        {
+            "bank": Out(params.bank_bits),
+            "index": Out(range(WORDS)),
+            "data": Out(32),
+            "en": Out(1),
+            "grant": In(1),
+        }
+    )
+
+
+class WordReader(wiring.Component):
+    """Reads some words of each job, one after another.
+
+    A word arrives per cycle in which the memory is granted, the first one cycle after ``job`` is
+    valid. The job is taken as the last word arrives: ``len(words)`` cycles after it is valid, if
+    the memory is always granted.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    words : sequence of str
+        Names of the words, see `job_words`.
+
+    Members
+    -------
+    job : In(stream(bank_bits))
+        Bank of the job.
+    fetch : Out(fetch_signature)
+        Read port of the job memory.
+    arrive : Out(len(words))
+        Bit i: the word i is ``fetch.data`` in this cycle.
+    """
+
+    job: stream.Interface
+    fetch: Any
+    arrive: Signal
+
+    def __init__(self, *, params: CoreParams, words: tuple[str, ...]) -> None:
+        known = job_words(params)
+        for name in words:
+            if name not in known:
+                raise ValueError(f"Words must be of {', '.join(known)}, not {name!r}")
+        self.params, self.words = params, tuple(words)
+        super().__init__(
+            {
+                "job": In(stream.Signature(params.bank_bits)),
+                "fetch": Out(fetch_signature(params)),
+                "arrive": Out(len(words)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        known, asked = job_words(self.params), Signal(range(len(self.words) + 1))
+        m.d.comb += [
+            self.fetch.bank.eq(self.job.payload),
+            self.fetch.en.eq(self.job.valid & (asked != len(self.words))),
+            self.job.ready.eq(self.arrive[-1]),
+        ]
+        with m.Switch(asked):
+            for place, name in enumerate(self.words):
+                with m.Case(place):
+                    m.d.comb += self.fetch.index.eq(known[name])
+        granted = self.fetch.en & self.fetch.grant
+        m.d.sync += [
+            bit.eq(granted & (asked == place)) for place, bit in enumerate(self.arrive)
+        ]
+        with m.If(self.job.ready):
+            m.d.sync += asked.eq(0)
+        with m.Elif(granted):
+            m.d.sync += asked.eq(asked + 1)
+        return m
+
+
+class FetchArbiter(wiring.Component):
+    """Several readers on one read port of the job memory; the first of those that ask is served.
+
+    Combinational.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    readers : int
+        How many.
+
+    Members
+    -------
+    reader : In(fetch_signature).array(readers)
+        Readers, the most urgent first.
+    o : Out(fetch_signature)
+        The port.
+    """
+
+    reader: Any
+    o: Any
+
+    def __init__(self, *, params: CoreParams, readers: int) -> None:
+        if isinstance(readers, bool) or not isinstance(readers, int):
+            raise TypeError(f"Readers must be an integer, not {readers!r}")
+        if readers < 1:
+            raise ValueError(f"Readers must be at least 1, not {readers!r}")
+        port = fetch_signature(params)
+        super().__init__({"reader": In(port).array(readers), "o": Out(port)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        taken: Value = Const(0, 1)
+        for reader in self.reader:
+            m.d.comb += [reader.grant.eq(self.o.grant & ~taken), reader.data.eq(self.o.data)]
+            taken = taken | reader.en
+        m.d.comb += self.o.en.eq(taken)
+        for reader in reversed(list(self.reader)):
+            with m.If(reader.en):
+                m.d.comb += [
+                    self.o.bank.eq(reader.bank),
+                    self.o.table.eq(reader.table),
+                    self.o.index.eq(reader.index),
+                ]
+        return m
