@@ -22,8 +22,9 @@ class Supervisor(wiring.Component):
     job runs again alone (``isolate``), so that each error is reported for the job that caused it.
     An abort ends every job that was started.
 
-    The watchdog fires when no progress was made for ``watchdog`` cycles (0: never). If the bus
-    does not answer at all, the core stays busy, with ``stuck`` set, until it is reset.
+    The watchdog fires when no progress was made for ``watchdog`` cycles (0: never). A new value
+    counts from the next progress on, or at once if it was 0. If the bus does not answer at all,
+    the core stays busy, with ``stuck`` set, until it is reset.
 
     Parameters
     ----------
@@ -126,14 +127,30 @@ class Supervisor(wiring.Component):
         return m
 
     def _watch(self, m, busy):
-        """Counts cycles without progress while a job is under way."""
-        still, late = Signal(24), Signal()
-        m.d.sync += [
-            still.eq(still + 1),
-            late.eq((still == self.watchdog) & (self.watchdog != 0)),
+        """Counts down while a job is under way without progress; ``late`` is one below 0.
+
+        A watchdog of 0 is below 0 at once, and so is loaded again and again.
+        """
+        left, less = Signal(24), Signal(25)
+        still, load, loaded = Signal(), Signal(), Signal(init=1)
+        never, late = Signal(), Signal()
+        below = ~less[-1]
+        m.d.comb += [
+            still.eq(~(self.progress | ~busy | self.stop)),
+            load.eq(~still | never),
+            # Minus one unless it loads: what is added is no constant, so that on an iCE40 the LUT
+            # of a bit takes in the choice between its sum and its load.
+            less.eq(left + (~load).replicate(24)),
         ]
-        with m.If(self.progress | ~busy | self.stop):
-            m.d.sync += [still.eq(0), late.eq(0)]
+        m.d.sync += [
+            left.eq(Mux(load, self.watchdog, less)),
+            loaded.eq(load),
+            never.eq(~load & loaded & below),
+        ]
+        with m.If(~still):
+            m.d.sync += late.eq(0)
+        with m.Elif(~load & ~loaded & below):
+            m.d.sync += late.eq(1)
         return late
 
     def _run(self, m, busy, late, finished, cause, flush, isolate) -> None:

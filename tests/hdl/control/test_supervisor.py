@@ -75,6 +75,24 @@ def test_watchdog_of_zero_never_fires():
     run(bench)
 
 
+@pytest.mark.parametrize("late", [1, 2, 3, 77])
+def test_watchdog_of_zero_can_be_changed_at_any_time(late):
+    """A core that already hangs is ended by a watchdog that is set then."""
+
+    async def bench(ctx, dut):
+        ctx.set(dut.underway, 1)
+        await ctx.tick().repeat(late)
+        ctx.set(dut.watchdog, 20)
+        waited = 0
+        while not ctx.get(dut.stop):
+            await ctx.tick()
+            waited += 1
+            assert waited <= 24
+        assert waited >= 20
+
+    run(bench)
+
+
 @pytest.mark.parametrize("wait", [0, 1, 17])
 def test_the_datapath_is_cleared_when_the_bus_is_idle_and_not_before(wait):
     async def bench(ctx, dut):
