@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.burst import BurstSplitter
-from attnsieve.hdl.axi.chunker import Chunker, ChunkSizes, chunk_entry_layout, issue_layout
+from attnsieve.hdl.axi.burst_sequencer import BURST, CHUNK, BurstSequencer, tag_layout
+from attnsieve.hdl.axi.chunker import Chunker, ChunkSizes, Sink, chunk_entry_layout, issue_layout
 from attnsieve.hdl.axi.gatherer import UnitGatherer, word_layout
+from attnsieve.hdl.axi.line_former import LineFormer
 from attnsieve.hdl.axi.reader import BurstReader, request_layout
 from attnsieve.hdl.axi.signature import AXI4Signature
+from attnsieve.hdl.axi.tagged_reader import TaggedReader
 from attnsieve.hdl.axi.unpacker import Unpacker
 from attnsieve.hdl.layouts import line_layout, region_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "is_compact"]
+
+
+def is_compact(params: CoreParams) -> bool:
+    """Whether a core has the loader of few cells."""
+    return not params.lut_ram and BurstSequencer.serves(params)
 
 
 class Loader(wiring.Component):
@@ -34,6 +42,11 @@ class Loader(wiring.Component):
     Latency from a region to its first line: `latency` cycles and the memory's (from AR transfer
     to the beat after the last that the line needs). Throughput: one wide word or one line per
     cycle, whichever is less, while ``outstanding_beats`` cover the memory's latency.
+
+    Without LUT RAM, and with one channel whose beats are lines of 8-bit operands (`compact`), less
+    does it: a `BurstSequencer` asks for bursts, a `TaggedReader` fetches them, and a `LineFormer`
+    makes lines. Regions are whole steps of 16 elements then. With these `latency` is an upper
+    bound: up to 2 cycles less.
 
     ``stop`` ends all reading; ``idle`` under ``stop`` means that nothing is outstanding and
     nothing will be; then a reset of the component makes it as new.
@@ -117,14 +130,23 @@ class Loader(wiring.Component):
         )
 
     @property
+    def compact(self) -> bool:
+        """Whether the loader is the one of few cells."""
+        return is_compact(self.params)
+
+    @property
     def granule_lines(self) -> int:
         """Lines that a sink must be able to have free at once for its stream to move."""
+        if self.compact:
+            return CHUNK // self.params.lanes
         modes = (8, 12) if self.params.operand_bits == 12 else (8,)
         return max(ChunkSizes.of(self.params, bits).lines for bits in modes)
 
     @property
     def latency(self) -> int:
         """Cycles from a region to its first line beside the memory's, when nothing else loads."""
+        if self.compact:
+            return BurstSequencer.latency + 2 + TaggedReader.latency
         latency = Chunker.latency + BurstSplitter.latency + Unpacker.latency
         if self.params.channels > 1:
             latency += 1  # queue of requests
@@ -153,6 +175,14 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.compact:
+            self._compact(m)
+        else:
+            self._general(m)
+        return m
+
+    def _general(self, m: Module) -> None:
+        """Any number of channels: chunks, units, words, lines."""
         p = self.params
         m.submodules.chunker = chunker = Chunker(params=p)
         m.submodules.gatherer = gatherer = UnitGatherer(params=p)
@@ -165,18 +195,58 @@ class Loader(wiring.Component):
             m.d.comb += reader.stop.eq(self.stop)
             wiring.connect(m, reader.bus, wiring.flipped(self.bus[c]))
             connect(m, reader.o, gatherer.i[c])
-        for number, region in enumerate((self.query, self.key, self.value)):
-            connect(m, region, chunker.region[number])
+        self._regions(m, chunker)
         self._fork(m, chunker.o, chunks, readers)
         connect(m, chunks.o, gatherer.chunk)
         self._lines(m, gatherer, chunker.delivered)
         m.d.comb += [
-            Cat(chunker.space).eq(Cat(self.q_space, self.k_space, self.v_space)),
             self.idle.eq(Cat(reader.idle for reader in readers).all()),
             self.waiting.eq(chunks.o.valid),
         ]
         self._error(m, readers)
-        return m
+
+    def _compact(self, m: Module) -> None:
+        """One channel whose beats are lines of 8-bit operands: bursts, beats, lines."""
+        p = self.params
+        beats = BURST // p.beat_bytes
+        bursts = min(p.outstanding_beats // beats, 32)
+        m.submodules.sequencer = sequencer = BurstSequencer(params=p, max_bursts=bursts)
+        m.submodules.reader = reader = TaggedReader(
+            addr_width=p.addr_width,
+            data_width=p.data_width,
+            max_beats=beats,
+            max_bursts=bursts,
+            tag=tag_layout(),
+        )
+        m.submodules.former = former = LineFormer(lanes=p.lanes, operand_bits=p.operand_bits)
+        wiring.connect(m, reader.bus, wiring.flipped(self.bus[0]))
+        self._regions(m, sequencer)
+        connect(m, sequencer.o, reader.request)
+        beat, word = reader.o, former.i
+        tag = beat.payload.tag
+        m.d.comb += [
+            word.valid.eq(beat.valid),
+            beat.ready.eq(word.ready),
+            word.payload.data.eq(beat.payload.data),
+            word.payload.format.wide.eq(tag.wide),
+            word.payload.format.left.eq(tag.sink == Sink.VALUE),
+        ]
+        delivered = self._sinks(m, former.o, former.o.payload, tag.sink)
+        asked = sequencer.o.valid & sequencer.o.ready
+        m.d.comb += [
+            sequencer.returned.eq(Mux(beat.payload.last & tag.end, delivered, 0)),
+            reader.stop.eq(self.stop),
+            self.idle.eq(reader.idle),
+            self.waiting.eq(~reader.idle),
+            self.error.eq(reader.error),
+            self.read_units.eq(Mux(asked, sequencer.o.payload.len + 1, 0)),
+        ]
+
+    def _regions(self, m: Module, sequencer: Chunker | BurstSequencer) -> None:
+        """Regions, and the room for their lines."""
+        for number, region in enumerate((self.query, self.key, self.value)):
+            connect(m, region, sequencer.region[number])
+        m.d.comb += Cat(sequencer.space).eq(Cat(self.q_space, self.k_space, self.v_space))
 
     def _fork(
         self, m: Module, issue: stream.Interface, chunks: Queue, readers: list[BurstReader]
@@ -223,17 +293,25 @@ class Loader(wiring.Component):
             tag_bits=2,
         )
         connect(m, gatherer.o, unpacker.i)
-        line = unpacker.o
+        line = unpacker.o.payload
+        m.d.comb += delivered.eq(self._sinks(m, unpacker.o, line.line, line.tag))
+
+    def _sinks(
+        self, m: Module, line: stream.Interface, payload: data.View, tag: Value
+    ) -> Signal:
+        """Each line to its sink. Returns which of them takes one."""
         ready: Value = Signal(3)
+        delivered = Signal(3)
         for number, sink in enumerate((self.q_line, self.k_line, self.v_line)):
-            mine = line.payload.tag == number
+            mine = tag == number
             m.d.comb += [
-                sink.payload.eq(line.payload.line),
+                sink.payload.eq(payload),
                 sink.valid.eq(line.valid & mine),
                 ready[number].eq(sink.ready & mine),
                 delivered[number].eq(sink.valid & sink.ready),
             ]
         m.d.comb += line.ready.eq(ready.any())
+        return delivered
 
     def _error(self, m: Module, readers: list[BurstReader]) -> None:
         """The first error of any channel; of two at once, the lower channel's."""

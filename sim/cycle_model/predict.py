@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnsieve.hdl.axi.loader import is_compact
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.memory import Timing
+from attnsieve.sim.cycle_model.compact_loader import CompactLoaderModel
 from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import LineTimes, paced
 from attnsieve.sim.cycle_model.loader import LoaderModel, Region
@@ -66,7 +68,8 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     cut = params.groups > 1  # lines of one segment go straight into the store
     queries = LineTimes(17, sum(r.lines for r in regions[0])) if cut else segments
     lines.insert(0, queries)
-    loader = LoaderModel(params, timing, latency, regions, lines)
+    model = CompactLoaderModel if is_compact(params) else LoaderModel
+    loader = model(params, timing, latency, regions, lines)
     pipeline = Pipeline(
         params, latency, rows, segments, lines[1], lines[2], loader.writes
     )

@@ -11,6 +11,9 @@ _READER = "axi/test_reader.py::test_"
 _CHUNKER = "axi/test_chunker.py::test_"
 _GATHERER = "axi/test_gatherer.py::test_"
 _UNPACKER = "axi/test_unpacker.py::test_"
+_SEQUENCER = "axi/test_burst_sequencer.py::test_"
+_TAGGED = "axi/test_tagged_reader.py::test_"
+_FORMER = "axi/test_line_former.py::test_"
 _LOADER = "axi/test_loader.py::test_"
 _WRITER = "axi/test_writer.py::test_"
 _ROW_WRITER = "axi/test_row_writer.py::test_"
@@ -94,7 +97,43 @@ AXI_BUGS = [
         "a line that ends with its word is cut", f"{_UNPACKER}lines"),
     Bug("axi/unpacker.py", "slot.eq(Mux(made, 0, slot + 1))", "slot.eq(slot + 1)",
         "short last lines shift the next chunk", f"{_UNPACKER}lines"),
+    # -- burst_sequencer
+    Bug("axi/burst_sequencer.py", "self._steps(region.lines) - 1)", "self._steps(region.lines))",
+        "a region is a step too long", f"{_SEQUENCER}bursts_cover_the_regions[4-12-0.0]",
+        quick=True),
+    Bug("axi/burst_sequencer.py", "Mux(wide, done, 0)", "Const(0, len(done))",
+        "chunks of 12-bit operands overlap", f"{_SEQUENCER}bursts_cover_the_regions"),
+    Bug("axi/burst_sequencer.py", "free > Cat(rest, chunks)", "free > rest",
+        "chunks on their way are not counted",
+        f"{_SEQUENCER}rest_of_a_region_needs_room_for_itself {_SEQUENCER}bursts_cover_the_regions"),
+    Bug("axi/burst_sequencer.py", "(free > Cat(rest, chunks)) & ~chunks.all()",
+        "free > Cat(rest, chunks)", "the count of chunks on their way overflows",
+        f"{_SEQUENCER}chunks_on_their_way_are_few_enough_to_count"),
+    Bug("axi/burst_sequencer.py", "value_turn.eq(self._chosen == Sink.KEY)", "value_turn.eq(0)",
+        "keys of all heads go before values", f"{_SEQUENCER}order"),
+    # -- tagged_reader
+    Bug("axi/tagged_reader.py", "(self.error == 0) & bus.rvalid", "bus.rvalid",
+        "a later error replaces the first", f"{_TAGGED}error_on_any_beat_is_latched[0-2]",
+        quick=True),
+    Bug("axi/tagged_reader.py", "request.ready.eq(free & flight.i.ready & ~self.stop)",
+        "request.ready.eq(free & ~self.stop)", "bursts are asked for without a place",
+        f"{_TAGGED}beats {_TAGGED}proof"),
+    Bug("axi/tagged_reader.py", "bus.rvalid & bus.rready & bus.rlast", "bus.rvalid & bus.rlast",
+        "a last beat that waits ends several bursts", f"{_TAGGED}beats {_TAGGED}proof"),
+    Bug("axi/tagged_reader.py", "self.o.valid.eq(bus.rvalid & ~self.stop)",
+        "self.o.valid.eq(bus.rvalid)", "data after a stop go on", f"{_TAGGED}proof"),
+    # -- line_former
+    Bug("axi/line_former.py", "Mux(second, word[half:], word[:half])", "word[:half]",
+        "every second wide line begins with the wrong half", f"{_FORMER}lines[0.0-12-4]",
+        quick=True),
+    Bug("axi/line_former.py", "self.i.valid & ~begins", "self.i.valid",
+        "the first word of wide lines is a line too", f"{_FORMER}lines"),
+    Bug("axi/line_former.py", "Cat(Const(0, 4), byte)", "Cat(Const(0, 3), byte)",
+        "left-aligned by a bit too little", f"{_FORMER}lines"),
     # -- loader
+    Bug("axi/loader.py", "Mux(beat.payload.last & tag.end, delivered, 0)",
+        "Mux(tag.end, delivered, 0)", "a chunk is off its way with the first line",
+        f"{_LOADER}small_sinks_of_the_compact_loader"),
     Bug("axi/loader.py", "ready[number].eq(sink.ready & mine)", "ready[number].eq(sink.ready)",
         "a line is lost while its sink waits", f"{_LOADER}lines[16-1-64]", quick=True),
     Bug("axi/loader.py", "target.valid.eq(taken & (request.units != 0))",
@@ -126,6 +165,16 @@ AXI_BUGS = [
         "writes begin after a stop", f"{_WRITER}stop_in_any_cycle"),
     Bug("axi/writer.py", "[draining.eq(1), bus.wstrb.eq(0)]", "[draining.eq(1)]",
         "beats after a stop have strobes", f"{_WRITER}stop_in_any_cycle"),
+    # -- row_addresses
+    Bug("axi/row_addresses.py", "address.eq(address + granules)", "address.eq(address + 1)",
+        "rows are one granule apart", "axi/test_row_addresses.py::test_rows_of_heads[0.0-tiny]",
+        quick=True),
+    Bug("axi/row_addresses.py", "~known | (moved & row.last_of_head)",
+        "~known | row.last_of_head", "a head is taken before the last row has left",
+        "axi/test_row_addresses.py::test_rows_of_heads"),
+    Bug("axi/row_addresses.py", "self.o.valid.eq(self.row.valid & known)",
+        "self.o.valid.eq(self.row.valid)", "a row goes before its head is known",
+        "axi/test_row_addresses.py::test_rows_of_heads"),
     # -- row_writer
     Bug("axi/row_writer.py", "strobes.eq(Mux(fresh, 0, strobes) | now)",
         "strobes.eq(strobes | now)", "strobes of a ragged unit are those of the one before",

@@ -275,6 +275,43 @@ def test_small_sinks_are_never_overrun():
     check(p, regions, memory, capacity=64, rate=0.3, seed=5)
 
 
+@pytest.mark.parametrize("capacity", [16, 20, 31, 64])
+def test_small_sinks_of_the_compact_loader(capacity):
+    memory = Memory(TINY, 9)
+    assert Loader(params=TINY).granule_lines == 16
+    regions = random_regions(TINY, memory, random.Random(capacity), heads=3, most=9)
+    check(TINY, regions, memory, capacity=capacity, rate=0.4, stall=0.3, latency=9, seed=3)
+    check(TINY, regions, memory, capacity=capacity, rate=1.0, latency=1, seed=4)
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_compact_throughput(bits):
+    """A beat per cycle, while places of bursts cover the memory's latency."""
+    latency = TINY.outstanding_beats - 8 - 2
+    memory = Memory(TINY, bits)
+    regions = {
+        "query": [memory.region(1, 32, bits)],
+        "key": [memory.region(60, 32, bits) for _ in range(2)],
+        "value": [memory.region(60, 32, bits) for _ in range(2)],
+    }
+    result = check(TINY, regions, memory, latency=latency)
+    start = 1 + 1 + latency + (bits == 12)  # search, AR
+    assert result.times["q_line"][0] == start
+    beats = sum(-(-len(r.values) * bits // 32) for n in NAMES for r in regions[n])
+    end = max(result.last(line) for line in LINES)
+    assert end - start + 1 <= beats + 2  # short bursts of Q
+
+
+@pytest.mark.parametrize("stream", [0, 1, 2])
+def test_compact_latency(stream):
+    """Q is looked at first, then K, then V."""
+    memory = Memory(TINY, 2)
+    regions = {n: [memory.region(1, 16, 8)] if k == stream else [] for k, n in enumerate(NAMES)}
+    result = check(TINY, regions, memory, latency=10)
+    assert result.times[LINES[stream]][0] == 10 + 2 + stream
+    assert Loader(params=TINY).latency == 4
+
+
 REFERENCE = CoreParams()
 
 
