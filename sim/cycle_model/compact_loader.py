@@ -48,16 +48,16 @@ class CompactLoaderModel(LoaderModel):
             return False
         now, stream = self.choose_at, self.looked_at
         while not self._able(stream, now):
-            if stream != QUERY or any(self._open_at(other, now) for other in (KEY, VALUE)):
-                stream = self._following(stream, searching=True)
+            stream = self._following(stream, now, searching=True)
             now += 1
         self._issue(stream, now)
         return True
 
-    def _following(self, stream: int, *, searching: bool) -> int:
-        """The stream that is looked at next."""
+    def _following(self, stream: int, now: int, *, searching: bool) -> int:
+        """The stream that is looked at in the next cycle."""
         if stream == QUERY:
-            return self.turn
+            others = self._open_at(KEY, now) or self._open_at(VALUE, now)
+            return self.turn if others else QUERY
         if searching and stream == self.turn:
             return KEY + VALUE - stream
         return QUERY
@@ -85,7 +85,7 @@ class CompactLoaderModel(LoaderModel):
         sink.put(self._unpacked(self._words(stream, now + 1, units), lines, region.wide))
         self.chunks[stream].append(int(sink.arrive[sink.arrived - 1]))
         self.choose_at = self.asked + 1
-        self.looked_at = self._following(stream, searching=False)
+        self.looked_at = self._following(stream, self.asked, searching=False)
         if not self.left[stream]:
             if stream != QUERY:
                 self.turn = KEY + VALUE - stream
