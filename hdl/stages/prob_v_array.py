@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout, term_beat_layout
-from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle, multiplier_latency
+from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.prob_v_drain import pass_layout
 
@@ -43,7 +43,7 @@ class ValueArray(wiring.Component):
     in the next cycle. ``acc_bits`` hold ``max_keys`` products (docs/reference/numbers.md).
 
     A pipeline with one enable, which falls only while finished sums wait at ``o``: latency
-    `latency` cycles, 2 with hardware multipliers and more without, one step per cycle. A multiplier
+    `latency` cycles, 2 with hardware multipliers and 3 without, one step per cycle. A multiplier
     is ``operand_bits`` by 17 bits, signed by unsigned.
 
     Parameters
@@ -55,7 +55,8 @@ class ValueArray(wiring.Component):
     -------
     i : In(stream(array_step_layout))
     o : Out(stream(pass_layout))
-        Valid together with the last addition: the payload is not a register.
+        With hardware multipliers the payload is not a register: valid together with the last
+        addition.
     """
 
     i: stream.Interface
@@ -76,7 +77,7 @@ class ValueArray(wiring.Component):
     @staticmethod
     def latency_of(params: CoreParams) -> int:
         """Cycles from a pass's last step at ``i`` until its sums are offered at ``o``."""
-        return 1 + multiplier_latency(_style(params))
+        return 2 if _style(params) is MultiplierStyle.NATIVE else 3
 
     @property
     def latency(self) -> int:
@@ -85,10 +86,13 @@ class ValueArray(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        p = self.params
         advance = Signal()
-        flags = Cat(self.i.valid, self.i.p.last, self.i.p.last_of_row, self.i.p.mask)
-        for _ in range(self.latency):
+        flags: Value = Cat(self.i.valid, self.i.p.last, self.i.p.last_of_row, self.i.p.mask)
+        for _ in range(2):
+            flags = self._later(m, flags, advance)
+        add = self._sums_kept if self.style is MultiplierStyle.FABRIC else self._sums_at_once
+        sums = add(m, self._terms(m, advance), flags[0], flags[1], advance)
+        if self.style is MultiplierStyle.FABRIC:
             flags = self._later(m, flags, advance)
         valid, last = flags[0], flags[1]
         m.d.comb += [
@@ -98,26 +102,7 @@ class ValueArray(wiring.Component):
             self.o.p.last.eq(flags[2]),
             self.o.p.mask.eq(flags[3:]),
         ]
-        # Sums are cleared behind a pass, and between passes: no reset is spent on them.
-        within, clear = Signal(), Signal()
-        with m.If(advance & valid):
-            m.d.sync += within.eq(~last)
-        m.d.comb += clear.eq(advance & Mux(valid, last, ~within))
-        for group in range(p.groups):
-            term = self.i.p.term[group]
-            exponent_class = term.exponent_class
-            for _ in range(self.latency - 1):
-                exponent_class = self._later(m, exponent_class, advance)
-            for lane in range(group * p.segment, (group + 1) * p.segment):
-                product = self._product(m, lane, term.mantissa, advance)
-                aligned = self._align(m, product, exponent_class, advance)
-                total = Signal(signed(p.acc_bits), name=f"total_{lane}")
-                accumulator = Signal.like(total, name=f"accumulator_{lane}", reset_less=True)
-                m.d.comb += [total.eq(accumulator + aligned), self.o.p.lane[lane].eq(total)]
-                with m.If(clear):
-                    m.d.sync += accumulator.eq(0)
-                with m.Elif(advance & valid):
-                    m.d.sync += accumulator.eq(total)
+        m.d.comb += [lane.eq(value) for lane, value in zip(self.o.p.lane, sums, strict=True)]
         return m
 
     def _later(self, m: Module, value: Value, advance: Value) -> Signal:
@@ -126,10 +111,70 @@ class ValueArray(wiring.Component):
             m.d.sync += after.eq(value)
         return after
 
+    def _terms(self, m: Module, advance: Value) -> list[Value]:
+        """Two cycles: what each lane adds in a step."""
+        p = self.params
+        terms: list[Value] = []
+        for group in range(p.groups):
+            term = self.i.p.term[group]
+            exponent_class = self._later(m, term.exponent_class, advance)
+            for lane in range(group * p.segment, (group + 1) * p.segment):
+                product = self._product(m, lane, term.mantissa, advance)
+                terms.append(self._align(m, product, exponent_class, advance))
+        return terms
+
+    def _accumulator(self, lane: int) -> Signal:
+        return Signal(signed(self.params.acc_bits), name=f"accumulator_{lane}", reset_less=True)
+
+    def _sums_at_once(
+        self, m: Module, terms: list[Value], valid: Value, last: Value, advance: Value
+    ) -> list[Value]:
+        """Sums as they are added, not registers: no cycle more.
+
+        They are cleared behind a pass, and between passes: no reset is spent on them.
+        """
+        within, clear = Signal(), Signal()
+        with m.If(advance & valid):
+            m.d.sync += within.eq(~last)
+        m.d.comb += clear.eq(advance & Mux(valid, last, ~within))
+        sums: list[Value] = []
+        for lane, term in enumerate(terms):
+            accumulator = self._accumulator(lane)
+            total = Signal.like(accumulator, name=f"total_{lane}")
+            m.d.comb += total.eq(accumulator + term)
+            with m.If(clear):
+                m.d.sync += accumulator.eq(0)
+            with m.Elif(advance & valid):
+                m.d.sync += accumulator.eq(total)
+            sums.append(total)
+        return sums
+
+    def _sums_kept(
+        self, m: Module, terms: list[Value], valid: Value, last: Value, advance: Value
+    ) -> list[Value]:
+        """Sums from registers, a cycle later: these then share cells with the adders.
+
+        The first addition of a pass passes the carry chain by, in the same lookup tables.
+        """
+        within = Signal()
+        with m.If(advance & valid):
+            m.d.sync += within.eq(~last)
+        sums: list[Value] = []
+        for lane, term in enumerate(terms):
+            accumulator = self._accumulator(lane)
+            with m.If(advance & valid):
+                m.d.sync += accumulator.eq(Mux(within, accumulator + term, term))
+            sums.append(accumulator)
+        return sums
+
     def _product(self, m: Module, lane: int, mantissa: Value, advance: Value) -> Value:
         p = self.params
         m.submodules[f"multiplier_{lane}"] = multiplier = Multiplier(
-            a_bits=p.operand_bits, b_bits=p.mantissa_bits, b_signed=False, style=self.style
+            a_bits=p.operand_bits,
+            b_bits=p.mantissa_bits,
+            b_signed=False,
+            b_most=1 << p.term_fraction,
+            style=self.style,
         )
         m.d.comb += [
             multiplier.enable.eq(advance),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -145,8 +145,8 @@ class ParallelScorer(wiring.Component):
             self.o.payload.eq(join.o.payload),
             join.o.ready.eq(self.o.ready),
         ]
-        valid, line = self._delay(m, enable, issuer, dots.latency)
-        m.d.comb += [join.valid.eq(valid), join.line.eq(line)]
+        valid, line, lanes = self._delay(m, enable, issuer, dots.latency)
+        m.d.comb += [join.valid.eq(valid), join.line.eq(line), join.line.lanes.eq(lanes)]
         return m
 
     def _rows(self, m: Module, issuer: LineIssuer) -> None:
@@ -181,15 +181,16 @@ class ParallelScorer(wiring.Component):
 
     def _delay(
         self, m: Module, enable: Signal, issuer: LineIssuer, latency: int
-    ) -> tuple[Signal, Any]:
-        """What goes beside the data, from the issue to one stage before the dot products."""
+    ) -> tuple[Signal, Any, Value]:
+        """What goes beside the data, from the issue to one stage before the dot products, with the
+        lanes that the mask leaves."""
         layout = issue_layout(self.params)
-        valid, line = issuer.issue, issuer.line
+        valid, line, lanes = issuer.issue, issuer.line, issuer.line.lanes
         for stage in range(latency):
             next_valid = Signal(name=f"stage{stage}_valid")
             next_line = Signal(layout, name=f"stage{stage}_line", reset_less=True)
-            lanes = line.lanes & self.mask_data if stage == 1 else line.lanes
             with m.If(enable):
                 m.d.sync += [next_valid.eq(valid), next_line.eq(line), next_line.lanes.eq(lanes)]
             valid, line = next_valid, next_line
-        return valid, line
+            lanes = line.lanes & self.mask_data if stage == 0 else line.lanes
+        return valid, line, lanes

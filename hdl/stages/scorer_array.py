@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout
-from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle, multiplier_latency
+from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
 from attnsieve.hdl.params import CoreParams
 
 __all__ = [
@@ -64,7 +64,7 @@ def query_delay(params: CoreParams) -> int:
 
 def dots_latency(params: CoreParams) -> int:
     """Enabled cycles from key parts to dot products."""
-    return query_delay(params) + multiplier_latency(multiplier_style(params)) + tree_latency(params)
+    return query_delay(params) + Multiplier.latency + tree_latency(params)
 
 
 class SegmentDots(wiring.Component):

@@ -169,7 +169,7 @@ class SegmentJoin(wiring.Component):
         for group, total in enumerate(totals):
             value = sums[group]
             if any(c.part > group for c in self._cells(group).values()):
-                value = value + Mux(starts[group], 0, totals[-1])
+                value = Mux(starts[group], value, value + totals[-1])
             with m.If(self.enable & valid):
                 m.d.sync += total.eq(value)
         return totals

@@ -112,7 +112,8 @@ class Latency:
         fast = params.lut_ram  # otherwise there are no multipliers either, and serial ones instead
         levels = (params.groups - 1).bit_length()
         scan = (min(params.groups, params.max_parts) - 1).bit_length()
-        products = 2 + -(-(params.segment - 1).bit_length() // 2)
+        tree = (params.segment - 1).bit_length()
+        products = 2 + -(-tree // 2) if fast else 1 + tree
         queue = (1 if params.lut_ram else 2) if several else 0
         return cls(
             start=19,
@@ -137,7 +138,7 @@ class Latency:
             term_pace=1 if fast else 4,
             row_pace=1 if fast else 6,
             statistics=8 + levels if fast else 2 + levels + 5 * 6,
-            steps=4 + 2 * (params.groups > 1),
+            steps=(4 if fast else 5) + 2 * (params.groups > 1),
             drain=1 if levels == 0 else 2 + levels,
             output_pace=1 if fast else 5,
             output=5 if fast else 9,

@@ -248,7 +248,7 @@ def test_the_latencies_of_the_page():
     """As docs/reference/blocks/prob_v.md has it; the test above measures them."""
     for params in (TINY, TWO, FOUR, EIGHT):
         levels = (params.groups - 1).bit_length()
-        want = (6 if params.lut_ram else 8) + (3 + levels if levels else 0)
+        want = (6 if params.lut_ram else 7) + (3 + levels if levels else 0)
         assert ProbV(params=params).latency == want
 
 
