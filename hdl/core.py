@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Member, Out, connect
 
@@ -113,7 +113,7 @@ class Core(wiring.Component):
         ]
 
     def _result(self, m, registers, control, datapath) -> None:
-        """A good job's counts come from the tally; those of another job are zero.
+        """A good job's counts come from the tally; for another job the counters take none.
 
         Bytes count until the result is taken, so a job's bytes include what the next one has
         loaded by then.
@@ -132,11 +132,14 @@ class Core(wiring.Component):
             result.p.write_bytes.eq(written),
         ]
         for name in ("rows", "empty_rows", "scores"):
-            m.d.comb += result.p[name].eq(Mux(good, datapath.tally.p[name], 0))
-        m.d.sync += [
-            read.eq(Mux(taken, 0, read) + (datapath.read_units << unit)),
-            written.eq(Mux(taken, 0, written) + (datapath.written_granules << granule)),
-        ]
+            m.d.comb += result.p[name].eq(datapath.tally.p[name])
+        for total, more in (
+            (read, datapath.read_units << unit),
+            (written, datapath.written_granules << granule),
+        ):
+            m.d.sync += total.eq(total + more)
+            with m.If(taken):
+                m.d.sync += total.eq(more)
 
     def _activity(self, m, registers, control, datapath) -> None:
         """What this cycle is counted as: why the Q·K array works or not."""

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.register_map import COUNTERS, STALLS
+from attnsieve.hdl.control.row_tally import row_tally_layout
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Activity", "Counters", "result_layout"]
 
-#: Words of one set: cycles, their upper half, then the counters of the register map.
-WORDS = 2 + len(COUNTERS)
 #: Names of the words that count cycles by kind, and of those that come with the result.
 KINDS = ("busy", *(name for name, _ in STALLS))
 COUNTS = tuple(name for name, _ in COUNTERS if name not in KINDS)
+#: Words of one set, by their addresses in the register map.
+_NAMES = ("cycles", "cycles_hi", *(name for name, _ in COUNTERS))
+WORDS = len(_NAMES)
+_CYCLE_WORDS = 2 + len(KINDS)
+_PLACE_BITS = 4
+_SUM_BITS = 5
+
+
+def _swapped(word: Any) -> Any:
+    """Place of a word in its set, in the order of visits: kinds of cycles, cycles, the rest."""
+    if isinstance(word, int):
+        return word ^ 6 if word < _CYCLE_WORDS else word
+    return word ^ Mux(word[-1], 0, 6)
+
+
+def _place(name: str) -> int:
+    return _swapped(_NAMES.index(name))
 
 
 class Activity(enum.Enum, shape=3):
@@ -34,20 +52,27 @@ class Activity(enum.Enum, shape=3):
 
 def result_layout(p: CoreParams) -> data.StructLayout:
     """How a job ended, and its counts that are not counts of cycles."""
-    return data.StructLayout({"code": StatusCode, **dict.fromkeys(COUNTS, unsigned(32))})
+    counts = dict.fromkeys(COUNTS, unsigned(32)) | dict(row_tally_layout(p).members)
+    return data.StructLayout({"code": StatusCode, **counts})
 
 
 class Counters(wiring.Component):
     """Counts cycles by what they were spent on, and keeps the counts of the last finished job.
 
-    Cycles are summed in short registers and added one after another, a word per cycle, to a set
-    of words in memory. A cycle is counted for the job whose result is offered next: up to and
-    including the cycle in which ``result.valid`` rises, or in which the block comes out of
-    finishing the job before if that is later. The other counts are copied from the result.
+    Cycles are counted in sums of 5 bits. Places of a set in memory are visited in turn, one per
+    cycle; the upper bit of a sum, 16 cycles, is added to its place. A result that is offered moves
+    all sums at once to a row of registers, where they leave one after another in the round that
+    closes the set; that round also copies the other counts from the result. Then the set is what
+    software reads, and the next round starts the other one.
+
+    A cycle is counted for the job whose result is offered next: up to and including the cycle in
+    which ``result.valid`` rises, or in which the block comes out of finishing the job before if
+    that is later. Of a job that did not end with OK, rows and scores are 0.
 
     Latency from ``result.valid`` to ``result.ready``: ``latency = WORDS + 1`` cycles, plus one for
     each read in between; up to ``WORDS + 1`` more if the last result was less than that ago. From
-    the cycle after the transfer, reads see this job. At most one read in 2 cycles.
+    the cycle after the transfer, reads see this job. Reads in at most half of the cycles, two at
+    once: sums do not overflow then.
 
     Parameters
     ----------
@@ -81,92 +106,106 @@ class Counters(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.sets = sets = Ram(
-            shape=unsigned(32), depth=32, distributed=self.params.lut_ram
+            shape=unsigned(32), depth=2 << _PLACE_BITS, distributed=self.params.lut_ram
         )
         state = data.StructLayout(
             {
-                "side": 1,  # of the two short sums of a kind, that which takes this cycle
                 "live": 1,  # of the two sets in memory, that which is being added to
-                "closing": 1,  # this round drains the sums of the finished job
-                "fresh": 1,  # this round starts a set: sums replace what is in memory
-                "first": 1,  # after reset: the set that is read is started too
+                "closing": 1,  # this round ends the set of a finished job
+                "fresh": 1,  # this round starts a set: amounts replace what is in memory
             }
         )
-        state = Signal(state, init={"fresh": 1, "first": 1})
-        visited, step = Signal(4), Signal()  # the word at the memory's output
+        # after reset: a round that starts the set that is read, and ends it
+        state = Signal(state, init={"closing": 1, "fresh": 1})
+        place, step = Signal(_PLACE_BITS), Signal()  # at the memory's output; it is visited
         write, (read,) = sets.write, sets.read
-        visit = self._sequence(m, state, visited, step)
-        carry, carried = Signal(), Signal()
+        replace = Signal()  # what is there, by the amount
+        visit, capture = self._sequence(m, state, place, step, replace)
+        carried = Signal()  # from the cycles to their upper half
+        amount = self._cycles(m, state, place, step, capture) | self._counts(state, place)
+        amount |= carried & (place == _place("cycles_hi"))
+        total = Signal(33)
         m.d.comb += [
             read.en.eq(1),
-            read.address.eq(Mux(self.en, Cat(self.word, ~state.live), Cat(visit, state.live))),
+            read.address.eq(
+                Mux(self.en, Cat(_swapped(self.word), ~state.live), Cat(visit, state.live))
+            ),
             self.data.eq(read.data),
-            write.address.eq(Cat(visited, state.live)),
+            total.eq(read.data + amount),
+            write.address.eq(Cat(place, state.live)),
+            write.data.eq(Mux(replace, amount, total)),
             write.en.eq(step),
         ]
-        added, copied = self._sum(m, state, visited, step, carried)
-        old = Mux(state.fresh | copied, 0, read.data)
-        m.d.comb += Cat(write.data, carry).eq(old + added)
-        with m.If(step):
-            m.d.sync += carried.eq(carry & (visited == 0))
+        with m.If(step & (place == _place("cycles"))):
+            m.d.sync += carried.eq(carried | (total[-1] & ~replace))
+        with m.If(step & (place == _place("cycles_hi"))):
+            m.d.sync += carried.eq(0)
         return m
 
-    def _sequence(self, m: Module, state, visited: Signal, step: Signal) -> Signal:
-        """Rounds over all words; one that drains the finished job, one that starts a new set."""
-        visit, end, close = Signal(4), Signal(), Signal()
+    def _sequence(
+        self, m: Module, state, place: Signal, step: Signal, replace: Signal
+    ) -> tuple[Signal, Signal]:
+        """Rounds over places: which is read now, and whether the sums are to be moved.
+
+        One over all places closes a set, others are over those of cycles only.
+        """
+        visit, end, close, capture = Signal(_PLACE_BITS), Signal(), Signal(), Signal()
+        upper = visit[-1]
+        done = step & (place == Mux(state.closing, WORDS - 1, _CYCLE_WORDS - 1))
+        blind = upper | (state.fresh & ~done)  # what is replaced need not be read
         m.d.comb += [
-            end.eq(step & (visited == WORDS - 1)),
+            end.eq(done & state.closing),
             close.eq(self.result.valid & ~state.closing & ~state.fresh),
-            self.result.ready.eq(end & state.closing),
+            self.result.ready.eq(end & ~state.fresh),
         ]
-        m.d.sync += step.eq(~self.en)
-        with m.If(~self.en):
-            m.d.sync += [visited.eq(visit), visit.eq(Mux(visit == WORDS - 1, 0, visit + 1))]
-        with m.If(end):
-            turn = state.closing | state.first
+        m.d.sync += [step.eq(~self.en | blind), capture.eq(close)]
+        with m.If(~self.en | blind):
+            m.d.sync += [place.eq(visit), replace.eq(blind), visit[:-1].eq(visit[:-1] + 1)]
+            with m.If(visit[:-1] == _CYCLE_WORDS - 1):
+                m.d.sync += upper.eq(state.closing)
+        with m.If(done):
             m.d.sync += [
                 state.closing.eq(0),
-                state.first.eq(0),
-                state.fresh.eq(turn),
-                state.live.eq(state.live ^ turn),
+                state.fresh.eq(state.closing),
+                state.live.eq(state.live ^ state.closing),
             ]
         with m.If(close):
-            m.d.sync += [state.closing.eq(1), state.side.eq(~state.side)]
-        with m.If(close | (end & (state.closing | state.fresh))):
+            m.d.sync += state.closing.eq(1)
+        with m.If(close | end):
             m.d.sync += [visit.eq(0), step.eq(0)]  # what was fetched is of another round
-        return visit
+        return visit, capture
 
-    def _sum(
-        self, m: Module, state, visited: Signal, step: Signal, carried: Signal
-    ) -> tuple[Value, Value]:
-        """What is to be added to the word ``visited``, and whether it replaces it."""
-        # A word is visited at least every second round, and a read takes one cycle of two.
-        width = (4 * (WORDS + 2)).bit_length()
-        drained = state.side ^ state.closing
+    def _cycles(self, m: Module, state, place: Signal, step: Signal, capture: Signal) -> Value:
+        """Sums of cycles; what is to be added of them to ``place``."""
         activity = self.activity.as_value()
-        now = {0: activity.any()}
+        now = {_place("cycles"): activity.any()}
         for name in KINDS:
-            now[self._word(name)] = activity == Activity[name.upper()].value
-        sums: dict[int, Value] = {1: carried}
-        for word, counts in now.items():
-            pair = [Signal(width, name=f"sum{word}_{side}") for side in range(2)]
-            for side, total in enumerate(pair):
-                clear = step & (visited == word) & (drained == side)
-                now_counts = counts & (state.side == side)
-                m.d.sync += total.eq(total + now_counts)
-                with m.If(clear):
-                    m.d.sync += total.eq(now_counts)
-            sums[word] = Mux(drained, pair[1], pair[0])
-        for name in COUNTS:  # anything until the round that closes the set
-            sums[self._word(name)] = self.result.payload[name]
-        chosen = Signal(32)
-        # the words of COUNTS are the last ones
-        with m.Switch(visited):
-            for word, value in sums.items():
-                with m.Case(word):
-                    m.d.comb += chosen.eq(value)
-        return chosen, visited >= self._word(COUNTS[0])
+            now[_place(name)] = activity == Activity[name.upper()].value
+        sums = []
+        for number, counts in sorted(now.items()):
+            total, drain = Signal(_SUM_BITS, name=f"sum{number}"), Signal(name=f"drain{number}")
+            lower = total[:-1] + counts
+            m.d.comb += drain.eq(step & ~state.closing & (place[:-1] == number))
+            with m.If(capture):
+                m.d.sync += total.eq(counts)
+            with m.Else():
+                m.d.sync += total.eq(Cat(lower[:-1], lower[-1] | (total[-1] & ~drain)))
+            sums.append(total)
+        moved = Signal(len(sums) * _SUM_BITS)  # in the order of the places
+        with m.If(capture):
+            m.d.sync += moved.eq(Cat(sums))
+        with m.Elif(step):
+            m.d.sync += moved.eq(moved >> _SUM_BITS)
+        full = Cat(total[-1] for total in sums).bit_select(place[:-1], 1) & ~state.closing
+        return moved[:_SUM_BITS] | full << _SUM_BITS - 1
 
-    @staticmethod
-    def _word(name: str) -> int:
-        return 2 + [known for known, _ in COUNTERS].index(name)
+    def _counts(self, state, place: Signal) -> Value:
+        """What is to be copied from the result to ``place``."""
+        copied: Value = Const(0, 32)
+        good = self.result.p.code == StatusCode.OK
+        for name in COUNTS:
+            here = (place == _place(name)) & ~state.fresh
+            if name in row_tally_layout(self.params).members:
+                here &= good
+            copied = copied | (self.result.p[name] & here.replicate(32))
+        return copied

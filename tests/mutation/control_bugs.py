@@ -7,6 +7,7 @@ from .bug import Bug
 __all__ = ["CONTROL_BUGS"]
 
 _REGISTERS = "control/test_registers.py::test_"
+_COUNTERS = "control/test_counters.py::test_"
 _JOBS = "control/test_job_control.py::test_"
 _SUPERVISOR = "control/test_supervisor.py::test_"
 _CHECKER = "control/test_checker.py::test_"
@@ -59,20 +60,25 @@ CONTROL_BUGS = [
     Bug("control/job_memory.py", "self.ready.eq(~self.store.en)", "self.ready.eq(1)",
         "a write of software is lost as a word is derived", f"{_REGISTERS}derived_words"),
     # -- counters
-    Bug("control/counters.py", "Mux(state.fresh | copied, 0, read.data)",
-        "Mux(copied, 0, read.data)",
+    Bug("control/counters.py", "write.data.eq(Mux(replace, amount, total))",
+        "write.data.eq(Mux(place[-1], amount, total))",
         "counters are not cleared from job to job", f"{_REGISTERS}counters[0.0]", quick=True),
-    Bug("control/counters.py",
-        "with m.If(clear):\n                    m.d.sync += total.eq(now_counts)",
-        "with m.If(clear):\n                    m.d.sync += total.eq(0)",
-        "a cycle is lost as a sum is added", f"{_REGISTERS}counters"),
-    Bug("control/counters.py", "drained = state.side ^ state.closing", "drained = state.side",
+    Bug("control/counters.py", "m.d.sync += total.eq(counts)", "m.d.sync += total.eq(0)",
+        "a cycle is lost as the sums are moved", f"{_COUNTERS}no_cycle_is_lost"),
+    Bug("control/counters.py", "capture.eq(close)", "capture.eq(capture ^ capture)",
         "cycles of the next job count for this one",
         f"{_REGISTERS}activity_of_the_next_job_is_kept_apart {_REGISTERS}counters"),
-    Bug("control/counters.py", "carried.eq(carry & (visited == 0))", "carried.eq(0)",
+    Bug("control/counters.py", "carried.eq(carried | (total[-1] & ~replace))", "carried.eq(0)",
         "the carry to the upper half is lost", f"{_REGISTERS}cycles_beyond_32_bits_are_held"),
-    Bug("control/counters.py", "m.d.sync += step.eq(~self.en)", "m.d.sync += step.eq(1)",
-        "what software reads is added to a counter", f"{_REGISTERS}counters"),
+    Bug("control/counters.py", "carried.eq(carried | (total[-1] & ~replace))",
+        "carried.eq(total[-1] & ~replace)", "the carry is lost as a job ends",
+        f"{_COUNTERS}the_carry_of_cycles_is_never_lost"),
+    Bug("control/counters.py", "step.eq(~self.en | blind)", "step.eq(1)",
+        "what software reads is added to a counter", f"{_COUNTERS}no_cycle_is_lost"),
+    Bug("control/counters.py", "upper | (state.fresh & ~done)", "state.fresh & ~done",
+        "reads delay the end of a job too long", f"{_COUNTERS}no_cycle_is_lost"),
+    Bug("control/counters.py", "                here &= good\n", "                pass\n",
+        "jobs that fail have rows", f"{_COUNTERS}no_cycle_is_lost"),
     # -- tables
     Bug("control/tables.py", "write.address.eq(Cat(row, self.write_bank))",
         "write.address.eq(Cat(row, self.bank))", "masks go to the bank that is read",
