@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.tally import Tally
 from attnsieve.hdl.layouts import row_layout
 from attnsieve.hdl.lib.connect import connect
-from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["RowTally", "row_tally_layout"]
@@ -30,15 +29,16 @@ def row_tally_layout(p: CoreParams) -> data.StructLayout:
 class RowTally(wiring.Component):
     """Watches score beats and row statistics and adds up what a job computed.
 
-    Pairs are counted where scores appear and wait until the row's statistics do; with them the row
-    is counted. Rows that are not written are not counted.
+    Pairs are added up for each row where scores appear and wait until the row's statistics do;
+    with them the row is counted. Rows that are not written are not counted.
 
     Parameters
     ----------
     params : CoreParams
         The core.
     rows : int
-        Most rows between the scorer and the statistics.
+        Most rows from their first beat of scores to their statistics, which come 3 cycles or more
+        after the last beat.
 
     Members
     -------
@@ -69,27 +69,24 @@ class RowTally(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.params
-        m.submodules.waiting = waiting = Queue(
-            shape=unsigned(p.key_bits), depth=self.rows, lut_ram=p.lut_ram
-        )
+        pairs = {"pairs": (p.groups.bit_length(), p.key_bits)}
+        m.submodules.waiting = waiting = Tally(widths=pairs, jobs=self.rows, lut_ram=p.lut_ram)
         amounts = {"rows": 1, "empty_rows": 1, "scores": p.key_bits}
         widths = {n: (amounts[n], f.width) for n, f in row_tally_layout(p)}
         m.submodules.tally = tally = Tally(widths=widths, jobs=p.queue_depth + 1)
         connect(m, tally.o, self.o)
-        pairs, number, ended = Signal(p.key_bits), Signal(range(p.groups + 1)), Signal()
-        now = Signal()
-        m.d.sync += [number.eq(sum(self.valid)), now.eq(self.beat), ended.eq(self.beat & self.last)]
-        with m.If(now):
-            m.d.sync += pairs.eq(Mux(ended, 0, pairs + number))
-        write = self.row.p.write
+        m.d.sync += [
+            waiting.amount.pairs.eq(sum(self.valid)),
+            waiting.event.eq(self.beat),
+            waiting.end.eq(self.beat & self.last),
+        ]
         m.d.comb += [
-            waiting.i.valid.eq(ended),
-            waiting.i.p.eq(pairs + number),
             waiting.o.ready.eq(self.counted),
             self.row.ready.eq(self.counted),
-            tally.amount.rows.eq(self.counted & write),
-            tally.amount.empty_rows.eq(self.counted & write & self.empty),
-            tally.amount.scores.eq(Mux(self.counted & write, waiting.o.p, 0)),
+            tally.event.eq(self.counted & self.row.p.write),
             tally.end.eq(self.counted & self.row.p.last_of_job),
+            tally.amount.rows.eq(1),
+            tally.amount.empty_rows.eq(self.empty),
+            tally.amount.scores.eq(waiting.o.p.pairs),
         ]
         return m

@@ -28,15 +28,45 @@ def test_sums_of_each_job(stall):
         for job in jobs:
             for number, (few, many) in enumerate(job):
                 ctx.set(dut.amount, {"few": few, "many": many})
+                ctx.set(dut.event, 1)
                 ctx.set(dut.end, number == len(job) - 1)
                 await ctx.tick()
-            ctx.set(dut.amount, {"few": 0, "many": 0})
+            ctx.set(dut.amount, {"few": 3, "many": 15})
+            ctx.set(dut.event, 0)
             ctx.set(dut.end, 0)
             if rng.random() < 0.5:
                 await ctx.tick().repeat(rng.choice([1, 5]))
 
     result = run_streams(dut, {}, {"o": len(jobs)}, stall=stall, testbenches=[events])
     assert [(o.few, o.many) for o in result.outputs["o"]] == want
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_all_jobs_wait(most):
+    """Sums of as many jobs as there may be are kept until they are asked for."""
+    dut = Tally(widths={"few": (2, 6)}, jobs=most)
+
+    async def bench(ctx):
+        for number in range(3 * most):
+            ctx.set(dut.amount.few, 1 + number % 3)
+            ctx.set(dut.event, 1)
+            ctx.set(dut.end, 1)
+            await ctx.tick()
+            ctx.set(dut.event, 0)
+            ctx.set(dut.end, 0)
+            await ctx.tick().repeat(5)
+            if number % most == most - 1:
+                for job in range(number - most + 1, number + 1):
+                    await ctx.tick().repeat(2)
+                    assert ctx.get(dut.o.valid)
+                    assert ctx.get(dut.o.p.few) == 1 + job % 3
+                    ctx.set(dut.o.ready, 1)
+                    await ctx.tick()
+                    ctx.set(dut.o.ready, 0)
+        await ctx.tick().repeat(5)
+        assert not ctx.get(dut.o.valid)
+
+    simulate(dut, bench)
 
 
 @pytest.mark.parametrize("params", [SMALL, TINY], ids=["small", "tiny"])
