@@ -23,6 +23,8 @@ class Pace(wiring.Component):
     -------
     advance : In(1)
         The pipeline moves; only where ``due``.
+    hold : In(1)
+        This cycle does not count; only where not ``due``.
     phase : Out(range(cycles))
         Cycles since then; stays at the last.
     due : Out(1)
@@ -30,6 +32,7 @@ class Pace(wiring.Component):
     """
 
     advance: Signal
+    hold: Signal
     phase: Signal
     due: Signal
 
@@ -39,13 +42,15 @@ class Pace(wiring.Component):
         if cycles < 1:
             raise ValueError(f"Cycles must be at least 1, not {cycles!r}")
         self.cycles = cycles
-        super().__init__({"advance": In(1), "phase": Out(range(cycles)), "due": Out(1)})
+        super().__init__(
+            {"advance": In(1), "hold": In(1), "phase": Out(range(cycles)), "due": Out(1)}
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.d.comb += self.due.eq(self.phase == self.cycles - 1)
         with m.If(self.advance):
             m.d.sync += self.phase.eq(0)
-        with m.Elif(~self.due):
+        with m.Elif(~self.due & ~self.hold):
             m.d.sync += self.phase.eq(self.phase + 1)
         return m

@@ -1,113 +1,184 @@
-"""Multiplication over several cycles, for targets without hardware multipliers."""
+"""Arithmetic over several cycles, for targets without hardware multipliers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["SerialMultiplier"]
+__all__ = ["SerialMultiplier", "SerialShifter"]
+
+
+def _check(least: int, **values: object) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be an integer, not {value!r}")
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value!r}")
 
 
 class SerialMultiplier(wiring.Component):
-    """Product of two operands that stay for some cycles.
+    """A multiplier that takes one operand in chunks, the lowest first.
 
-    Operands may change with ``restart``; from the next cycle on they stay until the next one. The
-    user counts the cycles since then on ``phase``: 0, 1, … and stays at ``cycles - 1``. There the
-    product is at ``o``, combinationally, for as long as ``phase`` stays.
+    ``o`` is ``held + chunk * a``, combinationally. ``en`` holds what is above its ``step`` lowest
+    bits for the next chunk, so behind ``n`` chunks of ``b`` ``held`` is
+    ``(init + b * a) >> (n * step)``. ``restart`` goes before ``en`` and puts ``init`` back.
 
-    In a cycle ``ceil((b_bits + 1) / cycles)`` bits of ``b``, rounded up to even, are worked on: for
-    every two of them an adder and a row of lookup tables as wide as ``a``.
+    Each bit of a chunk has a row of logic as wide as ``a``, which adds ``a`` where the bit is one.
 
     Parameters
     ----------
-    a_bits, b_bits : int
-        Bits of the operands, at least 2.
-    a_signed : bool
-        Whether ``a`` is signed; ``b`` is not.
-    cycles : int
-        At least 2.
+    a_bits : int
+        Bits of the unsigned operand, at least 1.
+    step : int
+        Bits of a chunk, at least 1.
+    init : int
+        What the product is added to, at least 0: half, for rounding.
+    signed : bool
+        Chunks are signed, and so is the product.
 
     Members
     -------
-    restart : In(1)
-    phase : In(range(cycles))
-    a : In(a_bits), b : In(unsigned(b_bits))
-    o : Out(a_bits + b_bits)
+    restart, en : In(1)
+    a : In(a_bits), chunk : In(step)
+    held : Out
+    o : Out
+        ``step`` bits more than ``held``.
     """
 
     restart: Signal
-    phase: Signal
+    en: Signal
     a: Signal
-    b: Signal
+    chunk: Signal
+    held: Signal
     o: Signal
 
-    def __init__(self, *, a_bits: int, b_bits: int, cycles: int, a_signed: bool = False) -> None:
-        for name, value in (("a_bits", a_bits), ("b_bits", b_bits), ("cycles", cycles)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, not {value!r}")
-            if value < 2:
-                raise ValueError(f"{name} must be at least 2, not {value!r}")
-        self.a_bits, self.b_bits, self.a_signed, self.cycles = a_bits, b_bits, a_signed, cycles
-        self.step = 2 * -(-(b_bits + 1) // (2 * cycles))
-        shape = signed if a_signed else unsigned
+    def __init__(self, *, a_bits: int, step: int, init: int = 0, signed: bool = False) -> None:
+        _check(1, a_bits=a_bits, step=step)
+        _check(0, init=init)
+        self.step, self.init, self.signed = step, init, signed
+        bits = max(a_bits, init.bit_length()) + signed
         super().__init__(
             {
                 "restart": In(1),
-                "phase": In(range(cycles)),
-                "a": In(shape(a_bits)),
-                "b": In(unsigned(b_bits)),
-                "o": Out(shape(a_bits + b_bits)),
+                "en": In(1),
+                "a": In(a_bits),
+                "chunk": In(Shape(step, signed=signed)),
+                "held": Out(Shape(bits, signed=signed), init=init),
+                "o": Out(Shape(bits + step, signed=signed)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        a = Cat(self.a, Const(0, 0 if self.a_signed else 1)).as_signed()
-        held = Signal(signed(len(a) + 2))
-        low = Signal(self.step * (self.cycles - 1))
-        carry = Signal()
-        bits, high, onward = [], held, carry
-        chunk = self._chunk(m)
-        for number in range(0, self.step, 2):
-            odd, top = Signal(), Signal()
-            digit, after = Signal(2), Signal()
-            total = Signal.like(held)
-            m.d.comb += [
-                odd.eq(chunk[number] ^ onward),
-                top.eq(chunk[number + 1]),
-                digit.eq(Cat(odd, (top & odd) | (~odd & (top ^ (chunk[number] & onward))))),
-                after.eq(top & (chunk[number] | onward)),
-                total.eq(_add_digit(high, a, digit)),
-            ]
-            bits += [total[0], total[1]]
-            high, onward = total >> 2, after
-        m.d.comb += self.o.eq(Cat(low, *bits, high))
+        low, high = [], self.held
+        for number in range(self.step):
+            total = Signal(Shape(len(self.held) + 1, signed=self.signed), name=f"row_{number}")
+            if self.signed and number == self.step - 1:
+                row = ~(~high + self.a)  # the difference: inverted outputs cost nothing
+            else:
+                row = high + self.a
+            m.d.comb += total.eq(Mux(self.chunk[number], row, high))
+            low.append(total[0])
+            high = total >> 1
+        m.d.comb += self.o.eq(Cat(low, high))
         with m.If(self.restart):
-            m.d.sync += [held.eq(0), carry.eq(0)]
-        with m.Elif(self.phase != self.cycles - 1):
-            m.d.sync += [held.eq(high), carry.eq(onward), low.eq(Cat(low, *bits)[self.step :])]
+            m.d.sync += self.held.eq(self.init)
+        with m.Elif(self.en):
+            m.d.sync += self.held.eq(high)
         return m
 
-    def _chunk(self, m: Module) -> Value:
-        """Bits of ``b`` for this phase."""
-        chunk = Signal(self.step)
-        with m.Switch(self.phase):
-            for phase in range(self.cycles):
-                with m.Case(phase) if phase < self.cycles - 1 else m.Default():
-                    m.d.comb += chunk.eq(self.b[self.step * phase : self.step * (phase + 1)])
-        return chunk
 
+class SerialShifter(wiring.Component):
+    """Shifts right and rounds half up, and gives the result in chunks, the lowest first.
 
-def _add_digit(high: Value, a: Value, digit: Value) -> Value:
-    """``high + digit * a`` for digits 0, 1, 2 and -1, encoded as 0, 1, 2 and 3."""
-    once = [*a, a[-1]]
-    twice = [Const(0, 1), *a]
-    row = Cat(
-        Mux(digit[1], Mux(digit[0], ~x, y), digit[0] & x)[:1]
-        for x, y in zip(once, twice, strict=True)
-    ).as_signed()
-    total = Cat(Const(1, 1), high).as_signed() + Cat(digit.all(), row).as_signed()
-    return total[1 : len(a) + 3].as_signed()
+    The result is ``((value >> shift) + 1) >> 1``: ``value`` has one fraction bit more than what is
+    asked for. Operands stay from ``turn`` 0 to the last; with ``en`` ``chunk`` becomes the turn's
+    ``step`` bits.
+
+    Parameters
+    ----------
+    shape : Shape
+        Of the value.
+    shift_bits : int
+        At least 1.
+    step : int
+        Bits of a chunk, at least 1.
+    turns : int
+        Chunks, at least 2.
+
+    Members
+    -------
+    en : In(1)
+    turn : In(range(turns))
+    value : In(shape), shift : In(shift_bits)
+    chunk : Out(step)
+        Signed if the value is: what it is short of its unsigned value is in the next one.
+    over : Out(1)
+        Of an unsigned value: the result is not below what the chunks so far can hold.
+    """
+
+    en: Signal
+    turn: Signal
+    value: Signal
+    shift: Signal
+    chunk: Signal
+    over: Signal
+
+    def __init__(self, *, shape: Shape, shift_bits: int, step: int, turns: int) -> None:
+        _check(1, shift_bits=shift_bits, step=step)
+        _check(2, turns=turns)
+        self.step, self.turns = step, turns
+        super().__init__(
+            {
+                "en": In(1),
+                "turn": In(range(turns)),
+                "value": In(shape),
+                "shift": In(shift_bits),
+                "chunk": Out(Shape(step, signed=shape.signed)),
+                "over": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        last = (1 << len(self.shift)) - 1 + self.step * (self.turns - 1)
+        position, start = Signal(range(last + 1)), Signal(range(last + 1))
+        with m.Switch(self.turn):
+            for turn in range(self.turns):
+                with m.Case(turn):
+                    m.d.comb += start.eq(self.step * turn)
+        m.d.comb += position.eq(self.shift + start)
+        carry, onward = Signal(), Signal()
+        m.d.comb += onward.eq(carry | (self.chunk[-1] if self.value.shape().signed else 0))
+        window, above = self._window(position)
+        total = window[1:] + Mux(self.turn == 0, window[0], onward)
+        left = Signal()
+        m.d.comb += self.over.eq(left | carry)
+        with m.If(self.en):
+            m.d.sync += [Cat(self.chunk, carry).eq(total), left.eq(above)]
+        return m
+
+    def _window(self, position: Signal) -> tuple[Value, Value]:
+        """``step + 1`` bits from ``position``, and whether there are ones above them.
+
+        A choice between far places, most of which have few bits in reach, then powers of two.
+        """
+        value: Value = self.value
+        if value.shape().signed:
+            value = Cat(value, value[-1].replicate((1 << len(position)) + self.step))
+        low = (len(position) + 1) // 2
+        kept = self.step + (1 << low)
+        above: Value = Const(0)
+        near: Value = Const(0, kept)
+        for place in range(0, min(len(value), 1 << len(position)), 1 << low):
+            here = position[low:] == place >> low
+            near = near | Mux(here, value[place:][:kept], 0)
+            above = above | (here & value[place:][kept:].any())
+        for bit in reversed(range(low)):
+            kept = self.step + (1 << bit)
+            moved = Mux(position[bit], near[1 << bit :], near)
+            above, near = above | moved[kept:].any(), moved[:kept]
+        return near, above

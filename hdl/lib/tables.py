@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.serial import SerialMultiplier
 
-__all__ = ["TableLookup", "exponential_table", "reciprocal_table"]
+__all__ = ["SerialLookup", "TableLookup", "exponential_table", "reciprocal_table"]
 
 _FRACTION = 16  # fraction bits of the values
 
@@ -39,6 +39,22 @@ def reciprocal_table(index_bits: int) -> tuple[int, ...]:
     )
 
 
+def _check_table(values: Sequence[int], offset_bits: int) -> None:
+    size = len(values) - 1
+    if size < 1 or size & (size - 1):
+        raise ValueError(f"Table must have 2**n + 1 values, not {len(values)!r}")
+    if any(b > a for a, b in zip(values, values[1:], strict=False)) or values[-1] < 0:
+        raise ValueError("Table must fall and not be negative")
+    if isinstance(offset_bits, bool) or not isinstance(offset_bits, int):
+        raise TypeError(f"Offset bits must be an integer, not {offset_bits!r}")
+    if offset_bits < 1:
+        raise ValueError(f"Offset bits must be at least 1, not {offset_bits!r}")
+
+
+def _slopes(values: Sequence[int]) -> list[int]:
+    return [a - b for a, b in zip(values, values[1:], strict=False)]
+
+
 class TableLookup(wiring.Component):
     """A falling function by table and linear interpolation.
 
@@ -47,8 +63,7 @@ class TableLookup(wiring.Component):
 
     A pipeline without handshake: `latency` cycles in which ``en`` is high, one lookup in each. The
     table is read synchronously, so that it fits block RAM; the product is one multiplier of
-    ``slope_bits`` by ``offset_bits``. Where ``en`` comes every ``cycles`` cycles only, that is a
-    serial one.
+    ``slope_bits`` by ``offset_bits``.
 
     Parameters
     ----------
@@ -56,63 +71,41 @@ class TableLookup(wiring.Component):
         Falling, 2**n + 1 of them, at least two.
     offset_bits : int
         Bits between two entries.
-    cycles : int
-        Least number of cycles from one ``en`` to the next.
 
     Members
     -------
     en : In(1)
         Everything moves on.
-    phase : In(range(cycles))
-        Cycles since ``en``, see `SerialMultiplier`.
     index : In(n)
     offset : In(offset_bits)
     o : Out(value_bits)
     """
 
     en: Signal
-    phase: Signal
     index: Signal
     offset: Signal
     o: Signal
 
-    def __init__(self, *, values: Sequence[int], offset_bits: int, cycles: int = 1) -> None:
-        size = len(values) - 1
-        if size < 1 or size & (size - 1):
-            raise ValueError(f"Table must have 2**n + 1 values, not {len(values)!r}")
-        if any(b > a for a, b in zip(values, values[1:], strict=False)) or values[-1] < 0:
-            raise ValueError("Table must fall and not be negative")
-        if isinstance(offset_bits, bool) or not isinstance(offset_bits, int):
-            raise TypeError(f"Offset bits must be an integer, not {offset_bits!r}")
-        if offset_bits < 1:
-            raise ValueError(f"Offset bits must be at least 1, not {offset_bits!r}")
-        self.cycles = cycles
+    #: Enabled cycles from ``index`` to ``o``.
+    latency = 3
+
+    def __init__(self, *, values: Sequence[int], offset_bits: int) -> None:
+        _check_table(values, offset_bits)
         self.values = tuple(values)
         self.offset_bits = offset_bits
         self.value_bits = self.values[0].bit_length()
         super().__init__(
             {
                 "en": In(1),
-                "phase": In(range(cycles)),
-                "index": In(size.bit_length() - 1),
+                "index": In((len(values) - 1).bit_length() - 1),
                 "offset": In(offset_bits),
                 "o": Out(self.value_bits),
             }
         )
 
-    @staticmethod
-    def latency_of(cycles: int) -> int:
-        """Enabled cycles from ``index`` to ``o``: a serial product is there with the table."""
-        return 3 if cycles == 1 else 2
-
-    @property
-    def latency(self) -> int:
-        """Enabled cycles from ``index`` to ``o``."""
-        return self.latency_of(self.cycles)
-
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        slopes = [a - b for a, b in zip(self.values, self.values[1:], strict=False)]
+        slopes = _slopes(self.values)
         slope_bits = max(slopes).bit_length()
         entry = data.StructLayout({"value": self.value_bits, "slope": slope_bits})
         init = [{"value": v, "slope": s} for v, s in zip(self.values, slopes, strict=False)]
@@ -120,30 +113,86 @@ class TableLookup(wiring.Component):
         port = table.read_port()
         m.d.comb += [port.addr.eq(self.index), port.en.eq(self.en)]
         offset = Signal(self.offset_bits)
+        value = Signal(self.value_bits)
+        product = Signal(unsigned(slope_bits + self.offset_bits))
         with m.If(self.en):
-            # First move: the table is read.
+            # First cycle: the table is read.
             m.d.sync += offset.eq(self.offset)
-        value, product = self._product(m, port.data, offset, slope_bits)
-        with m.If(self.en):
-            # Last move: rounding and difference in one carry chain.
+            # Second cycle: product.
+            m.d.sync += [value.eq(port.data.value), product.eq(port.data.slope * offset)]
+            # Third cycle: rounding and difference in one carry chain.
             step = product[self.offset_bits :]
             m.d.sync += self.o.eq(value - step - product[self.offset_bits - 1])
         return m
 
-    def _product(self, m: Module, entry: Any, offset: Signal, slope_bits: int) -> Any:
-        if self.cycles > 1:
-            m.submodules.multiplier = multiplier = SerialMultiplier(
-                a_bits=slope_bits, b_bits=self.offset_bits, cycles=self.cycles
-            )
-            m.d.comb += [
-                multiplier.restart.eq(self.en),
-                multiplier.phase.eq(self.phase),
-                multiplier.a.eq(entry.slope),
-                multiplier.b.eq(offset),
-            ]
-            return entry.value, multiplier.o
-        value = Signal(self.value_bits)
-        product = Signal(unsigned(slope_bits + self.offset_bits))
-        with m.If(self.en):
-            m.d.sync += [value.eq(entry.value), product.eq(entry.slope * offset)]
-        return value, product
+
+class SerialLookup(wiring.Component):
+    """The same function with the offset in chunks, for targets without hardware multipliers.
+
+    ``read`` reads the table at ``index`` and starts a product; then ``en`` takes a chunk of the
+    offset, the lowest first. Behind the last one ``o`` is there and stays, combinationally.
+
+    Parameters
+    ----------
+    values : sequence of int
+        Falling, 2**n + 1 of them, at least two.
+    offset_bits : int
+        Bits between two entries.
+    step : int
+        Bits of a chunk, a divisor of ``offset_bits``.
+
+    Members
+    -------
+    read, en : In(1)
+    index : In(n)
+    chunk : In(step)
+    o : Out(value_bits)
+    """
+
+    read: Signal
+    en: Signal
+    index: Signal
+    chunk: Signal
+    o: Signal
+
+    def __init__(self, *, values: Sequence[int], offset_bits: int, step: int) -> None:
+        _check_table(values, offset_bits)
+        if step < 1 or offset_bits % step:
+            raise ValueError(f"Step must be a divisor of {offset_bits}, not {step!r}")
+        self.values = tuple(values)
+        self.offset_bits, self.step = offset_bits, step
+        self.value_bits = self.values[0].bit_length()
+        super().__init__(
+            {
+                "read": In(1),
+                "en": In(1),
+                "index": In((len(values) - 1).bit_length() - 1),
+                "chunk": In(step),
+                "o": Out(self.value_bits),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        slopes = _slopes(self.values)
+        slope_bits = max(slopes).bit_length()
+        entry = data.StructLayout({"inverted": self.value_bits, "slope": slope_bits})
+        ones = (1 << self.value_bits) - 1
+        pairs = zip(self.values, slopes, strict=False)
+        init = [{"inverted": ones - v, "slope": s} for v, s in pairs]
+        m.submodules.table = table = memory.Memory(shape=entry, depth=len(init), init=init)
+        m.submodules.multiplier = multiplier = SerialMultiplier(
+            a_bits=slope_bits, step=self.step, init=1 << (self.offset_bits - 1)
+        )
+        port = table.read_port()
+        m.d.comb += [
+            port.addr.eq(self.index),
+            port.en.eq(self.read),
+            multiplier.restart.eq(self.read),
+            multiplier.en.eq(self.en),
+            multiplier.a.eq(port.data.slope),
+            multiplier.chunk.eq(self.chunk),
+            # A difference; inverting the memory's content is for free.
+            self.o.eq(~(port.data.inverted + multiplier.held)),
+        ]
+        return m

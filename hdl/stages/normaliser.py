@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import accumulator_layout, output_layout, statistics_layout
 from attnsieve.hdl.lib.pace import Pace
-from attnsieve.hdl.lib.serial import SerialMultiplier
+from attnsieve.hdl.lib.serial import SerialMultiplier, SerialShifter
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Normaliser"]
@@ -26,9 +26,11 @@ class Normaliser(wiring.Component):
     ``clamp16((z * mantissa + 2**16) >> 17)``, symmetric (docs/reference/numbers.md). An empty
     row has the reciprocal 0 and gives zeros. One signed 18x18 multiplier per element.
 
-    A pipeline with one enable, which moves every `pace` cycles at most: every cycle, but every 5
-    without hardware multipliers. ``output_lanes`` elements enter per move; latency is `latency`
-    cycles. A row's statistics are taken with its last elements; elements wait for them.
+    A pipeline with one enable: ``output_lanes`` elements enter per cycle and leave `latency` cycles
+    later. A row's statistics are taken with its last elements; elements wait for them.
+
+    Without hardware multipliers elements stay at the input for `pace` cycles, in which they are
+    shifted and multiplied in four chunks, and are at the output in the cycle behind.
 
     Parameters
     ----------
@@ -60,26 +62,26 @@ class Normaliser(wiring.Component):
         )
 
     @property
-    def moves(self) -> int:
-        """Shift, rounding, clamp, product, rounding, clamp; only every third where it is serial."""
-        return 6 if self.pace == 1 else 2
-
-    @property
     def latency(self) -> int:
-        """Cycles from ``i`` to ``o``: 6; 10 at a pace of 5."""
-        return self.moves * self.pace
+        """Cycles from a transfer at ``i`` to ``o``: shift, rounding, clamp, product, …; or 1."""
+        return 6 if self.pace == 1 else 1
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        if self.pace == 1:
+            self._pipeline(m)
+        else:
+            self._serial(m)
+        return m
+
+    def _pipeline(self, m: Module) -> None:
         advance = Signal()
-        valid, last = Signal(self.moves), Signal(self.moves)
-        m.submodules.pace = self._pace = pace = Pace(cycles=self.pace)
+        valid, last = Signal(self.latency), Signal(self.latency)
         m.d.comb += [
-            pace.advance.eq(advance),
-            advance.eq(pace.due & (~valid[-1] | self.o.ready)),
+            advance.eq(~valid[-1] | self.o.ready),
             self.i.ready.eq(advance & self.statistics.valid),
             self.statistics.ready.eq(advance & self.i.valid & self.i.p.last),
-            self.o.valid.eq(pace.due & valid[-1]),
+            self.o.valid.eq(valid[-1]),
             self.o.p.last.eq(last[-1]),
         ]
         with m.If(advance):
@@ -88,12 +90,11 @@ class Normaliser(wiring.Component):
                 last.eq(last << 1 | self.i.p.last),
             ]
         self._advance = advance
-        mantissa = self._later(m, self.statistics.p.mantissa)
-        if self.pace == 1:
-            mantissa = self._later(m, self._later(m, mantissa))
+        mantissa = self.statistics.p.mantissa
+        for _ in range(3):
+            mantissa = self._later(m, mantissa)
         for n in range(self.params.output_lanes):
             self._element(m, n, mantissa)
-        return m
 
     def _later(self, m: Module, value: Value) -> Signal:
         after = Signal(value.shape())
@@ -103,34 +104,89 @@ class Normaliser(wiring.Component):
 
     def _element(self, m: Module, n: int, mantissa: Value) -> None:
         p = self.params
-        stage = (lambda value: self._later(m, value)) if self.pace == 1 else (lambda value: value)
         # Cycle 1: all of the shift but its last bit. Cycle 2: rounded. Cycle 3: clamped.
-        least = p.acc_fraction - p.normal_fraction - 1
-        shifted = stage((self.i.p.element[n] >> least) >> self.statistics.p.exponent)
-        rounded = stage(((shifted + 1) >> 1).as_signed())
+        shifted = self._later(m, (self.i.p.element[n] >> self._least) >> self.statistics.p.exponent)
+        rounded = self._later(m, ((shifted + 1) >> 1).as_signed())
         normal = self._later(m, _clamped(rounded, _NORMAL_BITS))
         # Cycle 4: product. Cycle 5: rounded. Cycle 6: clamped, symmetric.
-        product = self._product(m, n, normal, mantissa)
+        product = self._later(m, normal * mantissa)
         fraction = p.recip_fraction + 1
-        rounded = stage(((product + (1 << fraction - 1)) >> fraction)[:_NORMAL_BITS].as_signed())
-        element = Value.cast(_clamped(rounded, _OUTPUT_BITS))
-        lowest = -(1 << _OUTPUT_BITS - 1)
+        rounded = ((product + (1 << fraction - 1)) >> fraction)[:_NORMAL_BITS].as_signed()
+        element = _clamped_symmetric(self._later(m, rounded))
         with m.If(self._advance):
-            m.d.sync += self.o.p.element[n].eq(Mux(element == lowest, lowest + 1, element))
+            m.d.sync += self.o.p.element[n].eq(element)
 
-    def _product(self, m: Module, n: int, normal: Value, mantissa: Value) -> Value:
-        if self.pace == 1:
-            return self._later(m, normal * mantissa)
-        m.submodules[f"multiplier_{n}"] = multiplier = SerialMultiplier(
-            a_bits=_NORMAL_BITS, b_bits=self.params.recip_bits, cycles=self.pace, a_signed=True
-        )
+    @property
+    def _least(self) -> int:
+        """Bits of a sum below the rounding bit of the smallest shift."""
+        return self.params.acc_fraction - self.params.normal_fraction - 1
+
+    def _serial(self, m: Module) -> None:
+        """Chunks are cut in the cycles 0 to 3 and multiplied in the cycles 1 to 4."""
+        m.submodules.pace = pace = Pace(cycles=self.pace)
+        first, full = Signal(), Signal()
+        free = ~full | self.o.ready
         m.d.comb += [
-            multiplier.restart.eq(self._advance),
-            multiplier.phase.eq(self._pace.phase),
-            multiplier.a.eq(normal),
-            multiplier.b.eq(mantissa),
+            first.eq(pace.phase == 0),
+            pace.advance.eq(pace.due),
+            pace.hold.eq(first & ~(self.i.valid & self.statistics.valid & free)),
+            self.i.ready.eq(pace.due),
+            self.statistics.ready.eq(pace.due & self.i.p.last),
+            self.o.valid.eq(first & full),
         ]
-        return multiplier.o
+        with m.If(pace.due):
+            m.d.sync += [full.eq(1), self.o.p.last.eq(self.i.p.last)]
+        with m.Elif(first & self.o.ready):
+            m.d.sync += full.eq(0)
+        for n in range(self.params.output_lanes):
+            self._serial_element(m, n, pace)
+
+    def _serial_element(self, m: Module, n: int, pace: Pace) -> None:
+        p = self.params
+        element, fraction = self.i.p.element[n], p.recip_fraction + 1
+        m.submodules[f"shifter_{n}"] = shifter = SerialShifter(
+            shape=signed(len(element) - self._least), shift_bits=p.exponent_bits, step=5,
+            turns=self.pace - 1,
+        )  # fmt: skip
+        m.submodules[f"multiplier_{n}"] = multiplier = SerialMultiplier(
+            a_bits=p.recip_bits, step=shifter.step, init=1 << (fraction - 1), signed=True
+        )
+        first = pace.phase == 0
+        m.d.comb += [
+            shifter.en.eq(~pace.due & ~pace.hold),
+            shifter.turn.eq(pace.phase),
+            shifter.value.eq(element >> self._least),
+            shifter.shift.eq(self.statistics.p.exponent),
+            multiplier.restart.eq(first & ~pace.hold),
+            multiplier.en.eq(~first),
+            multiplier.a.eq(self.statistics.p.mantissa),
+            multiplier.chunk.eq(shifter.chunk),
+        ]
+        # Where 18 bits do not hold the normalised sum, a reciprocal of 1/2 or more clamps.
+        low, over, sign = Signal(shifter.step * (self.pace - 1) - fraction), Signal(), Signal()
+        above = element[self._least + _NORMAL_BITS : -1]
+        above = above ^ element[-1].replicate(len(above))
+        with m.If(pace.due):
+            m.d.sync += [
+                low.eq(multiplier.o[fraction - shifter.step * (self.pace - 2) :]),
+                over.eq((above >> self.statistics.p.exponent).any() & ~self.statistics.p.empty),
+                sign.eq(element[-1]),
+            ]
+        quotient = Cat(low, multiplier.held)[:_NORMAL_BITS].as_signed()
+        element = Mux(over, _limit(sign), _clamped_symmetric(quotient))
+        m.d.comb += self.o.p.element[n].eq(element)
+
+
+def _limit(sign: Value) -> Value:
+    top = (1 << _OUTPUT_BITS - 1) - 1
+    return Mux(sign, -top, top)
+
+
+def _clamped_symmetric(value: Value) -> Value:
+    """The signed value, saturated to the range of an output."""
+    element = Value.cast(_clamped(value, _OUTPUT_BITS))
+    lowest = -(1 << _OUTPUT_BITS - 1)
+    return Mux(element == lowest, lowest + 1, element)
 
 
 def _clamped(value: Value, bits: int) -> Value:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import statistics_layout
-from attnsieve.hdl.lib.pace import Pace
-from attnsieve.hdl.lib.tables import TableLookup, reciprocal_table
+from attnsieve.hdl.lib.tables import SerialLookup, TableLookup, reciprocal_table
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["Reciprocal"]
+__all__ = ["Reciprocal", "SerialReciprocal"]
 
 _NORMAL_BITS = CoreParams.recip_index_bits + CoreParams.recip_offset_bits
 
@@ -26,8 +25,96 @@ class Reciprocal(wiring.Component):
     (docs/reference/numbers.md). A sum under one can only be zero, an empty row, and gives zeros
     and the flag ``empty``.
 
-    A pipeline with one enable, which moves every `pace` cycles at most: every cycle, but every 6
-    without hardware multipliers. Latency is `latency` moves, `latency` cycles at the pace of 1.
+    A pipeline with one enable: one sum per cycle, `latency` cycles.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    i : In(stream(unsigned(sum_bits)))
+    o : Out(stream(statistics_layout))
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    #: Cycles from ``i`` to ``o``: leading one, alignment, table.
+    latency = 2 + TableLookup.latency
+
+    def __init__(self, *, params: CoreParams) -> None:
+        if not isinstance(params, CoreParams):
+            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        self.params = params
+        super().__init__(
+            {
+                "i": In(stream.Signature(params.sum_bits)),
+                "o": Out(stream.Signature(statistics_layout(params))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        advance = Signal()
+        valid = Signal(self.latency)
+        m.d.comb += [
+            advance.eq(~valid[-1] | self.o.ready),
+            self.i.ready.eq(advance),
+            self.o.valid.eq(valid[-1]),
+        ]
+        whole = self.i.payload[p.sum_fraction :]
+        exponent, empty = Signal(p.exponent_bits), Signal()
+        low = Signal(p.sum_bits - p.sum_fraction + _NORMAL_BITS)
+        normal = Signal(_NORMAL_BITS)
+        table = reciprocal_table(p.recip_index_bits)
+        m.submodules.lookup = lookup = TableLookup(values=table, offset_bits=p.recip_offset_bits)
+        m.d.comb += [
+            lookup.en.eq(advance),
+            lookup.index.eq(normal[p.recip_offset_bits :]),
+            lookup.offset.eq(normal[: p.recip_offset_bits]),
+        ]
+        delayed = [(exponent, empty)]
+        with m.If(advance):
+            m.d.sync += valid.eq(valid << 1 | self.i.valid)
+            # Cycle 1: leading one.
+            m.d.sync += [
+                empty.eq(whole == 0),
+                exponent.eq(0),
+                low.eq(self.i.payload[p.sum_fraction - _NORMAL_BITS :]),
+            ]
+            for place in range(1, len(whole)):
+                with m.If(whole[place]):
+                    m.d.sync += exponent.eq(place)
+            # Cycle 2: alignment.
+            m.d.sync += normal.eq(low >> exponent)
+            # Cycle 2 and after: what waits for the table.
+            for stage in range(2, self.latency + 1):
+                before = delayed[-1]
+                after = (
+                    Signal(p.exponent_bits, name=f"exponent_{stage}"),
+                    Signal(name=f"empty_{stage}"),
+                )
+                m.d.sync += [a.eq(b) for a, b in zip(after, before, strict=True)]
+                delayed.append(after)
+        exponent, empty = delayed[-1]
+        m.d.comb += [
+            self.o.p.mantissa.eq(Mux(empty, 0, lookup.o)),
+            self.o.p.exponent.eq(exponent),
+            self.o.p.empty.eq(empty),
+        ]
+        return m
+
+
+class SerialReciprocal(wiring.Component):
+    """The same over several cycles, for targets without hardware multipliers.
+
+    A sum is shifted left until its leading one is at the top, then the table is read, then it is
+    interpolated bit by bit. The result waits at the output while the next sum is worked on.
+
+    Latency is `latency` cycles at most, one less for each power of two that the sum is larger.
 
     Parameters
     ----------
@@ -47,7 +134,6 @@ class Reciprocal(wiring.Component):
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
-        self.pace = self.pace_of(params)
         super().__init__(
             {
                 "i": In(stream.Signature(params.sum_bits)),
@@ -56,73 +142,67 @@ class Reciprocal(wiring.Component):
         )
 
     @staticmethod
-    def pace_of(params: CoreParams) -> int:
-        """Cycles from one sum to the next."""
-        return 1 if params.lut_ram else 6
-
-    @classmethod
-    def latency_of(cls, params: CoreParams) -> int:
-        """Moves from ``i`` to ``o``: leading one, alignment, table."""
-        return 2 + TableLookup.latency_of(cls.pace_of(params))
+    def latency_of(params: CoreParams) -> int:
+        """Most cycles from ``i`` to ``o``: shifts, table, one per bit of the offset, output."""
+        return params.sum_bits - params.sum_fraction + params.recip_offset_bits + 2
 
     @property
     def latency(self) -> int:
-        """Moves from ``i`` to ``o``."""
+        """Most cycles from ``i`` to ``o``."""
         return self.latency_of(self.params)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        advance = Signal()
-        valid = Signal(self.latency)
-        m.submodules.pace = pace = Pace(cycles=self.pace)
-        m.d.comb += [
-            pace.advance.eq(advance),
-            advance.eq(pace.due & (~valid[-1] | self.o.ready)),
-            self.i.ready.eq(advance),
-            self.o.valid.eq(pace.due & valid[-1]),
-        ]
-        whole = self.i.payload[p.sum_fraction :]
-        exponent, empty = Signal(p.exponent_bits), Signal()
-        low = Signal(p.sum_bits - p.sum_fraction + _NORMAL_BITS)
-        normal = Signal(_NORMAL_BITS)
-        table = reciprocal_table(p.recip_index_bits)
-        m.submodules.lookup = lookup = TableLookup(
-            values=table, offset_bits=p.recip_offset_bits, cycles=self.pace
-        )
-        m.d.comb += [
-            lookup.en.eq(advance),
-            lookup.phase.eq(pace.phase),
-            lookup.index.eq(normal[p.recip_offset_bits :]),
-            lookup.offset.eq(normal[: p.recip_offset_bits]),
-        ]
-        delayed = [(exponent, empty)]
-        with m.If(advance):
-            m.d.sync += valid.eq(valid << 1 | self.i.valid)
-            # Move 1: leading one.
+        largest = p.sum_bits - p.sum_fraction - 1
+        busy, aligned, done = Signal(), Signal(), Signal()
+        exponent = Signal(range(largest + 1))
+        normal = Signal(largest + 1 + _NORMAL_BITS)
+        top = normal[-1]
+        m.d.comb += self.i.ready.eq(~busy)
+        with m.If(~busy):
             m.d.sync += [
-                empty.eq(whole == 0),
-                exponent.eq(0),
-                low.eq(self.i.payload[p.sum_fraction - _NORMAL_BITS :]),
+                busy.eq(self.i.valid),
+                normal.eq(self.i.payload[p.sum_fraction - _NORMAL_BITS :]),
+                exponent.eq(largest),
             ]
-            for place in range(1, len(whole)):
-                with m.If(whole[place]):
-                    m.d.sync += exponent.eq(place)
-            # Move 2: alignment.
-            m.d.sync += normal.eq(low >> exponent)
-            # Move 2 and after: what waits for the table.
-            for stage in range(2, self.latency + 1):
-                before = delayed[-1]
-                after = (
-                    Signal(p.exponent_bits, name=f"exponent_{stage}"),
-                    Signal(name=f"empty_{stage}"),
-                )
-                m.d.sync += [a.eq(b) for a, b in zip(after, before, strict=True)]
-                delayed.append(after)
-        exponent, empty = delayed[-1]
-        m.d.comb += [
-            self.o.p.mantissa.eq(Mux(empty, 0, lookup.o)),
-            self.o.p.exponent.eq(exponent),
-            self.o.p.empty.eq(empty),
-        ]
+        with m.Elif(~aligned):
+            with m.If(top | (exponent == 0)):
+                m.d.sync += aligned.eq(1)
+            with m.Else():
+                m.d.sync += [normal.eq(normal << 1), exponent.eq(exponent - 1)]
+        with m.Elif(done & (~self.o.valid | self.o.ready)):
+            m.d.sync += [busy.eq(0), aligned.eq(0)]
+        mantissa = self._interpolate(m, normal[-1 - _NORMAL_BITS : -1], aligned, done)
+        self._output(m, busy & aligned & done, mantissa, exponent, ~top)
         return m
+
+    def _interpolate(self, m: Module, x: Value, aligned: Value, done: Signal) -> Value:
+        """Mantissa of the reciprocal of ``1 + x``; it is ``done`` some cycles after ``aligned``."""
+        p = self.params
+        m.submodules.lookup = lookup = SerialLookup(
+            values=reciprocal_table(p.recip_index_bits), offset_bits=p.recip_offset_bits, step=1
+        )
+        bit = Signal(range(p.recip_offset_bits + 1))
+        m.d.comb += [
+            done.eq(bit == p.recip_offset_bits),
+            lookup.read.eq(~aligned),
+            lookup.index.eq(x[p.recip_offset_bits :]),
+            lookup.en.eq(aligned & ~done),
+            lookup.chunk.eq(x[: p.recip_offset_bits].bit_select(bit, 1)),
+        ]
+        with m.If(~aligned):
+            m.d.sync += bit.eq(0)
+        with m.Elif(~done):
+            m.d.sync += bit.eq(bit + 1)
+        return lookup.o
+
+    def _output(self, m: Module, ready: Value, mantissa: Value, exponent: Value, empty: Value):
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += self.o.valid.eq(ready)
+            with m.If(ready):
+                m.d.sync += [
+                    self.o.p.mantissa.eq(Mux(empty, 0, mantissa)),
+                    self.o.p.exponent.eq(exponent),
+                    self.o.p.empty.eq(empty),
+                ]

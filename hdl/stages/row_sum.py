@@ -22,7 +22,8 @@ class RowSum(wiring.Component):
 
     A pipeline with one enable: alignment, an adder tree over the lanes, an accumulator. Latency
     `latency` cycles from the last beat of a row to its sum, one beat per cycle, no gap between
-    rows.
+    rows. Where beats come every few cycles only (``lut_ram`` false) it is all done in one cycle,
+    and the accumulator takes no beat while it shows the sum of a row.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class RowSum(wiring.Component):
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
-        self.levels = self.latency_of(params) - 2
+        self.levels = (params.groups - 1).bit_length()
         super().__init__(
             {
                 "i": In(stream.Signature(term_beat_layout(params))),
@@ -53,8 +54,8 @@ class RowSum(wiring.Component):
 
     @staticmethod
     def latency_of(params: CoreParams) -> int:
-        """Cycles from the last beat of a row to its sum: 2 + log2(groups)."""
-        return 2 + (params.groups - 1).bit_length()
+        """Cycles from the last beat of a row to its sum: 2 + log2(groups), or 1."""
+        return 2 + (params.groups - 1).bit_length() if params.lut_ram else 1
 
     @property
     def latency(self) -> int:
@@ -70,6 +71,23 @@ class RowSum(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        if self.params.lut_ram:
+            self._pipeline(m)
+        else:
+            self._accumulate(m)
+        return m
+
+    def _accumulate(self, m: Module) -> None:
+        done = Signal()
+        terms = [self._align(term) for term in self.i.p.term]
+        m.d.comb += [self.o.valid.eq(done), self.i.ready.eq(~done)]
+        with m.If(done):
+            with m.If(self.o.ready):
+                m.d.sync += [done.eq(0), self.o.payload.eq(0)]
+        with m.Elif(self.i.valid):
+            m.d.sync += [done.eq(self.i.p.last), self.o.payload.eq(self.o.payload + sum(terms))]
+
+    def _pipeline(self, m: Module) -> None:
         p = self.params
         advance = Signal()
         valid, last = Signal(1 + self.levels), Signal(1 + self.levels)
@@ -95,4 +113,3 @@ class RowSum(wiring.Component):
                 with m.If(last[-1]):
                     m.d.sync += accumulator.eq(0)
         m.d.comb += total.eq(accumulator + values[0])
-        return m

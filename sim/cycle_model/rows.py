@@ -184,8 +184,8 @@ class Pipeline:
         bounds[there] = self.beat_free[held[there]]
         complete = int(self.beat_scored[last - 1]) + self.latency.score + self.latency.buffer
         pace = self.latency.term_pace
-        gap = max(pace, self.latency.row_pace)  # from the last beat of the row before
-        bounds[0] = max(int(bounds[0]), complete, self.left_time + gap)
+        bounds[0] = max(int(bounds[0]), complete, self.left_time + pace)
+        bounds[-1] = max(int(bounds[-1]), self.left_time + self.latency.row_pace)
         if number >= waiting:
             held_until = int(self.done[number - waiting]) - self.latency.terms
             bounds[-1] = max(int(bounds[-1]), held_until)

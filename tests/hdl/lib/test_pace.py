@@ -13,7 +13,7 @@ from attnsieve.sim.unit import simulate
 
 @pytest.mark.parametrize("cycles", [1, 2, 3, 4, 7])
 def test_due_after_so_many_cycles(cycles):
-    """``cycles`` after a move it may move again, and later too."""
+    """``cycles`` that count after a move it may move again, and later too."""
     rng = random.Random(cycles)
     dut = Pace(cycles=cycles)
 
@@ -23,9 +23,11 @@ def test_due_after_so_many_cycles(cycles):
             assert ctx.get(dut.phase) == min(since, cycles - 1)
             assert ctx.get(dut.due) == (since >= cycles - 1)
             move = ctx.get(dut.due) and rng.random() < 0.4
+            hold = not ctx.get(dut.due) and rng.random() < 0.3
             ctx.set(dut.advance, move)
+            ctx.set(dut.hold, hold)
             await ctx.tick()
-            since = 0 if move else since + 1
+            since = 0 if move else since + (not hold)
 
     simulate(dut, bench)
 

@@ -8,7 +8,12 @@ from decimal import Decimal, getcontext
 
 import pytest
 
-from attnsieve.hdl.lib.tables import TableLookup, exponential_table, reciprocal_table
+from attnsieve.hdl.lib.tables import (
+    SerialLookup,
+    TableLookup,
+    exponential_table,
+    reciprocal_table,
+)
 from attnsieve.sim.unit import simulate
 
 
@@ -28,35 +33,62 @@ def test_the_reciprocal_table_is_rounded_to_nearest():
     assert (len(table), table[0], table[-1]) == (257, 65536, 32768)
 
 
+def interpolated(values, offset_bits, index, offset):
+    slope = values[index] - values[index + 1]
+    return values[index] - (slope * offset + (1 << (offset_bits - 1)) >> offset_bits)
+
+
 @pytest.mark.parametrize("values", [(9, 0), (40, 33, 33, 1, 0), reciprocal_table(4)])
 @pytest.mark.parametrize("offset_bits", [2, 6])
-@pytest.mark.parametrize("cycles", [1, 4])
-def test_lookups_interpolate_and_hold(values, offset_bits, cycles):
+def test_lookups_interpolate_and_hold(values, offset_bits):
     rng = random.Random(f"{len(values)} {offset_bits}")
-    dut = TableLookup(values=values, offset_bits=offset_bits, cycles=cycles)
+    dut = TableLookup(values=values, offset_bits=offset_bits)
     waiting = []
 
     async def bench(ctx):
-        phase = 0
-        for _ in range(300 * cycles):
+        for _ in range(300):
             index = rng.randrange(len(values) - 1)
             offset = rng.randrange(1 << offset_bits)
-            go = phase == cycles - 1 and rng.random() < 0.7
-            ctx.set(dut.phase, phase)
-            phase = 0 if go else min(phase + 1, cycles - 1)
+            go = rng.random() < 0.7
             ctx.set(dut.en, go)
             ctx.set(dut.index, index)
             ctx.set(dut.offset, offset)
             await ctx.tick("sync")
             if go:
-                slope = values[index] - values[index + 1]
-                half = 1 << (offset_bits - 1)
-                waiting.append(values[index] - (slope * offset + half >> offset_bits))
+                waiting.append(interpolated(values, offset_bits, index, offset))
             if go and len(waiting) >= dut.latency:
                 assert ctx.get(dut.o) == waiting[-dut.latency]
 
     simulate(dut, bench)
     assert len(waiting) > 100
+
+
+@pytest.mark.parametrize("values", [(9, 0), (40, 33, 33, 1, 0), reciprocal_table(4)])
+@pytest.mark.parametrize(("offset_bits", "step"), [(2, 1), (6, 3), (6, 6)])
+def test_serial_lookups_interpolate_and_hold(values, offset_bits, step):
+    rng = random.Random(f"{len(values)} {offset_bits}")
+    dut = SerialLookup(values=values, offset_bits=offset_bits, step=step)
+
+    async def bench(ctx):
+        for _ in range(150):
+            index, offset = rng.randrange(len(values) - 1), rng.randrange(1 << offset_bits)
+            ctx.set(dut.index, index)
+            ctx.set(dut.read, 1)
+            await ctx.tick("sync")
+            ctx.set(dut.read, 0)
+            ctx.set(dut.index, 0)
+            for low in range(0, offset_bits, step):
+                for _ in range(rng.randrange(2)):
+                    await ctx.tick("sync")
+                ctx.set(dut.chunk, offset >> low)
+                ctx.set(dut.en, 1)
+                await ctx.tick("sync")
+                ctx.set(dut.en, 0)
+            for _ in range(rng.randrange(3)):
+                await ctx.tick("sync")
+            assert ctx.get(dut.o) == interpolated(values, offset_bits, index, offset)
+
+    simulate(dut, bench)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +105,11 @@ def test_lookups_interpolate_and_hold(values, offset_bits, cycles):
 def test_parameters_are_checked(values, offset_bits, error, message):
     with pytest.raises(error, match=message):
         TableLookup(values=values, offset_bits=offset_bits)
+    with pytest.raises(error, match=message):
+        SerialLookup(values=values, offset_bits=offset_bits, step=1)
+
+
+@pytest.mark.parametrize("step", [0, 4])
+def test_steps_are_checked(step):
+    with pytest.raises(ValueError, match=rf"^Step must be a divisor of 6, not {step}$"):
+        SerialLookup(values=(2, 1), offset_bits=6, step=step)

@@ -10,7 +10,8 @@ import pytest
 
 from attnsieve.hdl.layouts import row_beat_layout
 from attnsieve.hdl.params import CoreParams
-from attnsieve.hdl.stages.exponential import Exponential, ExponentialLane
+from attnsieve.hdl.stages.exponential import Exponential
+from attnsieve.hdl.stages.exponential_lane import ExponentialLane, SerialExponentialLane
 from attnsieve.sim.golden.softmax import reciprocal, row_sum, terms
 from attnsieve.sim.unit import run_streams
 
@@ -133,12 +134,12 @@ def test_one_beat_per_cycle_and_the_stated_latencies():
 
 def test_the_pace_without_hardware_multipliers():
     rng = random.Random(8)
-    rows = [random_row(TINY, rng, n) for n in (5, 2, 9)]
+    rows = [random_row(TINY, rng, n) for n in (5, 6, 9)]
     dut, beats, result = run(TINY, rows)
     check(TINY, rows, result)
     assert set(np.diff(result.times["i"])) == set(np.diff(result.times["o"])) == {dut.pace} == {4}
     pairs = zip(result.times["i"], result.times["o"], strict=True)
-    assert {b - a for a, b in pairs} == {dut.latency} == {29}
+    assert {b - a for a, b in pairs} == {dut.latency} == {12}
     ends = [t for t, beat in zip(result.times["o"], beats, strict=True) if beat.last]
     waits = [b - a for a, b in zip(ends, result.times["statistics"], strict=True)]
     assert max(waits) <= dut.statistics_latency
@@ -182,11 +183,11 @@ def test_the_latencies_of_the_page():
             assert (dut.pace, dut.latency, dut.statistics_depth) == (1, 10, 4)
             assert dut.statistics_latency == of_statistics
         else:
-            assert (dut.pace, dut.latency, dut.statistics_depth) == (4, 29, 2)
-            assert dut.statistics_latency == 32
+            assert (dut.pace, dut.latency, dut.statistics_depth) == (4, 12, 1)
+            assert dut.statistics_latency == 20
 
 
 def test_parameters_are_checked():
-    for block in (Exponential, ExponentialLane):
+    for block in (Exponential, ExponentialLane, SerialExponentialLane):
         with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 3$"):
             block(params=3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.hdl.stages.reciprocal import Reciprocal
+from attnsieve.hdl.stages.reciprocal import Reciprocal, SerialReciprocal
 from attnsieve.hdl.stages.row_sum import RowSum
 from attnsieve.sim.golden.softmax import Terms, reciprocal, row_sum
 from attnsieve.sim.unit import run_streams
@@ -31,27 +31,32 @@ def sums(p: CoreParams, rng: random.Random, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("stall", [0.0, 0.4, {"o": 0.96}])
 def test_reciprocals_equal_the_golden_model(name, stall):
     p = SHAPES[name]
     totals = sums(p, random.Random(name), 200)
     random.Random(2).shuffle(totals)
-    dut = Reciprocal(params=p)
+    dut = (Reciprocal if p.lut_ram else SerialReciprocal)(params=p)
     result = run_streams(dut, {"i": totals}, {"o": len(totals)}, stall=stall, seed=3)
     mantissa, exponent = reciprocal(p, np.array(totals))
     got = [(int(o.mantissa), int(o.exponent), int(o.empty)) for o in result.outputs["o"]]
     want = zip(mantissa.tolist(), exponent.tolist(), (int(t == 0) for t in totals), strict=True)
     assert got == list(want)
     if stall == 0:
-        pairs = zip(result.times["i"], result.times["o"], strict=True)
-        assert {b - a for a, b in pairs} == {dut.latency * dut.pace}
-        assert set(np.diff(result.times["o"])) == {dut.pace}
+        waits = np.array(result.times["o"]) - result.times["i"]
+        if p.lut_ram:
+            assert set(waits) == {dut.latency}
+            assert set(np.diff(result.times["o"])) == {1}
+        else:  # a cycle less for each power of two
+            assert (waits == dut.latency - exponent).all()
+            assert (np.diff(result.times["i"]) == waits[:-1]).all()
 
 
 @pytest.mark.parametrize("lanes", [16, 32, 64, 128])
+@pytest.mark.parametrize("lut_ram", [True, False])
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_row_sums_are_exact(lanes, stall):
-    p = CoreParams(lanes=lanes, max_keys=256, output_lanes=1)
+def test_row_sums_are_exact(lanes, lut_ram, stall):
+    p = CoreParams(lanes=lanes, max_keys=256, output_lanes=1, lut_ram=lut_ram)
     rng = random.Random(f"{lanes} {stall}")
     beats, want, lengths = [], [], [1, 1, 2, 5, 64 * 16 // lanes, 1]
     for length in lengths:
@@ -75,10 +80,11 @@ def test_row_sums_are_exact(lanes, stall):
         assert [b - a for a, b in zip(ends, result.times["o"], strict=True)] == (
             [dut.latency] * len(want)
         )
-        assert result.times["i"] == list(range(len(beats)))
+        gaps = [1 if lut_ram or not b["last"] else 2 for b in beats[:-1]]
+        assert np.diff(result.times["i"]).tolist() == gaps
 
 
 def test_parameters_are_checked():
-    for block in (Reciprocal, RowSum):
+    for block in (Reciprocal, SerialReciprocal, RowSum):
         with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 1$"):
             block(params=1)

@@ -16,7 +16,7 @@ from attnsieve.hdl.stages.normaliser import Normaliser
 from attnsieve.hdl.stages.prob_v_drain import PassDrain
 from attnsieve.hdl.stages.prob_v_steps import StepSequencer, term_ring_depth
 from attnsieve.hdl.stages.probability import Probability
-from attnsieve.hdl.stages.reciprocal import Reciprocal
+from attnsieve.hdl.stages.reciprocal import Reciprocal, SerialReciprocal
 from attnsieve.hdl.stages.row_sum import RowSum
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 
@@ -60,7 +60,7 @@ class Holds(wiring.Component):
 
 
 @pytest.mark.parametrize("params", [SMALL, SERIAL], ids=["small", "serial"])
-@pytest.mark.parametrize("block", [RowSum, Reciprocal, Normaliser, Probability])
+@pytest.mark.parametrize("block", [RowSum, Reciprocal, SerialReciprocal, Normaliser, Probability])
 def test_hold_rule(block, params):
     prove(Holds(block(params=params), "o"), depth=2, mode="induction")
 
