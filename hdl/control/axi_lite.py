@@ -21,14 +21,15 @@ def write_layout(word_bits: int) -> data.StructLayout:
 class AXILiteSlave(wiring.Component):
     """One write and one read at a time, each with its own pace.
 
-    Address and data of a write arrive in any order. All handshake outputs of the bus are
+    Requests stay on the bus until they have been carried out, and only then are taken from it:
+    ``write`` and ``read`` have their payloads straight from there. All outputs of the bus are
     registers. The response to a write follows its transfer on ``write``; every response is OKAY.
-    A read is transferred on ``read``, then answered by ``data_valid`` at any later cycle. Reads
-    and writes under way together have no order.
+    A read is transferred on ``read``, then answered by ``data_valid`` at any later cycle; ``read``
+    keeps its payload until then. Reads and writes under way together have no order.
 
-    Latency: 1 cycle from the later of address and data to ``write``, 1 more to ``bvalid``; 1
-    cycle from address to ``read``, 1 from ``data_valid`` to ``rvalid``.
-    Throughput: one write in 2 cycles; one read in 3 cycles plus the time to ``data_valid``.
+    Latency: none from the later of address and data to ``write``, 2 cycles from there to
+    ``bvalid``; none from address to ``read``, 2 cycles from ``data_valid`` to ``rvalid``.
+    Throughput: one write in 2 cycles; one read in 2 cycles plus the time to ``data_valid``.
 
     Parameters
     ----------
@@ -53,6 +54,7 @@ class AXILiteSlave(wiring.Component):
         if not 3 <= addr_width <= 64:
             raise ValueError(f"Address width must be in 3..64, not {addr_width!r}")
         self.addr_width = addr_width
+        self.asked = Signal()  # a read was transferred and is not answered; for proofs
         word_bits = addr_width - 2
         super().__init__(
             {
@@ -72,35 +74,33 @@ class AXILiteSlave(wiring.Component):
 
     def _write(self, m: Module) -> None:
         bus, request = self.bus, self.write.payload
-        address_held, data_held, responding = Signal(), Signal(), Signal()
+        taken = Signal()  # it was transferred: off the bus with it
+        idle = ~taken & (~bus.bvalid | bus.bready)
         m.d.comb += [
-            bus.awready.eq(~address_held),
-            bus.wready.eq(~data_held),
-            bus.bvalid.eq(responding),
-            self.write.valid.eq(address_held & data_held & ~responding),
+            self.write.valid.eq(bus.awvalid & bus.wvalid & idle),
+            request.word.eq(bus.awaddr[2:]),
+            request.data.eq(bus.wdata),
+            request.strobe.eq(bus.wstrb),
+            bus.awready.eq(taken),
+            bus.wready.eq(taken),
         ]
-        with m.If(bus.awvalid & bus.awready):
-            m.d.sync += [address_held.eq(1), request.word.eq(bus.awaddr[2:])]
-        with m.If(bus.wvalid & bus.wready):
-            m.d.sync += [data_held.eq(1), request.data.eq(bus.wdata), request.strobe.eq(bus.wstrb)]
-        with m.If(self.write.valid & self.write.ready):
-            m.d.sync += [address_held.eq(0), data_held.eq(0), responding.eq(1)]
-        with m.If(bus.bvalid & bus.bready):
-            m.d.sync += responding.eq(0)
+        m.d.sync += taken.eq(self.write.valid & self.write.ready)
+        with m.If(~bus.bvalid | bus.bready):
+            m.d.sync += bus.bvalid.eq(taken)
 
     def _read(self, m: Module) -> None:
         bus = self.bus
-        address_held, taken, responding = Signal(), Signal(), Signal()
+        asked, answered = self.asked, Signal()
+        idle = ~asked & ~answered & (~bus.rvalid | bus.rready)
         m.d.comb += [
-            bus.arready.eq(~address_held),
-            bus.rvalid.eq(responding),
-            self.read.valid.eq(address_held & ~taken & ~responding),
+            self.read.valid.eq(bus.arvalid & idle),
+            self.read.payload.eq(bus.araddr[2:]),
+            bus.arready.eq(answered),
         ]
-        with m.If(bus.arvalid & bus.arready):
-            m.d.sync += [address_held.eq(1), self.read.payload.eq(bus.araddr[2:])]
         with m.If(self.read.valid & self.read.ready):
-            m.d.sync += taken.eq(1)
-        with m.If(taken & self.data_valid):
-            m.d.sync += [taken.eq(0), address_held.eq(0), responding.eq(1), bus.rdata.eq(self.data)]
-        with m.If(bus.rvalid & bus.rready):
-            m.d.sync += responding.eq(0)
+            m.d.sync += asked.eq(1)
+        m.d.sync += answered.eq(asked & self.data_valid)
+        with m.If(asked & self.data_valid):
+            m.d.sync += [asked.eq(0), bus.rdata.eq(self.data)]
+        with m.If(~bus.rvalid | bus.rready):
+            m.d.sync += bus.rvalid.eq(answered)

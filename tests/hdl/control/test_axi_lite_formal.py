@@ -42,63 +42,64 @@ class Proof(wiring.Component):
         return m
 
     def _writes(self, m, dut):
-        """Each address and each data are passed on once, together, and answered once after it."""
-        bus = dut.bus
-        passed = dut.write.valid & dut.write.ready
-        addresses, values, answers = Signal(2), Signal(2), Signal(2)
-        address, value = Signal.like(bus.awaddr), Signal(36)
+        """Each address and each data are passed on once, together, then taken and answered."""
+        bus, payload = dut.bus, dut.write.payload
+        passed, taken = dut.write.valid & dut.write.ready, bus.awvalid & bus.awready
+        owed, answers = Signal(2), Signal(2)
         m.d.sync += [
-            addresses.eq(addresses + (bus.awvalid & bus.awready) - passed),
-            values.eq(values + (bus.wvalid & bus.wready) - passed),
-            answers.eq(answers + passed - (bus.bvalid & bus.bready)),
+            owed.eq(owed + passed - taken),
+            answers.eq(answers + taken - (bus.bvalid & bus.bready)),
         ]
-        with m.If(bus.awvalid & bus.awready):
-            m.d.sync += address.eq(bus.awaddr)
-        with m.If(bus.wvalid & bus.wready):
-            m.d.sync += value.eq(Cat(bus.wdata, bus.wstrb))
-        payload = dut.write.payload
         m.d.comb += [
-            Assert(addresses == ~bus.awready),
-            Assert(values == ~bus.wready),
+            Assert(owed == bus.awready),
+            Assert(bus.awready == bus.wready),
+            Assert(~bus.awready | (bus.awvalid & bus.wvalid)),
+            Assert(~(dut.write.valid & bus.awready)),
             Assert(answers == bus.bvalid),
             Assert(bus.bresp == 0),
-            Cover(bus.bvalid & bus.bready & ~bus.awready & ~bus.wready),
+            Cover(bus.bvalid & bus.bready & dut.write.valid),
         ]
         with m.If(dut.write.valid):
             m.d.comb += [
-                Assert((addresses == 1) & (values == 1)),
-                Assert(payload.word == address[2:]),
-                Assert(Cat(payload.data, payload.strobe) == value),
+                Assert(bus.awvalid & bus.wvalid),
+                Assert(payload.word == bus.awaddr[2:]),
+                Assert(Cat(payload.data, payload.strobe) == Cat(bus.wdata, bus.wstrb)),
             ]
-        with m.If(addresses == 1):
-            m.d.comb += Assert(payload.word == address[2:])
-        with m.If(values == 1):
-            m.d.comb += Assert(Cat(payload.data, payload.strobe) == value)
         if self.never_answered:
             m.d.comb += Assert(~bus.bvalid)
 
     def _reads(self, m, dut):
-        """Each address is passed on once and answered once, by the data that came for it."""
+        """Each address is passed on once, kept until data came for it, then taken and answered."""
         bus = dut.bus
-        passed = dut.read.valid & dut.read.ready
-        asked, waiting, value = Signal(2), Signal(2), Signal(32)
+        passed, taken = dut.read.valid & dut.read.ready, bus.arvalid & bus.arready
+        waiting, owed, answers = Signal(2), Signal(2), Signal(2)
+        word, value = Signal.like(dut.read.payload), Signal(32)
         came = (waiting == 1) & dut.data_valid
         m.d.sync += [
-            asked.eq(asked + (bus.arvalid & bus.arready) - came),
             waiting.eq(waiting + passed - came),
+            owed.eq(owed + came - taken),
+            answers.eq(answers + taken - (bus.rvalid & bus.rready)),
         ]
+        with m.If(passed):
+            m.d.sync += word.eq(bus.araddr[2:])
         with m.If(came):
             m.d.sync += value.eq(dut.data)
         # the registers answer only what they were asked
         m.d.comb += [
             Assume(~dut.data_valid | (waiting == 1)),
-            Assert(asked == ~bus.arready),
-            Assert((waiting == 0) | ((waiting == 1) & (asked == 1) & ~bus.rvalid)),
-            Assert(~(dut.read.valid & (waiting == 1))),
-            Assert(~bus.rvalid | (bus.rdata == value)),
+            Assert(waiting == dut.asked),
+            Assert(owed == bus.arready),
+            Assert(answers == bus.rvalid),
+            Assert(waiting + owed + answers <= 1),
+            Assert(~(dut.read.valid & ((waiting == 1) | bus.arready))),
+            Assert(~(bus.arready | bus.rvalid) | (bus.rdata == value)),
             Assert(bus.rresp == 0),
-            Cover(bus.rvalid & bus.rready & ~bus.arready),
+            Cover(bus.rvalid & bus.rready & dut.read.valid),
         ]
+        with m.If(dut.read.valid):
+            m.d.comb += Assert(bus.arvalid & (dut.read.payload == bus.araddr[2:]))
+        with m.If((waiting == 1) | (owed == 1)):
+            m.d.comb += Assert(bus.arvalid & (dut.read.payload == word))
 
 
 def test_handshake():

@@ -179,14 +179,13 @@ def test_job_latency():
         ctx.set(dut.bus.wvalid, 1)
         ctx.set(dut.bus.wdata, 1)
         ctx.set(dut.bus.wstrb, 1)
-        await ctx.tick()  # held in the slave from here on
-        ctx.set(dut.bus.awvalid, 0)
-        ctx.set(dut.bus.wvalid, 0)
-        await ctx.tick()
+        await ctx.tick()  # it is carried out
         for _ in range(JobMemory(params=TINY).latency):
             assert ctx.get(dut.jobs) == 1
             assert ctx.get(dut.readable) == 0
             await ctx.tick()
+            ctx.set(dut.bus.awvalid, 0)
+            ctx.set(dut.bus.wvalid, 0)
         assert ctx.get(dut.readable) == 1
 
     run(TINY, bench)
@@ -510,21 +509,21 @@ def test_an_event_as_its_flag_is_cleared_is_kept(delay):
         await ctx.tick().repeat(60)
         result, end = dut.result, None
         ctx.set(result.valid, 1)
-        write = Counters.latency + delay
+        write = Counters.latency + delay + 1
         ctx.set(dut.bus.awaddr, dut.map["IRQ_STATUS"].offset)
         ctx.set(dut.bus.wdata, 1)
         ctx.set(dut.bus.wstrb, 15)
         ctx.set(dut.bus.bready, 1)
         for cycle in range(80):
-            ctx.set(dut.bus.awvalid, cycle == write)
-            ctx.set(dut.bus.wvalid, cycle == write)
+            ctx.set(dut.bus.awvalid, cycle in (write, write + 1))
+            ctx.set(dut.bus.wvalid, cycle in (write, write + 1))
             _, _, taken, response = await ctx.tick().sample(
                 result.valid & result.ready, dut.bus.bvalid)
             if taken:
                 end = cycle
                 ctx.set(result.valid, 0)
             if response:
-                cleared.append(cycle - 1)  # the write went before its response
+                cleared.append(cycle - 2)  # the write went before its response
         published.append(end)
         seen = await software.read(ctx, "IRQ_STATUS")
         assert seen == (end >= cleared[0])
@@ -664,11 +663,10 @@ def test_read_latency(name, cycles):
         await ctx.tick().repeat(32 * (TINY.banks + 1))
         ctx.set(dut.bus.araddr, dut.map[name].offset)
         ctx.set(dut.bus.arvalid, 1)
-        await ctx.tick()
-        ctx.set(dut.bus.arvalid, 0)
-        waited = 1
+        waited = 0
         while not ctx.get(dut.bus.rvalid):
-            await ctx.tick()
+            _, _, taken = await ctx.tick().sample(dut.bus.arready)
+            ctx.set(dut.bus.arvalid, not taken)
             waited += 1
         assert waited == cycles
 
@@ -680,12 +678,13 @@ def test_write_latency():
         await ctx.tick().repeat(32 * (TINY.banks + 1))
         ctx.set(dut.bus.awvalid, 1)
         await ctx.tick().repeat(5)
-        ctx.set(dut.bus.awvalid, 0)
         ctx.set(dut.bus.wvalid, 1)
         await ctx.tick()
-        ctx.set(dut.bus.wvalid, 0)
+        assert ctx.get(dut.bus.awready) == ctx.get(dut.bus.wready) == 1
         assert not ctx.get(dut.bus.bvalid)
         await ctx.tick()
+        ctx.set(dut.bus.awvalid, 0)
+        ctx.set(dut.bus.wvalid, 0)
         assert ctx.get(dut.bus.bvalid)
 
     run(TINY, bench)
