@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import row_beat_layout, score_beat_layout
+from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["RowBuffer", "RowMaximum"]
+__all__ = ["RowBuffer", "RowMaximum", "SerialRowMaximum"]
 
 
 def maximum_latency(params: CoreParams) -> int:
@@ -92,14 +93,63 @@ class RowMaximum(wiring.Component):
         return value, valid
 
 
+class SerialRowMaximum(wiring.Component):
+    """Largest valid score of each row, for one lane group and few logic cells.
+
+    The maximum of a row stays until it is taken, and no beat enters before. It is kept inverted:
+    then a sum is enough to compare it, or to subtract a score from it.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    i : In(stream.Signature(score_beat_layout(params)))
+        Beats. Ready depends on registers only.
+    o : Out(stream.Signature(signed(score_bits)))
+        Maxima, inverted, in the cycle after the last beat of their row. Of a row without a valid
+        score: anything.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = params
+        super().__init__(
+            {
+                "i": In(stream.Signature(score_beat_layout(params))),
+                "o": Out(stream.Signature(signed(params.score_bits))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        done = Signal()
+        lowest = ~(-1 << self.params.score_bits - 1)  # inverted
+        inverted = Signal(signed(self.params.score_bits), init=lowest)
+        m.d.comb += [self.i.ready.eq(~done), self.o.valid.eq(done), self.o.payload.eq(inverted)]
+        score = self.i.p.score[0]
+        with m.If(done):
+            with m.If(self.o.ready):
+                m.d.sync += [done.eq(0), inverted.eq(lowest)]
+        with m.Elif(self.i.valid):
+            m.d.sync += done.eq(self.i.p.last)
+            with m.If(self.i.p.valid[0] & (inverted + score >= 0)):
+                m.d.sync += inverted.eq(~score)
+        return m
+
+
 class RowBuffer(wiring.Component):
     """Stores the beats of a row, and delivers them when the row and its maximum are complete.
 
     The memory holds two of the longest rows: a row enters while the one before leaves. Some more
     short ones may be inside, see `rows`. Throughput is a beat per cycle, from row to row too. With
-    one lane group and no LUT RAM ``rows`` is 2, and a row may wait for the one before the last to
-    leave; such a scorer takes several cycles for a beat. Latency, from a row's last beat to its
-    first beat at the output, is `latency` cycles.
+    one lane group and no LUT RAM ``rows`` is 2: while one leaves and one is complete, none enters;
+    such a scorer takes several cycles for a beat. Latency, from a row's last beat to its first beat
+    at the output, is `latency` cycles.
 
     Parameters
     ----------
@@ -141,10 +191,40 @@ class RowBuffer(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a row's last beat to the first at the output."""
+        if self.rows == 2:
+            return 2
         return maximum_latency(self.params) + (3 if self.params.lut_ram else 2)
 
     def elaborate(self, platform):
         m = Module()
+        if self.rows == 2:
+            self._two_rows(m)
+        else:
+            self._many_rows(m)
+        return m
+
+    def _two_rows(self, m) -> None:
+        """The oldest complete row's maximum is held, the next one's is where it is found.
+
+        Rows have ``max_beats`` beats at most, so the memory has always room. It may be read
+        before the row is complete: its output then waits for the maximum.
+        """
+        m.submodules.maximum = maximum = SerialRowMaximum(params=self.params)
+        m.submodules.held = held = Queue(shape=maximum.o.p.shape(), depth=1, lut_ram=False)
+        connect(m, self.i, maximum.i)
+        connect(m, maximum.o, held.i)
+        accept, read = Signal(), Signal()
+        head, tail = Signal(range(self.depth)), Signal(range(self.depth))
+        m.d.comb += [
+            accept.eq(self.i.valid & self.i.ready),
+            held.o.ready.eq(self.o.valid & self.o.ready & self.o.p.last),
+            self.o.p.maximum.eq(~held.o.payload),
+        ]
+        with m.If(read):
+            m.d.sync += head.eq(head + 1)
+        self._read(m, accept, tail, head, head != tail, read, held.o.valid)
+
+    def _many_rows(self, m) -> None:
         m.submodules.maximum = maximum = RowMaximum(params=self.params)
         m.submodules.maxima = maxima = Queue(
             shape=signed(self.params.score_bits), depth=self.rows, lut_ram=self.params.lut_ram
@@ -164,9 +244,9 @@ class RowBuffer(wiring.Component):
         rows = self._credit(m, self.rows, accept & self.i.p.last, row_done, "rows")
         m.d.comb += self.i.ready.eq(space & rows)
         head = Signal(range(self.depth))
+        tail = Signal(range(self.depth))
         readable = self._commit(m, maximum, head, read)
-        self._read(m, accept, head, readable, read)
-        return m
+        self._read(m, accept, tail, head, readable, read, Const(1))
 
     def _credit(self, m, count, take, give, name) -> Signal:
         """Count what is left of ``count``; return the register "something is"."""
@@ -191,11 +271,10 @@ class RowBuffer(wiring.Component):
         m.d.comb += head.eq(start)
         return start != end
 
-    def _read(self, m, accept, head, readable, read) -> None:
-        """The memory and the output behind it."""
+    def _read(self, m, accept, tail, head, readable, read, known) -> None:
+        """The memory, and the output behind it once the row's maximum is known."""
         p = self.params
         m.submodules.memory = ram = Ram(shape=score_beat_layout(p), depth=self.depth)
-        tail = Signal(range(self.depth))
         with m.If(accept):
             m.d.sync += tail.eq(tail + 1)
         fetched = Signal()  # the memory's output holds a beat
@@ -218,5 +297,5 @@ class RowBuffer(wiring.Component):
                 m.d.sync += [self.o.valid.eq(fetched), shown.eq(beat)]
             beat = shown
         else:
-            m.d.comb += [self.o.valid.eq(fetched), move.eq(self.o.ready)]
+            m.d.comb += [self.o.valid.eq(fetched & known), move.eq(self.o.ready & known)]
         m.d.comb += [getattr(self.o.p, name).eq(beat[name]) for name in ("score", "valid", "last")]

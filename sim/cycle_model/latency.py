@@ -133,7 +133,7 @@ class Latency:
             statistics_ahead=(4 if params.lut_ram else 2) + 1,
             query=2 if params.groups > 1 else 0,
             score=1 + products + scan + (1 if params.groups == 1 else 2),
-            buffer=levels + 1 + (3 if params.lut_ram else 2),
+            buffer=2 if levels == 0 and not fast else levels + 1 + (3 if fast else 2),
             terms=10 if fast else 12,
             term_pace=1 if fast else 4,
             row_pace=1 if fast else 19,

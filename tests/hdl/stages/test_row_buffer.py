@@ -95,9 +95,10 @@ def test_latency_and_throughput(name):
             assert r.last("o") - r.first("o") == len(beats) - 1
 
 
-def test_two_longest_rows_fit():
-    p = CONFIGS["two"]
-    beats, maxima = rows(p, [p.max_beats] * 6, random.Random(1))
+@pytest.mark.parametrize("name", ["tiny", "two"])
+def test_two_longest_rows_fit(name):
+    p = CONFIGS[name]
+    beats, _ = rows(p, [p.max_beats] * 6, random.Random(1))
     dut = RowBuffer(params=p)
     r = run_streams(dut, {"i": beats}, {"o": None}, stall={"o": 0.999}, settle=0)
     held = [sum(t <= now for t in r.times["i"]) - sum(t <= now for t in r.times["o"])
@@ -180,4 +181,5 @@ def test_signedness():
 def test_latency_formula(name):
     """As docs/reference/blocks/row_buffer.md has it."""
     p = CONFIGS[name]
-    assert RowBuffer(params=p).latency == (p.groups - 1).bit_length() + 3 + p.lut_ram
+    dut = RowBuffer(params=p)
+    assert dut.latency == (2 if dut.rows == 2 else (p.groups - 1).bit_length() + 3 + p.lut_ram)
