@@ -55,6 +55,9 @@ class JobControl(wiring.Component):
         How the oldest job ended.
     """
 
+    #: What stands between the store of jobs and the datapath.
+    units = Sequencers
+
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
         region = stream.Signature(region_layout(params))
@@ -91,7 +94,7 @@ class JobControl(wiring.Component):
         m = Module()
         m.submodules.store = store = JobStore(params=self.params)
         m.submodules.supervisor = supervisor = Supervisor(params=self.params)
-        sequencers = Sequencers(params=self.params)
+        sequencers = self.units(params=self.params)
         m.submodules.sequencers = ResetInserter(self.clear)(sequencers)
         wiring.connect(m, supervisor.result, flipped(self.result))
         for name in ("fetch", "store", "query", "key", "value", "output", "scale", "row"):
