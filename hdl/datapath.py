@@ -155,6 +155,7 @@ class Datapath(wiring.Component):
             loader.k_space.eq(k_ring.space),
             scorer.key_level.eq(k_ring.level),
             scorer.key_oldest.eq(k_ring.oldest),
+            scorer.key_end.eq(k_ring.end),
             scorer.key_append.eq(k_ring.append),
             k_ring.release.eq(scorer.key_release),
             self.mask_bank.eq(scorer.mask_bank),

@@ -116,6 +116,7 @@ class ProbV(wiring.Component):
         advance = array.i.ready
         m.d.comb += [
             steps.term_append.eq(terms.append),
+            steps.term_end.eq(terms.end),
             steps.value_append.eq(self.value_append),
             steps.o.ready.eq(advance),
             self.busy.eq(steps.o.valid & advance),

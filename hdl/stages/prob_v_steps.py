@@ -61,8 +61,8 @@ class StepSequencer(wiring.Component):
     -------
     row : In(stream(row_layout))
         Taken with the last step of the row before.
-    term_append : In(1)
-        A beat of terms is being written to the term ring.
+    term_append : In(1), term_end : In(range(term_ring_depth))
+        A beat of terms is being written to the term ring; where.
     value_append : In(1)
         A line is being written to the V ring.
     o : Out(stream(step_layout))
@@ -72,6 +72,7 @@ class StepSequencer(wiring.Component):
 
     row: stream.Interface
     term_append: Signal
+    term_end: Signal
     value_append: Signal
     o: stream.Interface
     wait_value: Signal
@@ -84,6 +85,7 @@ class StepSequencer(wiring.Component):
             {
                 "row": In(stream.Signature(row_layout(params))),
                 "term_append": In(1),
+                "term_end": In(range(term_ring_depth(params))),
                 "value_append": In(1),
                 "o": Out(stream.Signature(step_layout(params))),
                 "wait_value": Out(1),
@@ -135,6 +137,8 @@ class StepSequencer(wiring.Component):
             "end_of_row": 1,
             "have_terms": 1,
             "have_lines": 1,
+            "lines": range(p.max_parts + 1),  # of the next step
+            "row_lines": range(p.max_parts + 1),  # of the next row's first step, if there is one
         }
         return SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in bits.items()})
 
@@ -157,12 +161,12 @@ class StepSequencer(wiring.Component):
                 m.d.sync += [s.left.eq(s.steps), s.turn.eq(s.turn + 1)]
 
     def _terms(self, m: Module, s: SimpleNamespace) -> None:
-        """Beats of the row lie in the ring from ``start`` on; ``unread`` counts those that no pass
-        has been through."""
+        """Beats of the row lie in the ring from ``start`` on."""
         p = self.params
         depth = term_ring_depth(p)
         start, beat = Signal(range(depth)), Signal(range(depth))
-        unread = Signal(range(depth + 1))
+        following_beat = next_index(beat, depth)
+        some = Signal()  # there is a beat that no pass has been through
         first = Signal(range(p.groups))
         following = Signal(range(p.groups + 1))
         through, leave = Signal(), Signal()
@@ -170,7 +174,7 @@ class StepSequencer(wiring.Component):
             following.eq(first + s.keys),
             through.eq(s.end_of_pass | (following == p.groups)),
             leave.eq(s.issue & through),
-            s.have_terms.eq((s.turn != 0) | (unread != 0)),
+            s.have_terms.eq((s.turn != 0) | some),
             self.o.p.beat.eq(beat),
             self.o.p.first.eq(first),
             self.o.p.free.eq(through & s.last_pass),
@@ -180,47 +184,48 @@ class StepSequencer(wiring.Component):
             with m.If(s.end_of_pass):
                 m.d.sync += first.eq(0)
         with m.If(leave):
-            m.d.sync += beat.eq(next_index(beat, depth))
+            m.d.sync += beat.eq(following_beat)
             with m.If(s.end_of_pass & ~s.last_pass):
                 m.d.sync += beat.eq(start)
         with m.If(leave & s.end_of_row):
-            m.d.sync += start.eq(next_index(beat, depth))
-        read = leave & (s.turn == 0)
-        with m.If(self.term_append & ~read):
-            m.d.sync += unread.eq(unread + 1)
-        with m.If(read & ~self.term_append):
-            m.d.sync += unread.eq(unread - 1)
+            m.d.sync += start.eq(following_beat)
+        with m.If(self.term_append):
+            m.d.sync += some.eq(1)
+        with m.Elif(leave & (s.turn == 0)):
+            m.d.sync += some.eq(following_beat != self.term_end)
 
     def _lines(self, m: Module, s: SimpleNamespace) -> None:
-        """Lines of the KV head lie in the ring from ``base`` on: ``arrived`` of them, of which the
-        step needs the first ``need``."""
+        """Lines of the KV head lie in the ring from ``base`` on, those of the step from ``line`` to
+        before ``need``. Positions go around twice the ring, since it may be full or empty."""
         depth = self.params.kv_lines
-        base, line = Signal(range(depth)), Signal(range(depth))
-        arrived, self._need = Signal(range(depth + 1)), Signal(range(depth + 1), name="need")
-        need = self._need
-        size = Mux(s.end_of_pass, s.last_lines, s.passes)
-        following = ring_sum(line, size, depth)
-        leave = Signal()  # the KV head
+        around = 2 * depth
+        base, line, need = (Signal(range(around), name=n) for n in ("base", "line", "need"))
+        arrived = Signal(range(around))  # subtracted from 0: what is missing is then a sum
+        missing, start = Signal(range(around)), Signal(range(around))
+        few = missing[: self.params.part_bits]  # what a step may miss
+        leave = Signal()  # the KV head, with this step; no decision waits for its being issued
         m.d.comb += [
-            leave.eq(s.issue & s.end_of_row & s.last_of_kv),
-            s.have_lines.eq(arrived >= need),
-            self.o.p.line.eq(line),
-            self.o.p.release.eq(Mux(s.last_of_kv & s.last_pass, size, 0)),
+            leave.eq(s.end_of_row & s.last_of_kv),
+            missing.eq(ring_sum(need, arrived, around)),
+            s.have_lines.eq((few == 0) | (missing >= depth)),
+            start.eq(Mux(s.end_of_pass & ~leave, base, need)),
+            self.o.p.line.eq(ring_sum(line, 0, depth)),
+            self.o.p.release.eq(
+                Mux(s.last_of_kv & s.last_pass, Mux(s.end_of_pass, s.last_lines, s.passes), 0)
+            ),
         ]
-        with m.If(s.issue):
-            m.d.sync += [
-                line.eq(following),
-                need.eq(need + Mux(s.left == 1, s.last_lines, s.passes)),
-            ]
-            with m.If(s.end_of_pass):
-                m.d.sync += [
-                    line.eq(base),
-                    need.eq(Mux(s.steps == 0, s.last_lines, s.passes)),
-                ]
-        with m.If(leave):
-            m.d.sync += [base.eq(following), line.eq(following)]
-        more = arrived + self.value_append
-        m.d.sync += arrived.eq(Mux(leave, more - need, more))
+        with m.If(~s.active | s.end_of_row):
+            m.d.comb += s.lines.eq(s.row_lines)
+        with m.Elif(Mux(s.end_of_pass, s.steps == 0, s.left == 1)):
+            m.d.comb += s.lines.eq(s.last_lines)
+        with m.Else():
+            m.d.comb += s.lines.eq(s.passes)
+        with m.If(~s.active | s.issue):
+            m.d.sync += [line.eq(start), need.eq(ring_sum(start, s.lines, around))]
+        with m.If(s.issue & leave):
+            m.d.sync += base.eq(need)
+        with m.If(self.value_append):
+            m.d.sync += arrived.eq(ring_sum(arrived, around - 1, around))
 
     def _load(self, m: Module, s: SimpleNamespace) -> None:
         """Take the next row, in time for a step in the next cycle."""
@@ -257,5 +262,6 @@ class StepSequencer(wiring.Component):
                 s.turn.eq(0),
                 s.last_lines.eq(last_lines),
                 s.last_of_kv.eq(row.last_of_kv),
-                self._need.eq(Mux(row.keys <= most, last_lines, passes)),
             ]
+        with m.If(self.row.valid):
+            m.d.comb += s.row_lines.eq(Mux(row.keys <= most, last_lines, passes))

@@ -25,7 +25,7 @@ class ParallelScorer(wiring.Component):
 
     A row of ``keys`` keys takes ``ceil(keys * parts / groups)`` cycles, a row without a key takes
     one; rows follow each other without a gap while rows, queries and keys are there and beats are
-    taken. So no multiplier idles but in the last line of a row. A row yields
+    taken (without LUT RAM, rows of one cycle come every second cycle). So no multiplier idles but in the last line of a row. A row yields
     ``ceil(keys / groups)`` beats, at least one. Lanes beyond the row's keys, and those of keys
     whose mask bit is 0, are not valid. The row itself is passed on at ``o_row`` before its first
     beat.
@@ -52,8 +52,8 @@ class ParallelScorer(wiring.Component):
         Scores.
     key : Out(ring_read_signature(...))
         Read port of the K ring.
-    key_level, key_oldest, key_append : In
-        State of the K ring: ``level``, ``oldest``, ``append``.
+    key_level, key_oldest, key_end, key_append : In
+        State of the K ring: ``level``, ``oldest``, ``end``, ``append``.
     key_release : Out(1)
         To the K ring.
     query : Out(query_read_signature(params))
@@ -82,6 +82,7 @@ class ParallelScorer(wiring.Component):
                 "key": Out(ring_read_signature(shape=line_layout(p), depth=p.kv_lines)),
                 "key_level": In(range(p.kv_lines + 1)),
                 "key_oldest": In(range(p.kv_lines)),
+                "key_end": In(range(p.kv_lines)),
                 "key_append": In(1),
                 "key_release": Out(1),
                 "query": Out(query_read_signature(p)),
@@ -116,6 +117,7 @@ class ParallelScorer(wiring.Component):
             issuer.enable.eq(enable),
             issuer.level.eq(self.key_level),
             issuer.oldest.eq(self.key_oldest),
+            issuer.ring_end.eq(self.key_end),
             issuer.append.eq(self.key_append),
             self.key.address[0].eq(issuer.index),
             self.key.en.eq(issuer.read),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,9 +33,10 @@ def issue_layout(params: CoreParams) -> data.StructLayout:
 class LineIssuer(wiring.Component):
     """Issues a line per cycle while its row, its query and its keys are there.
 
-    Rows wait in a queue of two. A row takes ``ceil(keys * parts / groups)`` cycles, a row without
-    a key takes one; the next row follows in the next cycle. In a row with ``last_of_kv`` every line
-    is released as it is read.
+    Rows wait in a queue of two, or of one without LUT RAM. A row takes
+    ``ceil(keys * parts / groups)`` cycles, a row without a key takes one; the next row follows in
+    the next cycle, with a queue of one not before the second. In a row with ``last_of_kv`` every
+    line is released as it is read.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ class LineIssuer(wiring.Component):
     -------
     row : In(stream.Signature({parts, keys, last_of_kv, key_mask, bank}))
         Rows.
-    level : In(range(kv_lines + 1)), oldest : In(range(kv_lines)), append : In(1)
-        State of the K ring, see `Ring`.
+    level : In(range(kv_lines + 1)), oldest, ring_end : In(range(kv_lines)), append : In(1)
+        State of the K ring, see `Ring`: ``level``, ``oldest``, ``end``, ``append``.
     index : Out(range(kv_lines)), read : Out(1), release : Out(1)
         Line of the K ring to read, and whether to read and to release it.
     query_valid : In(1)
@@ -84,6 +85,7 @@ class LineIssuer(wiring.Component):
                 "row": In(stream.Signature(self.row_layout)),
                 "level": In(range(p.kv_lines + 1)),
                 "oldest": In(range(p.kv_lines)),
+                "ring_end": In(range(p.kv_lines)),
                 "append": In(1),
                 "index": Out(range(p.kv_lines)),
                 "read": Out(1),
@@ -110,7 +112,9 @@ class LineIssuer(wiring.Component):
         valid, row = Signal(), Signal(self.row_layout)
         left = row.keys  # keys from the start of the beat to the end of the row
         line, beat = Signal.like(self.line.line), Signal.like(self.mask_beat)
-        m.submodules.rows = rows = Queue(shape=self.row_layout, depth=2)
+        m.submodules.rows = rows = Queue(
+            shape=self.row_layout, depth=2 if p.lut_ram else 1
+        )
         m.d.comb += [
             rows.i.payload.eq(self.row.payload),
             rows.i.valid.eq(self.row.valid),
@@ -164,9 +168,8 @@ class LineIssuer(wiring.Component):
         self, m: Module, valid: Value, keys: Value, last_of_kv: Value, finish: Value
     ) -> None:
         """Issue or say why not; follow the K ring."""
-        depth = self.params.kv_lines
-        ahead = Signal(range(depth + 1))  # lines of the ring from the index on
-        some = Signal()  # ahead is not 0
+        following = next_index(self.index, self.params.kv_lines)
+        some = Signal()  # the ring holds the line at the index
         key_valid = some | ~keys
         m.d.comb += [
             self.wait_row.eq(~valid),
@@ -180,13 +183,12 @@ class LineIssuer(wiring.Component):
         with m.If(finish & ~last_of_kv):  # back to the first line
             m.d.sync += [
                 self.index.eq(self.oldest),
-                ahead.eq(self.level + self.append),
                 some.eq((self.level != 0) | self.append),
             ]
-        with m.Else():
-            with m.If(self.read):
-                m.d.sync += self.index.eq(next_index(self.index, depth))
+        with m.Elif(self.read):
             m.d.sync += [
-                ahead.eq(ahead + self.append - self.read),
-                some.eq(self.append | (Mux(self.read, ahead[1:], ahead) != 0)),
+                self.index.eq(following),
+                some.eq((following != self.ring_end) | self.append),
             ]
+        with m.Elif(self.append):
+            m.d.sync += some.eq(1)

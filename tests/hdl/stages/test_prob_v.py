@@ -279,6 +279,13 @@ def test_terms_stay_until_the_last_pass():
     run(work)
 
 
+def test_terms_that_arrive_as_others_are_read():
+    for seed in range(30):
+        work = Work(TINY)
+        work.head(random.Random(seed), 16, 1, [1, 1, 1])
+        run(work, {"i": 0.8}, seed=seed)
+
+
 def test_sums_that_cannot_leave_stop_the_steps():
     rng = random.Random(5)
     work = Work(FOUR)

@@ -91,6 +91,7 @@ class ScorerBench(wiring.Component):
         m.d.comb += [
             scorer.key_level.eq(ring.level),
             scorer.key_oldest.eq(ring.oldest),
+            scorer.key_end.eq(ring.end),
             scorer.key_append.eq(ring.append),
             ring.release.eq(scorer.key_release),
             port.addr.eq(scorer.mask_beat),
@@ -286,6 +287,21 @@ def test_a_row_waits_for_its_keys_only():
     assert "wait_key" in first_row
 
 
+def test_a_row_without_a_key_waits_for_none():
+    p = CONFIGS["tiny"]
+    work = add_head(Work(), p, random.Random(1), keys=1, queries=2, head_dim=16, hide={0})
+    _, doing = run(p, work, stall={"k": 0.9})
+    assert "wait_key" in doing[doing.index("busy") :]
+    assert "wait_key" not in doing[: doing.index("busy")]
+
+
+def test_lines_that_arrive_as_others_are_read():
+    p = CONFIGS["tiny"]
+    for seed in range(8):
+        work = add_head(Work(), p, random.Random(seed), keys=1, queries=1, head_dim=16)
+        run(p, work, stall={"k": 0.5}, seed=seed)
+
+
 @pytest.mark.parametrize(
     "stall, cause", [({"q": 0.99}, "wait_query"), ({"o": 0.9}, "wait_output"),
                      ({"row": 0.95}, "wait_row"), ({"k": 0.95}, "wait_key")]
@@ -358,11 +374,12 @@ class IssueContract(wiring.Component):
         p = self.params
         m.submodules.dut = dut = LineIssuer(params=p)
         m.submodules.ring = ring = Ring(shape=1, depth=p.kv_lines)
-        free_inputs(m, dut, but=("level", "oldest", "append"))
+        free_inputs(m, dut, but=("level", "oldest", "ring_end", "append"))
         free_inputs(m, ring, but=("release", "read"))
         m.d.comb += [
             dut.level.eq(ring.level),
             dut.oldest.eq(ring.oldest),
+            dut.ring_end.eq(ring.end),
             dut.append.eq(ring.append),
             ring.release.eq(dut.release),
             Assume((dut.row.p.parts >= 1) & (dut.row.p.parts <= 4)),

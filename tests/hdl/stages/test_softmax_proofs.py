@@ -183,6 +183,7 @@ class Steps(wiring.Component):
         beat = Signal(8)
         m.d.comb += [
             Assume(~dut.term_append | (written - freed < depth)),
+            Assume(dut.term_end == written % depth),
             beat.eq(before + (self.step * (p.groups // self.side)) // p.groups),
         ]
         m.d.sync += written.eq(written + dut.term_append)
