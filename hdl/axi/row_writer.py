@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.axi.granule_writer import GRANULE, GranuleWriter
 from attnsieve.hdl.axi.interleave import share_of_channel
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.axi.writer import BurstWriter, unit_layout
@@ -15,8 +16,7 @@ from attnsieve.hdl.params import CoreParams
 
 __all__ = ["GRANULE", "RowWriter"]
 
-#: Bytes that rows and their addresses are multiples of.
-GRANULE = 32
+_Writer = BurstWriter | GranuleWriter
 
 
 def _log2(power: int) -> int:
@@ -26,7 +26,8 @@ def _log2(power: int) -> int:
 class RowWriter(wiring.Component):
     """Packs the int16 elements of rows into units and writes them, channel after channel.
 
-    A row is one burst on every channel that it touches (split at 4 KB). Its requests are made when
+    A row is one burst on every channel that it touches (split at 4 KB), or, without LUT RAM and
+    with one channel of short beats (`compact`), bursts of 32 bytes. Its requests are made when
     its first elements are there, so a burst never waits for computing that has not begun. Rows
     begin at any multiple of 32 bytes: where a unit is longer, byte strobes leave its other half
     alone. Rows that are not to be written are taken and dropped.
@@ -101,18 +102,24 @@ class RowWriter(wiring.Component):
         units = (granules + 2 * (more - 1)) // more if more else granules * GRANULE // p.unit_bytes
         return -(-units // p.channels)
 
+    @property
+    def compact(self) -> bool:
+        """Whether the writer is the one of few cells, of bursts of 32 bytes."""
+        p = self.params
+        return not p.lut_ram and p.channels == 1 and p.unit_bytes < GRANULE
+
+    def _writer(self) -> _Writer:
+        """Of a channel."""
+        p = self.params
+        bus = {"addr_width": p.addr_width, "data_width": p.data_width}
+        if self.compact:
+            return GranuleWriter(**bus, max_units=self.max_units)
+        return BurstWriter(**bus, unit_bytes=p.unit_bytes, max_units=self.max_units)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.params
-        writers = [
-            BurstWriter(
-                addr_width=p.addr_width,
-                data_width=p.data_width,
-                unit_bytes=p.unit_bytes,
-                max_units=self.max_units,
-            )
-            for _ in range(p.channels)
-        ]
+        writers = [self._writer() for _ in range(p.channels)]
         for channel, writer in enumerate(writers):
             m.submodules[f"channel{channel}"] = writer
             wiring.connect(m, writer.bus, wiring.flipped(self.bus[channel]))
@@ -128,7 +135,7 @@ class RowWriter(wiring.Component):
                 m.d.sync += self.error.eq(writer.error)
         return m
 
-    def _jobs(self, m: Module, writers: list[BurstWriter]) -> tuple[Signal, Value]:
+    def _jobs(self, m: Module, writers: list[_Writer]) -> tuple[Signal, Value]:
         """Two jobs may be under way: one whose rows come, one that waits for responses."""
         job, oldest, ended = Signal(), Signal(), Signal(2)
         answered = Signal()
@@ -174,7 +181,7 @@ class RowWriter(wiring.Component):
         return (self._row_granules + self._offset + (more - 1)) >> _log2(more)
 
     def _requests(
-        self, m: Module, writers: list[BurstWriter], job: Signal, go: Value
+        self, m: Module, writers: list[_Writer], job: Signal, go: Value
     ) -> Value:
         """One request to each channel that the row touches. Returns whether all are made."""
         p, row = self.params, self.row.payload
@@ -215,11 +222,14 @@ class RowWriter(wiring.Component):
         place, stored = Signal(range(places)), Signal(range(places))
         next_channel = Signal.like(channel)
         here = Mux(begun, next_channel, self._first_channel)
+        halted = self.stop if self.compact else Const(0)  # its beats may not change then
         start = self._offset << _log2(max(1, GRANULE // step_bytes))
         m.d.comb += [
             place.eq(Mux(begun, stored, start)),
             free.eq(~unit.valid | unit.ready),
-            fire.eq(self.row.valid & self.i.valid & free & ~blocked & (asked | ~last)),
+            fire.eq(
+                self.row.valid & self.i.valid & free & ~blocked & (asked | ~last) & ~halted
+            ),
             whole.eq(last | (place == places - 1)),
             taken.eq(fire),
             self.row_end.eq(fire & last),
@@ -272,7 +282,7 @@ class RowWriter(wiring.Component):
             Cat(strobe.replicate(p.unit_bytes // granules) for strobe in strobes)
         )
 
-    def _distribute(self, m: Module, unit: stream.Interface, writers: list[BurstWriter]) -> None:
+    def _distribute(self, m: Module, unit: stream.Interface, writers: list[_Writer]) -> None:
         """Each unit to the writer of its channel."""
         p = self.params
         ready = []

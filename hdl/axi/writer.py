@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Module, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.burst import BurstSplitter
+from attnsieve.hdl.axi.responses import Responses
 from attnsieve.hdl.axi.signature import AXI4Signature
 
 __all__ = ["BurstWriter", "unit_layout", "write_request_layout"]
@@ -168,24 +169,25 @@ class BurstWriter(wiring.Component):
         """AW and B. Returns whether a burst's AW is asserted for the first time."""
         bus, burst = self.bus, self._splitter.o
         asserted, started = Signal(), Signal()
-        counts = [Signal(range(self.max_outstanding + 1), name=f"count{k}") for k in range(2)]
-        room = Mux(job, counts[1], counts[0]) != self.max_outstanding
+        m.submodules.responses = responses = Responses(most=self.max_outstanding)
+        free = ~asserted & ~waiting & responses.room
         m.d.comb += [
-            started.eq(burst.valid & ~asserted & ~waiting & room & ~self.stop & ~draining),
+            started.eq(burst.valid & free & ~self.stop & ~draining),
+            responses.started.eq(started),
+            responses.job.eq(job),
+            responses.answered.eq(bus.bvalid),
+            responses.oldest.eq(self.oldest),
             bus.awvalid.eq(asserted | started),
             bus.awaddr.eq(burst.payload.address),
             bus.awlen.eq(burst.payload.len),
             burst.ready.eq(bus.awvalid & bus.awready),
             bus.bready.eq(1),
+            self.idle.eq((responses.waiting == 0) & ~bus.awvalid),
         ]
         m.d.sync += asserted.eq(bus.awvalid & ~bus.awready)
-        of_oldest = Mux(self.oldest, counts[1], counts[0]) != 0
-        answered = Mux(of_oldest, self.oldest, ~self.oldest)
-        for k, count in enumerate(counts):
-            up, down = started & (job == k), bus.bvalid & (answered == k)
-            m.d.sync += count.eq(count + up - down)
-            m.d.comb += self.pending[k].eq((count != 0) | (burst.valid & (job == k)))
-        m.d.comb += self.idle.eq((Cat(counts) == 0) & ~bus.awvalid)
+        for k in range(2):
+            mine = burst.valid & (job == k)
+            m.d.comb += self.pending[k].eq(responses.waiting[k] | mine)
         with m.If((self.error == 0) & bus.bvalid & bus.bresp[1]):
             m.d.sync += self.error.eq(bus.bresp)
         return started

@@ -16,6 +16,7 @@ _TAGGED = "axi/test_tagged_reader.py::test_"
 _FORMER = "axi/test_line_former.py::test_"
 _LOADER = "axi/test_loader.py::test_"
 _WRITER = "axi/test_writer.py::test_"
+_GRANULES = "axi/test_granule_writer.py::test_"
 _ROW_WRITER = "axi/test_row_writer.py::test_"
 
 AXI_BUGS = [
@@ -147,21 +148,41 @@ AXI_BUGS = [
     Bug("axi/loader.py", "self.idle.eq(Cat(reader.idle for reader in readers).all())",
         "self.idle.eq(Cat(reader.idle for reader in readers).any())",
         "idle while another channel still reads", f"{_LOADER}stop_in_any_state"),
+    # -- responses
+    Bug("axi/responses.py", "!= self.most", "!= self.most + 1",
+        "more bursts than allowed are outstanding", f"{_WRITER}limit_of_outstanding_bursts"),
+    Bug("axi/responses.py", "Mux(of_oldest, self.oldest, ~self.oldest)", "self.oldest",
+        "a response counts for a job that waits for none",
+        f"{_WRITER}a_response_counts_for_the_job_that_waits", quick=True),
+    Bug("axi/responses.py", "count.eq(count + up - down)", "count.eq(count + up)",
+        "responses do not count", f"{_WRITER}limit_of_outstanding_bursts"),
+    # -- granule_writer
+    Bug("axi/granule_writer.py", "granule.eq(Mux(last, 0, granule + 1))",
+        "granule.eq(granule + 1)", "a piece begins where the last one ended",
+        f"{_GRANULES}bytes[32-False-0.0]", quick=True),
+    Bug("axi/granule_writer.py", "self.i.ready.eq(active & bus.wready & ~draining)",
+        "self.i.ready.eq(bus.wready & ~draining)", "beats before their address are lost",
+        f"{_GRANULES}bytes"),
+    Bug("axi/granule_writer.py", "responses.room & (ahead != 2)", "responses.room",
+        "the count of bursts without their beats overflows",
+        "axi/test_writer_formal.py::test_rules"),
+    Bug("axi/granule_writer.py", "bus.wstrb.eq(Mux(draining, 0, unit.strobe))",
+        "bus.wstrb.eq(unit.strobe)", "beats after a stop have strobes",
+        "axi/test_writer_formal.py::test_rules"),
+    Bug("axi/granule_writer.py", "request.valid & free & ~self.stop & ~draining",
+        "request.valid & free", "writes begin after a stop",
+        "axi/test_writer_formal.py::test_rules"),
     # -- writer
     Bug("axi/writer.py", "bus.wlast.eq(left == 0)", "bus.wlast.eq(left == 1)",
         "WLAST comes one beat early", f"{_WRITER}bytes[32-32-8-False-0.0]", quick=True),
     Bug("axi/writer.py", "self.i.payload.strobe.word_select(beat,",
         "self.i.payload.strobe.word_select(0,", "all beats have the first one's strobes",
         f"{_WRITER}bytes"),
-    Bug("axi/writer.py", "!= self.max_outstanding", "!= self.max_outstanding + 1",
-        "more bursts than allowed are outstanding", f"{_WRITER}limit_of_outstanding_bursts"),
     Bug("axi/writer.py", "(self.error == 0) & bus.bvalid & bus.bresp[1]",
         "bus.bvalid & bus.bresp[1]", "a later error replaces the first",
         f"{_WRITER}first_error_is_kept"),
-    Bug("axi/writer.py", "Mux(of_oldest, self.oldest, ~self.oldest)", "self.oldest",
-        "a response counts for a job that waits for none",
-        f"{_WRITER}a_response_counts_for_the_job_that_waits"),
-    Bug("axi/writer.py", "& room & ~self.stop & ~draining", "& room",
+    Bug("axi/writer.py", "burst.valid & free & ~self.stop & ~draining",
+        "burst.valid & free",
         "writes begin after a stop", f"{_WRITER}stop_in_any_cycle"),
     Bug("axi/writer.py", "[draining.eq(1), bus.wstrb.eq(0)]", "[draining.eq(1)]",
         "beats after a stop have strobes", f"{_WRITER}stop_in_any_cycle"),

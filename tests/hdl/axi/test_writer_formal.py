@@ -8,6 +8,7 @@ from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 
+from attnsieve.hdl.axi.granule_writer import GranuleWriter
 from attnsieve.hdl.axi.writer import BurstWriter
 from attnsieve.sim.formal import ProofError, free_inputs, prove
 
@@ -21,41 +22,56 @@ class Proof(wiring.Component):
 
     Parameters
     ----------
+    compact : bool
+        Of a granule writer, whose beats do not change under stop.
     drain : int
         Also: the slave takes something at least every second cycle and answers in 2 cycles; then
         a stop ends within so many cycles.
     """
 
-    def __init__(self, *, drain=None):
-        self.drain = drain
+    def __init__(self, *, compact=False, drain=None):
+        self.drain, self.compact = drain, compact
         super().__init__({})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dut = dut = BurstWriter(
-            addr_width=13, data_width=32, unit_bytes=8, max_units=3, max_outstanding=2
-        )
+        if self.compact:
+            dut = GranuleWriter(addr_width=13, data_width=128, max_units=4, max_outstanding=2)
+        else:
+            dut = BurstWriter(
+                addr_width=13, data_width=32, unit_bytes=8, max_units=3, max_outstanding=2
+            )
+        m.submodules.dut = dut
+        unit = len(dut.i.payload.strobe)
         free_inputs(m, dut, but=("stop", "i.payload"))
         bus, stopped = dut.bus, Signal()
         m.d.comb += [
             dut.stop.eq(AnySeq(1)),
             Assume(dut.stop | ~stopped),  # a stop is held
-            dut.i.payload.data.eq(AnySeq(64)),
+            dut.i.payload.data.eq(AnySeq(8 * unit)),
             dut.i.payload.strobe.eq(-1),
-            Assume((dut.request.payload.units != 0) & (dut.request.payload.units <= 3)),
-            Assume(dut.request.payload.address[:3] == 0),
+            self._request(dut.request.payload),
         ]
         m.d.sync += stopped.eq(dut.stop)
         held = Signal()  # the stream rule for i, whose strobes are not free
-        before = Signal(64)
+        before = Signal(8 * unit)
         m.d.sync += [held.eq(dut.i.valid & ~dut.i.ready), before.eq(dut.i.payload.data)]
         m.d.comb += Assume(~held | (dut.i.valid & (dut.i.payload.data == before)))
+        if self.compact:
+            m.d.comb += Assume(~stopped | (dut.i.payload.data == before))
         self._hold(m, bus)
         whole = self._bursts(m, dut)
         self._stop(m, dut, stopped)
         if self.drain is not None:
             self._progress(m, dut, whole)
         return m
+
+    def _request(self, request):
+        if self.compact:
+            return Assume(
+                ((request.units == 2) | (request.units == 4)) & (request.address[:5] == 0)
+            )
+        return Assume((request.units != 0) & (request.units <= 3) & (request.address[:3] == 0))
 
     def _hold(self, m, bus):
         for name, payload in {"aw": ("awaddr", "awlen"), "w": ("wdata", "wstrb", "wlast")}.items():
@@ -84,16 +100,19 @@ class Proof(wiring.Component):
                 Mux(new & (place == k), bus.awlen, Mux(ended, following, length))
             )
         m.d.sync += beat.eq(Mux(ended, 0, beat + moved))
-        end = bus.awaddr[:12] + (bus.awlen << 2) + 3
+        size = len(bus.wstrb)
+        end = bus.awaddr[:12] + (bus.awlen + 1) * size - 1
+        now = Mux(count == 0, bus.awlen, lengths[0])
+        longest = 1 if self.compact else 5
         m.d.comb += [
             Assert(count <= 2),
-            Assert(~bus.wvalid | (count != 0)),
-            Assert(~bus.wvalid | (bus.wlast == (beat == lengths[0]))),
-            Assert(~bus.awvalid | (bus.awlen < 6)),
-            Assert(~bus.awvalid | (bus.awaddr[:2] == 0)),
+            Assert(~bus.wvalid | (count != 0) | new),
+            Assert(~bus.wvalid | (bus.wlast == (beat == now))),
+            Assert(~bus.awvalid | (bus.awlen <= longest)),
+            Assert(~bus.awvalid | (bus.awaddr % size == 0)),
             Assert(~bus.awvalid | (end < 4096)),
-            Cover(ended & (lengths[0] == 5)),
-            Cover(bus.awvalid & (end == 4095) & (bus.awlen == 3)),
+            Cover(ended & (lengths[0] == longest)),
+            Cover(bus.awvalid & (end == 4095) & (bus.awlen == min(3, longest))),
         ]
         return self._responses(m, dut, new, ended)
 
@@ -125,9 +144,9 @@ class Proof(wiring.Component):
         with m.If(dut.stop & (~bus.wvalid | written)):
             m.d.sync += late.eq(1)
         m.d.comb += [
-            Assert(~dut.stop | ~bus.awvalid | awvalid),
+            Assert(~(stopped if self.compact else dut.stop) | ~bus.awvalid | awvalid),
             Assert(~late | (bus.wstrb == 0)),
-            Assert(stopped | late | ~bus.wvalid | (bus.wstrb == 15)),
+            Assert(stopped | late | ~bus.wvalid | bus.wstrb.all()),
             Cover(late & written),
         ]
 
@@ -148,21 +167,25 @@ class Proof(wiring.Component):
         ]
 
 
-def test_rules():
-    prove(Proof(), depth=13, name="burst writer")
+@pytest.mark.parametrize("compact", [False, True])
+def test_rules(compact):
+    prove(Proof(compact=compact), depth=13, name="burst writer")
 
 
 @pytest.mark.full
-def test_rules_deep():
-    prove(Proof(), depth=30, name="burst writer", timeout=3000)
+@pytest.mark.parametrize("compact", [False, True])
+def test_rules_deep(compact):
+    prove(Proof(compact=compact), depth=30, name="burst writer", timeout=3000)
 
 
-def test_everything_is_reached():
-    prove(Proof(), depth=16, mode="cover", name="burst writer")
+@pytest.mark.parametrize("compact", [False, True])
+def test_everything_is_reached(compact):
+    prove(Proof(compact=compact), depth=16, mode="cover", name="burst writer")
 
 
-def test_stop_ends():
-    prove(Proof(drain=DRAIN), depth=14, name="burst writer")
+@pytest.mark.parametrize("compact", [False, True])
+def test_stop_ends(compact):
+    prove(Proof(compact=compact, drain=DRAIN), depth=14, name="burst writer")
 
 
 @pytest.mark.full
