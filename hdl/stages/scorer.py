@@ -26,9 +26,9 @@ class ParallelScorer(wiring.Component):
     A row of ``keys`` keys takes ``ceil(keys * parts / groups)`` cycles, a row without a key takes
     one; rows follow each other without a gap while rows, queries and keys are there and beats are
     taken (without LUT RAM, rows of one cycle come every second cycle). So no multiplier idles but
-    in the last line of a row. A row yields ``ceil(keys / groups)`` beats, at least one. Lanes beyond the row's keys, and those of keys
-    whose mask bit is 0, are not valid. The row itself is passed on at ``o_row`` before its first
-    beat.
+    in the last line of a row. A row yields ``ceil(keys / groups)`` beats, at least one. Lanes
+    beyond the row's keys, and those of keys whose mask bit is 0, are not valid. The row itself is
+    passed on at ``o_row`` before its first beat.
 
     Latency from the line that completes a beat to the beat is `latency` cycles. The pipeline has
     one enable: it stands while a beat waits.
