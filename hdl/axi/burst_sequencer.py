@@ -90,11 +90,14 @@ class BurstSequencer(wiring.Component):
 
     @staticmethod
     def serves(params: CoreParams) -> bool:
-        """Whether it can: words are lines of 8-bit operands, bursts may have 32 bytes."""
+        """Whether it can: beats are lines of 8-bit operands, bursts may have 32 bytes.
+
+        With more than 8 lanes, bursts would be over before the next chunk is found.
+        """
         beats = min(params.burst_beats, params.outstanding_beats)
         return (
             params.channels == 1
-            and params.beat_bytes == params.lanes <= STEP
+            and params.beat_bytes == params.lanes <= 8
             and beats * params.beat_bytes >= BURST
         )
 

@@ -35,8 +35,8 @@ class TaggedReader(wiring.Component):
     cycle, a beat per cycle; a burst is in flight for the memory's latency, its beats and 1 cycle.
 
     ``stop`` ends all reading: from its second cycle on no further AR is asserted (one that waits
-    stays until it is taken), and arriving data are dropped. Once ``idle`` is 1 under ``stop`` it stays, and a reset of the
-    component makes it as new.
+    stays until it is taken), and arriving data are dropped. Once ``idle`` is 1 under ``stop`` it
+    stays, and a reset of the component makes it as new.
 
     Parameters
     ----------

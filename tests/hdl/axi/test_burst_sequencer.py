@@ -238,7 +238,7 @@ def test_full_sink_blocks_no_other():
     [
         ({}, True),
         ({"lanes": 8}, True),
-        ({"lanes": 16}, True),
+        ({"lanes": 16}, False),
         ({"channels": 2}, False),
         ({"data_width": 64}, False),
         ({"burst_beats": 4}, False),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from amaranth.hdl import Mux
@@ -282,6 +282,17 @@ def test_small_sinks_of_the_compact_loader(capacity):
     regions = random_regions(TINY, memory, random.Random(capacity), heads=3, most=9)
     check(TINY, regions, memory, capacity=capacity, rate=0.4, stall=0.3, latency=9, seed=3)
     check(TINY, regions, memory, capacity=capacity, rate=1.0, latency=1, seed=4)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"lanes": 8, "data_width": 64}, {"operand_bits": 8}, {"outstanding_beats": 17}]
+)
+def test_compact_loaders(kwargs):
+    p = replace(TINY, **kwargs)
+    assert Loader(params=p).compact
+    memory = Memory(p, 5)
+    regions = random_regions(p, memory, random.Random(5), heads=3, most=12)
+    check(p, regions, memory, latency=7, rate=0.5, stall=0.2, ar_stall=0.3, r_stall=0.2)
 
 
 @pytest.mark.parametrize("bits", [8, 12])
