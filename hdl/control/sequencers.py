@@ -110,7 +110,7 @@ class Sequencers(wiring.Component):
         connect(m, dispatcher.row, rows.job)
         connect(m, rows.o, flipped(self.row))
         connect(m, rows.scale, flipped(self.scale))
-        readers = [*walkers, rows, checker]
+        readers: list[Any] = [*walkers, rows, checker]
         m.submodules.arbiter = arbiter = FetchArbiter(params=self.params, readers=len(readers))
         for reader, port in zip(readers, arbiter.reader, strict=True):
             connect(m, reader.fetch, port)
