@@ -41,6 +41,8 @@ class Latency:
         By how much later the loader hears of queries than of keys.
     accept : int
         From a row's being taken by the scorer to its first line.
+    rows_issued : int
+        Rows that the scorer holds, the one at hand among them.
     rows_ahead : int
         Rows that may be between the scorer and the writer.
     statistics_ahead : int
@@ -51,6 +53,8 @@ class Latency:
         From the line that completes a beat to the beat in the row buffer.
     buffer : int
         From a row's last beat in the row buffer to its first beat leaving.
+    rows_held : int
+        Rows that the row buffer holds, beside the one that enters.
     terms : int
         From a beat leaving the row buffer to its terms in the term ring.
     term_pace : int
@@ -88,11 +92,13 @@ class Latency:
     heads_ahead: int | None
     heads_delay: int
     accept: int
+    rows_issued: int
     rows_ahead: int
     statistics_ahead: int
     query: int
     score: int
     buffer: int
+    rows_held: int
     terms: int
     term_pace: int
     row_pace: int
@@ -129,10 +135,12 @@ class Latency:
             heads_ahead=2 if params.groups > 1 else None,
             heads_delay=2 if params.groups > 1 else 0,
             accept=2,
+            rows_issued=3 if fast else 2,
             rows_ahead=16 if params.lut_ram else 4,
             statistics_ahead=(4 if params.lut_ram else 2) + 1,
             query=2 if params.groups > 1 else 0,
             score=1 + products + scan + (1 if params.groups == 1 else 2),
+            rows_held=17 if fast else 2 if levels == 0 else 32,
             buffer=2 if levels == 0 and not fast else levels + 1 + (3 if fast else 2),
             terms=10 if fast else 12,
             term_pace=1 if fast else 4,

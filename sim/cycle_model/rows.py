@@ -89,6 +89,7 @@ class Pipeline:
         self.score_last = np.zeros(count, np.int64)
         self.done = np.zeros(count, np.int64)  # last elements at the writer
         self.gaps: list[dict[str, int]] = []
+        self.stands: list[tuple[int, int]] = []  # the scorer, from and until: a beat waits
         self.accepted = -1
         self.key_base = self.value_base = 0
         self.score_time = self.left_time = self.step_time = self.drained = -1
@@ -114,6 +115,7 @@ class Pipeline:
             or self.query.arrived < row.segments
             or self.key.arrived < self.key_base + used
             or self.beat[self.softened] < last - room
+            or self.softened < number - self.latency.rows_held + 1
         ):
             return False
         before = self.score_time
@@ -129,13 +131,19 @@ class Pipeline:
         held = np.arange(first, last) - room
         there = held >= 0
         causes["output"][ends[there]] = self.beat_left[held[there]] - self.latency.score + 1
-        bounds = np.maximum.reduce(list(causes.values()))
-        bounds[0] = max(int(bounds[0]), before + 1)
-        times = paced(bounds)
+        times = self._times(causes, before)
+        scored = int(times[ends[0]])
+        late = self._late(number, scored)
+        if late:
+            enters = scored + self.latency.score
+            self.stands.append((enters, enters + late))
+            times = self._times(causes, before)
+        self.stands = [(since, until) for since, until in self.stands if until > times[-1]]
         self._attribute(times, causes, before)
         self.score_time = int(times[-1])
         self.score_first[number], self.score_last[number] = times[0], times[-1]
-        self.beat_scored[first:last] = times[ends]
+        behind = ends < ends[0] + self.latency.score  # in the pipeline while it stands
+        self.beat_scored[first:last] = times[ends] + np.where(behind, late, 0)
         self.query.take(np.full(row.segments - self.query.freed, times[-1]))
         if row.last_of_kv:
             self.key.take(times[:used])
@@ -143,13 +151,35 @@ class Pipeline:
         self.scored += 1
         return True
 
+    def _times(self, causes: dict[str, np.ndarray], before: int) -> np.ndarray:
+        """When each line of a row is issued: not while the pipeline ``stands``."""
+
+        def times() -> np.ndarray:
+            bounds = np.maximum.reduce(list(causes.values()))
+            bounds[0] = max(int(bounds[0]), before + 1)
+            return paced(bounds)
+
+        for since, until in self.stands:
+            line = int(np.searchsorted(times(), since))
+            if line < len(causes["output"]):
+                causes["output"][line] = max(int(causes["output"][line]), until)
+        return times()
+
+    def _late(self, number: int, scored: int) -> int:
+        """How long the first beat of a row waits until a row has left the row buffer."""
+        before = number - self.latency.rows_held
+        if before < 0:
+            return 0
+        return max(0, self.left_time_of(before) + 2 - scored - self.latency.score)
+
     def _accept(self, number: int) -> int:
-        """When the scorer takes the row: three are in it at most, and few behind it."""
+        """When the scorer takes the row: few are in it, and few behind it."""
         start = self.rows[number].start
         if number:
             start = max(start, self.accepted + 1)
-        if number >= 3:
-            start = max(start, int(self.score_last[number - 3]) + 1)
+        scored = number - self.latency.rows_issued
+        if scored >= 0:
+            start = max(start, int(self.score_last[scored]) + 1)
         if number >= self.latency.rows_ahead:
             start = max(start, int(self.done[number - self.latency.rows_ahead]) + 1)
         self.accepted = start
