@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -239,9 +239,10 @@ class Datapath(wiring.Component):
             tally.beat.eq(scorer.o.valid & scorer.o.ready),
             tally.counted.eq(statistics.valid & statistics.ready),
             tally.empty.eq(statistics.p.empty),
-            self.progress.eq(self.busy | prob_v.busy | (self.writer.row.valid
-                                                       & self.writer.row.ready)),
         ]
+        moving = (self.loader.q_line, self.loader.k_line, self.loader.v_line, self.writer.row)
+        moved = Cat(port.valid & port.ready for port in moving)
+        m.d.comb += self.progress.eq(self.busy | prob_v.busy | moved.any())
 
     def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
         """The scale of a head stays for all its rows."""

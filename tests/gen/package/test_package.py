@@ -50,7 +50,7 @@ def test_manifest(package):
     ports = {p["name"]: (p["direction"], p["width"]) for p in manifest["ports"]}
     assert ports["clk"] == ("input", 1)
     assert ports["m_axi_rdata"] == ("input", 32)
-    assert ports["m_axi_araddr"] == ("output", 32)
+    assert ports["m_axi_araddr"] == ("output", 24)
     assert ports["s_axil_wdata"] == ("input", 32)
     assert ports["irq"] == ("output", 1)
     assert set(manifest["tool_versions"]) == {"attnsieve", "amaranth", "yosys"}

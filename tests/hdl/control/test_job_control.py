@@ -23,6 +23,7 @@ class Datapath:
         self.errors = {}  # region address -> read error raised when it is taken
         self.silent = False  # never done: for the watchdog
         self.rows, self.cleared = 0, 0
+        self.queries = []  # addresses of regions of Q
 
     async def run(self, ctx):
         dut = self.dut
@@ -52,6 +53,8 @@ class Datapath:
                 self.rows += 1
                 if last and not self.silent:
                     due.append(now + self.tail)
+            if regions[0]:
+                self.queries.append(regions[1])
             for valid, address in zip(regions[::2], regions[1::2], strict=True):
                 if valid:
                     outstanding = 5
@@ -131,8 +134,10 @@ def test_jobs_in_order_good_and_refused():
 def test_every_job_follows_when_the_queue_is_full(params):
     rng = random.Random(8)
     requests = [good_request(params, rng) | {"queries": 1, "query_mask": 0} for _ in range(6)]
-    results, _ = run(params, [("start", r) for r in requests])
+    results, path = run(params, [("start", r) for r in requests])
     assert results == [StatusCode.OK] * 6
+    assert path.queries == [
+        r["q_base"] + head * r["q_stride"] for r in requests for head in range(r["heads"])]
 
 
 @pytest.mark.parametrize("error", [2, 3])
@@ -142,7 +147,7 @@ def test_error_is_reported_for_its_own_job(error, bad, tensor):
     requests = [small(20 + i) for i in range(3)]
 
     def failing(dut):
-        path = Datapath(dut)
+        path = Datapath(dut, tail=150)  # the next job is loading then
         path.errors = {requests[bad][f"{tensor}_base"]: error}
         return path
 
