@@ -15,6 +15,7 @@ from attnsieve.hdl.layouts import (
     term_beat_layout,
 )
 from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.pace import Pace
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
@@ -75,8 +76,8 @@ class Exponential(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from ``i`` to ``o``: 10, or 12 at a pace of 4."""
-        return self.moves * self.pace
+        """Cycles from ``i`` to ``o``: 11, or 12 at a pace of 4."""
+        return self.moves * self.pace + (self.pace == 1)
 
     @property
     def statistics_latency(self) -> int:
@@ -92,13 +93,11 @@ class Exponential(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         valid, last = Signal(self.moves), Signal(self.moves)
-        advance = Signal()
+        advance, beat = Signal(), Signal(self.o.p.shape())
         m.submodules.pace = pace = Pace(cycles=self.pace)
-        m.d.comb += [pace.advance.eq(advance), self.o.p.last.eq(last[-1])]
-        if self.pace == 1:
-            entering = self._enter(m, advance)
-        else:
-            entering = self._enter_serial(m, advance, pace, valid[0], last[0])
+        m.d.comb += [pace.advance.eq(advance), beat.last.eq(last[-1])]
+        enter = self._enter if self.pace == 1 else self._enter_serial
+        entering = enter(m, advance, pace, valid, last, beat)
         with m.If(advance):
             m.d.sync += [valid.eq(valid << 1 | entering), last.eq(last << 1 | self.i.p.last)]
         for n in range(self.params.groups):
@@ -108,28 +107,42 @@ class Exponential(wiring.Component):
                 lane.maximum.eq(self.i.p.maximum),
                 lane.valid.eq(self.i.p.valid[n]),
                 lane.scale.eq(self.scale.p),
-                self.o.p.term[n].mantissa.eq(lane.mantissa),
-                self.o.p.term[n].exponent_class.eq(lane.exponent_class),
+                beat.term[n].mantissa.eq(lane.mantissa),
+                beat.term[n].exponent_class.eq(lane.exponent_class),
             ]
-        self._fork(m, valid[-1], advance, pace.due)
         return m
 
-    def _enter(self, m: Module, advance: Signal) -> Value:
-        """Take a beat with its scale; whether there is one."""
+    def _enter(
+        self, m: Module, advance: Signal, pace: Pace, valid: Signal, last: Signal, beat: Any
+    ) -> Value:
+        """Take a beat with its scale if there is room for its terms behind the lanes, which never
+        stand. Returns whether one is taken."""
+        depth = 1 << (self.latency + 2 - 1).bit_length()
+        m.submodules.terms = terms = Queue(shape=self.o.p.shape(), depth=depth)
+        m.submodules.credit = credit = Credit(count=depth)
+        entering = self.i.valid & self.scale.valid & credit.some
         m.d.comb += [
-            self.i.ready.eq(advance & self.scale.valid),
-            self.scale.ready.eq(advance & self.i.valid & self.i.p.last),
+            advance.eq(1),
+            self.i.ready.eq(self.scale.valid & credit.some),
+            self.scale.ready.eq(self.i.valid & self.i.p.last & credit.some),
+            terms.i.valid.eq(valid[-1]),
+            terms.i.p.eq(beat),
+            terms.o.ready.eq(self._fork(m, terms.o.valid, terms.o.p)),
+            credit.take.eq(entering),
+            credit.give.eq(terms.o.valid & terms.o.ready),
         ]
-        return self.i.valid & self.scale.valid
+        return entering
 
     def _enter_serial(
-        self, m: Module, advance: Signal, pace: Pace, valid: Value, last: Value
+        self, m: Module, advance: Signal, pace: Pace, valid: Signal, last: Signal, beat: Any
     ) -> Value:
         """Take a beat; the scale must be there in the move behind, and goes with its end."""
+        moved = self._fork(m, pace.due & valid[-1], beat)
         m.d.comb += [
+            advance.eq(pace.due & (~valid[-1] | moved)),
             self.i.ready.eq(advance),
-            self.scale.ready.eq(advance & valid & last),
-            pace.hold.eq((pace.phase == 0) & valid & ~self.scale.valid),
+            self.scale.ready.eq(advance & valid[0] & last[0]),
+            pace.hold.eq((pace.phase == 0) & valid[0] & ~self.scale.valid),
         ]
         return self.i.valid
 
@@ -146,24 +159,27 @@ class Exponential(wiring.Component):
         ]
         return serial
 
-    def _fork(self, m: Module, valid: Value, advance: Signal, due: Value) -> None:
-        """Give each beat to ``o`` and to the sum, whichever is ready first."""
+    def _fork(self, m: Module, valid: Value, beat: Any) -> Value:
+        """Give each beat to ``o`` and to the sum, whichever is ready first. Returns whether both
+        have it."""
         m.submodules.row_sum = row_sum = RowSum(params=self.params)
         self._divide(m, row_sum)
-        taken, added = Signal(), Signal()
+        taken, added, both = Signal(), Signal(), Signal()
         m.d.comb += [
-            row_sum.i.p.eq(self.o.p),
-            self.o.valid.eq(due & valid & ~taken),
-            row_sum.i.valid.eq(due & valid & ~added),
-            advance.eq(due & (~valid | ((taken | self.o.ready) & (added | row_sum.i.ready)))),
+            self.o.p.eq(beat),
+            row_sum.i.p.eq(beat),
+            self.o.valid.eq(valid & ~taken),
+            row_sum.i.valid.eq(valid & ~added),
+            both.eq((taken | self.o.ready) & (added | row_sum.i.ready)),
         ]
-        with m.If(advance):
-            m.d.sync += [taken.eq(0), added.eq(0)]
-        with m.Elif(due & valid):
+        with m.If(valid & ~both):
             m.d.sync += [
                 taken.eq(taken | self.o.ready),
                 added.eq(added | row_sum.i.ready),
             ]
+        with m.Else():
+            m.d.sync += [taken.eq(0), added.eq(0)]
+        return both
 
     def _divide(self, m: Module, row_sum: RowSum) -> None:
         """The sums' reciprocals; those of a pipeline wait in a queue."""

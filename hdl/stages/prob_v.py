@@ -112,6 +112,7 @@ class ProbV(wiring.Component):
         connect(m, self.i, terms.i)
         connect(m, self.row, steps.row)
         connect(m, array.o, drain.i)
+        m.d.comb += array.soon.eq(drain.soon)
         connect(m, drain.o, self.o)
         advance = array.i.ready
         m.d.comb += [
@@ -196,7 +197,10 @@ class ProbV(wiring.Component):
             valid = self._later(m, valid, "operand_valid")
             flags = [self._later(m, f, f"{n}_operand") for f, n in zip(flags, "abc", strict=True)]
             chosen = [self._later(m, c, f"term_{n}") for n, c in enumerate(chosen)]
-            line = self._later(m, line, "line_operand")
+            line = Signal.like(self.value.data, name="line_operand")
+            for lane, operand in enumerate(line):
+                with m.If(array.advance[lane // p.segment]):
+                    m.d.sync += operand.eq(self.value.data[lane])
         mask, last, last_of_row = flags
         m.d.comb += [
             array.i.valid.eq(valid),

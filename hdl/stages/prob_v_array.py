@@ -42,9 +42,10 @@ class ValueArray(wiring.Component):
     for it, over the steps of a pass. The sums leave with the last step, and the next pass starts
     in the next cycle. ``acc_bits`` hold ``max_keys`` products (docs/reference/numbers.md).
 
-    A pipeline with one enable, which falls only while finished sums wait at ``o``: latency
-    `latency` cycles, 2 with hardware multipliers and 3 without, one step per cycle. A multiplier
-    is ``operand_bits`` by 17 bits, signed by unsigned.
+    A pipeline that stands only while finished sums wait at ``o``: latency `latency` cycles, 2 with
+    hardware multipliers and 3 without, one step per cycle. Whether it stands is known a cycle
+    before, from ``soon``, and kept in a register for each lane group: what it enables is
+    spread over a whole device. A multiplier is ``operand_bits`` by 17 bits, signed by unsigned.
 
     Parameters
     ----------
@@ -54,12 +55,18 @@ class ValueArray(wiring.Component):
     Members
     -------
     i : In(stream(array_step_layout))
+    advance : Out(groups)
+        The same as ``i.ready``, a copy for each lane group.
+    soon : In(1)
+        What ``o.ready`` will be in the next cycle.
     o : Out(stream(pass_layout))
         With hardware multipliers the payload is not a register: valid together with the last
         addition.
     """
 
     i: stream.Interface
+    advance: Signal
+    soon: Signal
     o: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -70,6 +77,8 @@ class ValueArray(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(array_step_layout(params))),
+                "advance": Out(params.groups),
+                "soon": In(1),
                 "o": Out(stream.Signature(pass_layout(params))),
             }
         )
@@ -87,23 +96,34 @@ class ValueArray(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         advance = Signal()
-        flags: Value = Cat(self.i.valid, self.i.p.last, self.i.p.last_of_row, self.i.p.mask)
-        for _ in range(2):
-            flags = self._later(m, flags, advance)
-        add = self._sums_kept if self.style is MultiplierStyle.FABRIC else self._sums_at_once
-        sums = add(m, self._terms(m, advance), flags[0], flags[1], advance)
+        flags: list[Value] = [
+            Cat(self.i.valid, self.i.p.last, self.i.p.last_of_row, self.i.p.mask)
+        ]
+        for _ in range(self.latency):
+            flags.append(self._later(m, flags[-1], advance))
+        valid, last = flags[2][0], flags[2][1]  # of what is being added
+        terms = self._terms(m)
         if self.style is MultiplierStyle.FABRIC:
-            flags = self._later(m, flags, advance)
-        valid, last = flags[0], flags[1]
+            sums = self._sums_kept(m, terms, valid, last, advance)
+        else:
+            sums = self._sums_at_once(m, terms, valid, last)
+        offered = flags[-1]
         m.d.comb += [
-            advance.eq(~(valid & last) | self.o.ready),
             self.i.ready.eq(advance),
-            self.o.valid.eq(valid & last),
-            self.o.p.last.eq(flags[2]),
-            self.o.p.mask.eq(flags[3:]),
+            self.o.valid.eq(offered[0] & offered[1]),
+            self.o.p.last.eq(offered[2]),
+            self.o.p.mask.eq(offered[3:]),
         ]
         m.d.comb += [lane.eq(value) for lane, value in zip(self.o.p.lane, sums, strict=True)]
+        for copy in (advance, *self.advance):
+            self._stand(m, copy, flags[-2][0] & flags[-2][1])
         return m
+
+    def _stand(self, m: Module, advance: Value, coming: Value) -> None:
+        """The pipeline stands in the next cycle if sums are offered then and not taken."""
+        stands = Signal()
+        m.d.sync += stands.eq((stands | coming) & ~self.soon)
+        m.d.comb += advance.eq(~stands)
 
     def _later(self, m: Module, value: Value, advance: Value) -> Signal:
         after = Signal(len(value))
@@ -111,12 +131,12 @@ class ValueArray(wiring.Component):
             m.d.sync += after.eq(value)
         return after
 
-    def _terms(self, m: Module, advance: Value) -> list[Value]:
+    def _terms(self, m: Module) -> list[Value]:
         """Two cycles: what each lane adds in a step."""
         p = self.params
         terms: list[Value] = []
         for group in range(p.groups):
-            term = self.i.p.term[group]
+            term, advance = self.i.p.term[group], self.advance[group]
             exponent_class = self._later(m, term.exponent_class, advance)
             for lane in range(group * p.segment, (group + 1) * p.segment):
                 product = self._product(m, lane, term.mantissa, advance)
@@ -127,18 +147,19 @@ class ValueArray(wiring.Component):
         return Signal(signed(self.params.acc_bits), name=f"accumulator_{lane}", reset_less=True)
 
     def _sums_at_once(
-        self, m: Module, terms: list[Value], valid: Value, last: Value, advance: Value
+        self, m: Module, terms: list[Value], valid: Value, last: Value
     ) -> list[Value]:
         """Sums as they are added, not registers: no cycle more.
 
         They are cleared behind a pass, and between passes: no reset is spent on them.
         """
-        within, clear = Signal(), Signal()
-        with m.If(advance & valid):
+        within = Signal()
+        with m.If(self.advance[0] & valid):
             m.d.sync += within.eq(~last)
-        m.d.comb += clear.eq(advance & Mux(valid, last, ~within))
         sums: list[Value] = []
         for lane, term in enumerate(terms):
+            advance = self.advance[lane // self.params.segment]
+            clear = advance & Mux(valid, last, ~within)
             accumulator = self._accumulator(lane)
             total = Signal.like(accumulator, name=f"total_{lane}")
             m.d.comb += total.eq(accumulator + term)

@@ -33,8 +33,8 @@ class PassDrain(wiring.Component):
     Lane group ``L`` holds a sum of part ``L mod P``: the ``groups / P`` lane groups of a part are
     added by a pipelined tree, so that ``output_lanes`` elements leave per cycle.
 
-    A pass takes ``segment * P / output_lanes`` cycles. The next one can enter in the cycle in which
-    the last elements of the one before leave. Latency `latency` cycles.
+    A pass takes ``segment * P / output_lanes`` cycles, and one in which the next enters. Latency
+    `latency` cycles.
 
     Parameters
     ----------
@@ -44,10 +44,14 @@ class PassDrain(wiring.Component):
     Members
     -------
     i : In(stream(pass_layout))
+        Ready is a register.
+    soon : Out(1)
+        What ``i.ready`` will be in the next cycle.
     o : Out(stream(accumulator_layout))
     """
 
     i: stream.Interface
+    soon: Signal
     o: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -58,6 +62,7 @@ class PassDrain(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(pass_layout(params))),
+                "soon": Out(1),
                 "o": Out(stream.Signature(accumulator_layout(params))),
             }
         )
@@ -85,15 +90,16 @@ class PassDrain(wiring.Component):
         part, mask = Signal(range(p.groups)), Signal(range(p.groups))
         active, last_of_row, end, take = Signal(), Signal(), Signal(), Signal()
         end_of_part = left[: (chunks - 1).bit_length()] == 0
-        m.d.comb += self.i.ready.eq(~active | (take & end))
+        m.d.comb += [
+            self.i.ready.eq(~active),
+            self.soon.eq(Mux(active, take & end, ~self.i.valid)),
+        ]
+        m.d.sync += active.eq(~self.soon)
         with m.If(take):
             m.d.sync += [left.eq(left - 1), end.eq(left == 1), part.eq(part + end_of_part)]
-            with m.If(end):
-                m.d.sync += active.eq(0)
         with m.If(self.i.valid & self.i.ready):
             transfers = Cat(Const(chunks - 1, (chunks - 1).bit_length()), self.i.p.mask)
             m.d.sync += [
-                active.eq(1),
                 mask.eq(self.i.p.mask),
                 last_of_row.eq(self.i.p.last),
                 part.eq(0),

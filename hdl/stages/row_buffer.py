@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import row_beat_layout, score_beat_layout
 from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
@@ -240,23 +241,19 @@ class RowBuffer(wiring.Component):
             maxima.o.ready.eq(row_done),
             self.o.p.maximum.eq(maxima.o.payload),
         ]
-        space = self._credit(m, self.depth, accept, read, "space")
-        rows = self._credit(m, self.rows, accept & self.i.p.last, row_done, "rows")
-        m.d.comb += self.i.ready.eq(space & rows)
+        m.submodules.space = space = Credit(count=self.depth)
+        m.submodules.room = room = Credit(count=self.rows)
+        m.d.comb += [
+            space.take.eq(accept),
+            space.give.eq(read),
+            room.take.eq(accept & self.i.p.last),
+            room.give.eq(row_done),
+            self.i.ready.eq(space.some & room.some),
+        ]
         head = Signal(range(self.depth))
         tail = Signal(range(self.depth))
         readable = self._commit(m, maximum, head, read)
         self._read(m, accept, tail, head, readable, read, Const(1))
-
-    def _credit(self, m, count, take, give, name) -> Signal:
-        """Count what is left of ``count``; return the register "something is"."""
-        left = Signal(range(count + 1), init=count, name=f"{name}_left")
-        some = Signal(init=1, name=f"{name}_some")
-        with m.If(take & ~give):
-            m.d.sync += [left.eq(left - 1), some.eq(left != 1)]
-        with m.If(give & ~take):
-            m.d.sync += [left.eq(left + 1), some.eq(1)]
-        return some
 
     def _commit(self, m, maximum, head, read) -> Value:
         """Whether the beat at ``head`` is one of a complete row."""

@@ -9,7 +9,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout, row_layout, score_beat_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.geometry import legal_parts, lookup, scorer_cell
+from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ring import ring_read_signature
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.query_store import query_latency, query_read_signature
@@ -30,8 +33,10 @@ class ParallelScorer(wiring.Component):
     beyond the row's keys, and those of keys whose mask bit is 0, are not valid. The row itself is
     passed on at ``o_row`` before its first beat.
 
-    Latency from the line that completes a beat to the beat is `latency` cycles. The pipeline has
-    one enable: it stands while a beat waits.
+    Latency from the line that completes a beat to the beat is `latency` cycles. With hardware
+    multipliers the pipeline never stands: beats leave through a queue, and a line is issued only if
+    there is room for a beat beside those on their way, so that no enable is spread over the whole
+    array. Without, the pipeline has one enable: it stands while a beat waits.
 
     Keys are read from a `Ring` of K lines, line after line from the oldest; a row waits for lines
     that are not there yet. A row with ``last_of_kv`` must see all keys of its KV head: its lines
@@ -101,20 +106,19 @@ class ParallelScorer(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Enabled cycles from the issue of a line that completes a beat to the beat."""
-        return 1 + dots_latency(self.params) + join_latency(self.params)
+        """Cycles from the issue of a line that completes a beat to the beat."""
+        queue = 1 if self.params.lut_ram else 0
+        return 1 + dots_latency(self.params) + join_latency(self.params) + queue
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         enable = Signal()
-        m.d.comb += enable.eq(~self.o.valid | self.o.ready)
         m.submodules.issuer = issuer = LineIssuer(params=self.params)
         m.submodules.dots = dots = SegmentDots(params=self.params)
         m.submodules.join = join = SegmentJoin(params=self.params, dot_bits=dots.dot_bits)
         assert query_latency(self.params) == 1 + dots.query_delay  # they meet at the multipliers
         self._rows(m, issuer)
         m.d.comb += [
-            issuer.enable.eq(enable),
             issuer.level.eq(self.key_level),
             issuer.oldest.eq(self.key_oldest),
             issuer.ring_end.eq(self.key_end),
@@ -143,13 +147,30 @@ class ParallelScorer(wiring.Component):
             dots.query.eq(self.query.data),
             join.enable.eq(enable),
             join.dot.eq(dots.o),
-            self.o.valid.eq(join.o.valid),
-            self.o.payload.eq(join.o.payload),
-            join.o.ready.eq(self.o.ready),
         ]
+        self._leave(m, issuer, join, enable)
         valid, line, lanes = self._delay(m, enable, issuer, dots.latency)
         m.d.comb += [join.valid.eq(valid), join.line.eq(line), join.line.lanes.eq(lanes)]
         return m
+
+    def _leave(self, m: Module, issuer: LineIssuer, join: SegmentJoin, enable: Signal) -> None:
+        """Beats to the output, and when lines may be issued."""
+        if not self.params.lut_ram:
+            connect(m, join.o, self.o)
+            m.d.comb += [enable.eq(~self.o.valid | self.o.ready), issuer.enable.eq(enable)]
+            return
+        # from a line's issue until its credit is back, when nothing waits
+        depth = 1 << (self.latency + 3 - 1).bit_length()
+        m.submodules.beats = beats = Queue(shape=score_beat_layout(self.params), depth=depth)
+        m.submodules.credit = credit = Credit(count=depth)
+        connect(m, join.o, beats.i)
+        connect(m, beats.o, self.o)
+        m.d.comb += [
+            enable.eq(1),
+            issuer.enable.eq(credit.some),
+            credit.take.eq(issuer.issue & issuer.line.beat),
+            credit.give.eq(self.o.valid & self.o.ready),
+        ]
 
     def _rows(self, m: Module, issuer: LineIssuer) -> None:
         """Pass each row on, and give the issuer what it needs of it."""

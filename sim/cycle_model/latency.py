@@ -51,6 +51,8 @@ class Latency:
         From a segment's being cut to the row's being readable.
     score : int
         From the line that completes a beat to the beat in the row buffer.
+    beats_ahead : int
+        Beats that may be on their way to the row buffer; 0: as many as the pipeline holds.
     buffer : int
         From a row's last beat in the row buffer to its first beat leaving.
     rows_held : int
@@ -97,6 +99,7 @@ class Latency:
     statistics_ahead: int
     query: int
     score: int
+    beats_ahead: int
     buffer: int
     rows_held: int
     terms: int
@@ -139,10 +142,11 @@ class Latency:
             rows_ahead=16 if params.lut_ram else 4,
             statistics_ahead=(4 if params.lut_ram else 2) + 1,
             query=2 if params.groups > 1 else 0,
-            score=1 + products + scan + (1 if params.groups == 1 else 2),
+            score=1 + products + scan + (1 if params.groups == 1 else 2) + fast,
+            beats_ahead=16 if fast else 0,
             rows_held=17 if fast else 2 if levels == 0 else 32,
             buffer=2 if levels == 0 and not fast else levels + 1 + (3 if fast else 2),
-            terms=10 if fast else 12,
+            terms=11 if fast else 12,
             term_pace=1 if fast else 4,
             row_pace=1 if fast else 19,
             statistics=8 + levels if fast else 14 + (params.max_keys - 1).bit_length(),

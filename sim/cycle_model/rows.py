@@ -107,7 +107,7 @@ class Pipeline:
             return False
         row, lines = self.rows[number], self.lines[number]
         first, last = self.beat[number], self.beat[number + 1]
-        room = self.latency.buffer_beats(self.params)
+        room = self.latency.buffer_beats(self.params) + self.latency.beats_ahead
         used = lines if row.keys else 0
         ahead = self.latency.rows_ahead
         if (
@@ -130,7 +130,8 @@ class Pipeline:
         ends = np.minimum((np.arange(last - first) + 1) * row.parts, lines) - 1
         held = np.arange(first, last) - room
         there = held >= 0
-        causes["output"][ends[there]] = self.beat_left[held[there]] - self.latency.score + 1
+        after = 3 if self.latency.beats_ahead else 1 - self.latency.score
+        causes["output"][ends[there]] = self.beat_left[held[there]] + after
         times = self._times(causes, before)
         scored = int(times[ends[0]])
         late = self._late(number, scored)
@@ -253,7 +254,7 @@ class Pipeline:
         for turn in range(passes):
             bounds[0] = max(int(bounds[0]), self.step_time + 1)
             times = paced(bounds)
-            taken = max(int(times[-1]) + self.latency.steps, self.drained)
+            taken = max(int(times[-1]) + self.latency.steps, self.drained + 1)
             self.drained = max(taken, reciprocal - self.latency.drain) + drain
             # the array stands still while sums wait for those of the pass before to leave
             self.step_time = taken - self.latency.steps

@@ -14,6 +14,15 @@ _SERIAL = "lib/test_serial.py::test_"
 _TABLES = "lib/test_tables.py::test_"
 
 LIB_BUGS = [
+    # -- credit
+    Bug("lib/credit.py", "self.some.eq(left != 1)", "self.some.eq(left != 0)",
+        "there is one when all are taken", "lib/test_credit.py::test_some_tells_whether_there"
+        "_are_any[2]", quick=True),
+    Bug("lib/credit.py", "with m.If(self.take & ~self.give):", "with m.If(self.take):",
+        "one is lost as one is given back", "lib/test_credit.py::test_some_tells_whether_there"
+        "_are_any"),
+    Bug("lib/credit.py", "with m.If(self.give & ~self.take):", "with m.If(self.give):",
+        "one is made as one is taken", "lib/test_credit.py::test_some_tells_whether_there_are_any"),
     # -- queue
     Bug("lib/queue.py", "ready.eq(level != self.depth - 1)", "ready.eq(level != self.depth)",
         "ready when full", f"{_QUEUE}order[stall3-5-lut_ram]", quick=True),

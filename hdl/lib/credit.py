@@ -1,0 +1,53 @@
+"""Counts what may still be sent to where there is room for so much only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Credit"]
+
+
+class Credit(wiring.Component):
+    """A number of credits that are taken one by one and given back.
+
+    Whether there are any is a register.
+
+    Parameters
+    ----------
+    count : int
+        Credits at first, at least 1.
+
+    Members
+    -------
+    take : In(1)
+        A credit is taken in this cycle; only while there is one.
+    give : In(1)
+        One is given back.
+    some : Out(1)
+        There is one.
+    """
+
+    take: Signal
+    give: Signal
+    some: Signal
+
+    def __init__(self, *, count: int) -> None:
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise TypeError(f"Count must be an integer, not {count!r}")
+        if count < 1:
+            raise ValueError(f"Count must be at least 1, not {count!r}")
+        self.count = count
+        super().__init__({"take": In(1), "give": In(1), "some": Out(1, init=1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        left = Signal(range(self.count + 1), init=self.count)
+        with m.If(self.take & ~self.give):
+            m.d.sync += [left.eq(left - 1), self.some.eq(left != 1)]
+        with m.If(self.give & ~self.take):
+            m.d.sync += [left.eq(left + 1), self.some.eq(1)]
+        return m
