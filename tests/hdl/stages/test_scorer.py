@@ -422,6 +422,6 @@ def test_latency_formula(name):
     """As docs/reference/blocks/scorer.md has it."""
     p = CONFIGS[name]
     levels = (p.segment - 1).bit_length()
-    multiply = 3 + -(-levels // 2) if p.lut_ram else 2 + levels
+    multiply = 4 + -(-levels // 2) if p.lut_ram else 2 + levels
     join = (min(p.groups, p.max_parts) - 1).bit_length() + (1 if p.groups == 1 else 2)
     assert ParallelScorer(params=p).latency == multiply + join
