@@ -13,7 +13,13 @@ from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
-from attnsieve.hdl.layouts import head_layout, line_layout, region_layout, row_layout
+from attnsieve.hdl.layouts import (
+    head_layout,
+    line_layout,
+    output_layout,
+    region_layout,
+    row_layout,
+)
 from attnsieve.hdl.lib.broadcast import Broadcast
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ring import Ring
@@ -223,7 +229,7 @@ class Datapath(wiring.Component):
         connect(m, self.loader.v_line, v_ring.i)
         connect(m, prob_v.value, v_ring.read[0])
         connect(m, prob_v.o, normaliser.i)
-        connect(m, normaliser.o, self.writer.i)
+        self._outputs(m, normaliser)
         self._receive(m, rows.prob_v, prob_v.row)
         self._receive(m, rows.tally, tally.row)
         self._scales(m, exponential, rows)
@@ -243,6 +249,15 @@ class Datapath(wiring.Component):
         moving = (self.loader.q_line, self.loader.k_line, self.loader.v_line, self.writer.row)
         moved = Cat(port.valid & port.ready for port in moving)
         m.d.comb += self.progress.eq(self.busy | prob_v.busy | moved.any())
+
+    def _outputs(self, m: Module, normaliser: Normaliser) -> None:
+        """Elements to the writer; where stages are fast, a queue cuts the path between them."""
+        if not self.params.lut_ram:
+            connect(m, normaliser.o, self.writer.i)
+            return
+        m.submodules.outputs = outputs = Queue(shape=output_layout(self.params), depth=2)
+        connect(m, normaliser.o, outputs.i)
+        connect(m, outputs.o, self.writer.i)
 
     def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
         """The scale of a head stays for all its rows."""

@@ -100,9 +100,9 @@ class Supervisor(wiring.Component):
         with m.FSM() as fsm:
             stopping = fsm.ongoing("STOP")
             m.d.comb += [
-                self.stop.eq(stopping),
+                self.stop.eq(stopping | fsm.ongoing("CLEAR")),
                 self.stuck.eq(stopping & (cause == StatusCode.WATCHDOG)),
-                self.clear.eq((stopping & self.idle) | stopped),
+                self.clear.eq(stopped),  # a register: it resets thousands of others
             ]
             with m.State("RUN"):
                 self._run(m, busy, late, finished, cause, flush, isolate)
@@ -110,7 +110,10 @@ class Supervisor(wiring.Component):
                 m.d.sync += finished.eq(0)
                 with m.If(self.idle):
                     m.d.sync += stopped.eq(1)
-                    m.next = "END"
+                    m.next = "CLEAR"
+            with m.State("CLEAR"):
+                m.d.sync += finished.eq(0)
+                m.next = "END"
             with m.State("END"):  # cleared; a job that is to run again is not reported
                 with m.If(isolate | (self.waiting == 0)):
                     m.d.sync += [stopped.eq(0), flush.eq(0)]

@@ -153,7 +153,7 @@ class Latency:
             steps=(4 if fast else 5) + 2 * (params.groups > 1),
             drain=1 if levels == 0 else 2 + levels,
             output_pace=1 if fast else 5,
-            output=5 if fast else 1,
+            output=6 if fast else 1,
             write=4,
             finish=7,
             dropped=3,

@@ -171,7 +171,7 @@ CONTROL_BUGS = [
     Bug("control/supervisor.py", "m.d.sync += isolate.eq(1)", "m.d.sync += isolate.eq(0)",
         "an error of the next job ends this one unreported",
         f"{_JOBS}error_is_reported_for_its_own_job"),
-    Bug("control/supervisor.py", "self.clear.eq((stopping & self.idle) | stopped)",
+    Bug("control/supervisor.py", "self.clear.eq(stopped)",
         "self.clear.eq(stopping | stopped)", "the datapath is cleared while the bus is busy",
         f"{_SUPERVISOR}the_datapath_is_cleared_when_the_bus_is_idle_and_not_before"),
     Bug("control/supervisor.py", "finished.eq(finished + self.done - 1)",

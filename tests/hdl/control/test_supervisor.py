@@ -24,8 +24,11 @@ def run(bench):
 
 
 async def rewind(ctx, dut):
-    """A cycle with ``clear``: the job waits again, as the store has it."""
+    """A cycle with ``clear``, still under ``stop``: the job waits again, as the store has it."""
+    assert not ctx.get(dut.clear)
+    await ctx.tick()
     assert ctx.get(dut.clear)
+    assert ctx.get(dut.stop)
     await ctx.tick()
     ctx.set(dut.underway, 0)
     ctx.set(dut.waiting, 1)
@@ -104,7 +107,6 @@ def test_the_datapath_is_cleared_when_the_bus_is_idle_and_not_before(wait):
             assert not ctx.get(dut.clear)
             await ctx.tick()
         ctx.set(dut.idle, 1)
-        assert ctx.get(dut.clear)
         await rewind(ctx, dut)
         assert not ctx.get(dut.stop)
         ctx.set(dut.read_error, 0)
