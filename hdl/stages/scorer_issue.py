@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -120,18 +120,20 @@ class LineIssuer(wiring.Component):
             rows.i.valid.eq(self.row.valid),
             self.row.ready.eq(rows.i.ready),
         ]
-        # flags beside the count of keys, so that no decision waits for a long comparison
-        last_beat, empty = Signal(), Signal()
+        # registers beside the counts, so that no decision waits for a long comparison or a table
+        last_beat, empty, group_end = Signal(), Signal(), Signal()
+        ended = Signal(range(p.groups + 1))  # keys of the group that end in this line or before
         few = left[: p.groups.bit_length()]  # the count, in the last beat
-        group_end = line == row.parts - 1
-        row_end = last_beat & (few <= self._ended(m, row.parts, line, group_end))
+        row_end = last_beat & (few <= ended)
         finish = self.issue & row_end
         m.d.comb += rows.o.ready.eq(~valid | finish)
         with m.If(rows.o.ready):
             m.d.sync += [valid.eq(rows.o.valid), row.eq(rows.o.payload), line.eq(0), beat.eq(0)]
             m.d.sync += [last_beat.eq(rows.o.p.keys <= p.groups), empty.eq(rows.o.p.keys == 0)]
+            self._end(m, rows.o.p.parts, Const(0, len(line)), group_end, ended)
         with m.Elif(self.issue):
             m.d.sync += line.eq(line + 1)
+            self._end(m, row.parts, Mux(group_end, 0, line + 1)[: len(line)], group_end, ended)
             with m.If(group_end):
                 m.d.sync += [line.eq(0), beat.eq(beat + 1), left.eq(left - p.groups)]
                 m.d.sync += last_beat.eq(left <= 2 * p.groups)
@@ -150,11 +152,11 @@ class LineIssuer(wiring.Component):
         self._decide(m, valid, ~empty, row.last_of_kv, finish)
         return m
 
-    def _ended(self, m: Module, parts: Value, line: Value, group_end: Value) -> Value:
-        """Keys of the group that end in this line or before."""
+    def _end(
+        self, m: Module, parts: Value, line: Value, group_end: Signal, ended: Signal
+    ) -> None:
+        """What the next line ends: its group of keys, and how many keys up to it."""
         p = self.params
-        if p.groups == 1:
-            return group_end
         table = {}
         for count in legal_parts(p):
             for number in range(count):
@@ -162,7 +164,11 @@ class LineIssuer(wiring.Component):
                 table[count | number << p.part_bits] = max(
                     (c.slot + c.end for c in cells), default=0
                 )
-        return lookup(m, Cat(parts, line), table, name="ended")
+        m.d.sync += group_end.eq(line == parts - 1)
+        if p.groups == 1:
+            m.d.sync += ended.eq(line == parts - 1)
+        else:
+            m.d.sync += ended.eq(lookup(m, Cat(parts, line), table, name="ended"))
 
     def _decide(
         self, m: Module, valid: Value, keys: Value, last_of_kv: Value, finish: Value
