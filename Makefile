@@ -26,6 +26,7 @@ for pair in iverilog:iverilog g++:g++ make:make perl:perl ccache:ccache sta:open
 done; \
 [ -e /usr/include/zlib.h ] || missing="$$missing zlib1g-dev"; \
 [ -e /usr/include/lz4.h ] || missing="$$missing liblz4-dev"; \
+[ -e /usr/share/qflow/tech/osu018/osu018_stdcells.lib ] || missing="$$missing qflow-tech-osu018"; \
 [ -d $(VENV) ] || $(PYTHON) -c "import ensurepip, venv" 2>/dev/null || missing="$$missing python3-venv"; \
 if [ -n "$$missing" ]; then \
   if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \

@@ -133,13 +133,14 @@ class Core(wiring.Component):
         ]
         for name in ("rows", "empty_rows", "scores"):
             m.d.comb += result.p[name].eq(datapath.tally.p[name])
-        for total, more in (
-            (read, datapath.read_units << unit),
-            (written, datapath.written_granules << granule),
+        for total, count, size in (
+            (read, datapath.read_units, unit),
+            (written, datapath.written_granules, granule),
         ):
-            m.d.sync += total.eq(total + more)
+            before = Signal.like(count)  # of the cycle before: the sum is no part of a long path
+            m.d.sync += [before.eq(count), total.eq(total + (before << size))]
             with m.If(taken):
-                m.d.sync += total.eq(more)
+                m.d.sync += total.eq(before << size)
 
     def _activity(self, m, registers, control, datapath) -> None:
         """What this cycle is counted as: why the Q·K array works or not."""

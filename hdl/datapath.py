@@ -82,7 +82,7 @@ class Datapath(wiring.Component):
     busy, wait_query, wait_key, wait_output : Out(1)
         What the Q·K array does.
     progress : Out(1)
-        Something moved.
+        Something moved in the cycle before.
     """
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -248,7 +248,7 @@ class Datapath(wiring.Component):
         ]
         moving = (self.loader.q_line, self.loader.k_line, self.loader.v_line, self.writer.row)
         moved = Cat(port.valid & port.ready for port in moving)
-        m.d.comb += self.progress.eq(self.busy | prob_v.busy | moved.any())
+        m.d.sync += self.progress.eq(self.busy | prob_v.busy | moved.any())
 
     def _outputs(self, m: Module, normaliser: Normaliser) -> None:
         """Elements to the writer; where stages are fast, a queue cuts the path between them."""
