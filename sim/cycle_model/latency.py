@@ -41,6 +41,10 @@ class Latency:
         By how much later the loader hears of queries than of keys.
     accept : int
         From a row's being taken by the scorer to its first line.
+    scales_ahead : int
+        Heads whose scales may wait.
+    scale : int
+        From a row's last beat leaving the row buffer to a row whose scale waited for room.
     rows_issued : int
         Rows that the scorer holds, the one at hand among them.
     rows_ahead : int
@@ -94,6 +98,8 @@ class Latency:
     heads_ahead: int | None
     heads_delay: int
     accept: int
+    scales_ahead: int
+    scale: int
     rows_issued: int
     rows_ahead: int
     statistics_ahead: int
@@ -138,6 +144,8 @@ class Latency:
             heads_ahead=2 if params.groups > 1 else None,
             heads_delay=2 if params.groups > 1 else 0,
             accept=2,
+            scales_ahead=16 if fast else 2,
+            scale=4 if fast else 8,
             rows_issued=3 if fast else 2,
             rows_ahead=16 if params.lut_ram else 4,
             statistics_ahead=(4 if params.lut_ram else 2) + 1,

@@ -61,7 +61,7 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     """
     latency = Latency.of(params)
     checked = latency.start + _check_cycles(image)
-    rows = _rows(image, checked + latency.rows + 8 * _address_words(params))
+    rows = _rows(image, checked + latency.rows + 8 * _address_words(params), latency.scales_ahead)
     regions = _regions(params, image, checked + latency.region, latency.heads_delay)
     segments = LineTimes(_query_segments(params), rows[-1].segments)
     lines = [LineTimes(params.kv_lines, sum(r.lines for r in of)) for of in regions[1:]]
@@ -119,7 +119,7 @@ def _address_words(params: CoreParams) -> int:
     return 1 if params.addr_width <= 32 else 2
 
 
-def _rows(image: JobImage, start: int) -> list[Row]:
+def _rows(image: JobImage, start: int, scales: int) -> list[Row]:
     """Rows in order; masked queries span no key, but for the last row of a KV head."""
     job, params = image.job, image.params
     parts = params.parts(job.head_dim)
@@ -130,7 +130,9 @@ def _rows(image: JobImage, start: int) -> list[Row]:
             last = query == job.queries - 1 and head % job.group == job.group - 1
             keys = job.visible(query) if valid[query] or last else 0
             segments = (head * job.queries + query + 1) * parts
-            rows.append(Row(keys, parts, last, segments, bool(valid[query]), start))
+            waits = query == 0 and head >= scales  # the first row of a head brings its scale
+            scale = (head - scales + 1) * job.queries - 1 if waits else None
+            rows.append(Row(keys, parts, last, segments, bool(valid[query]), start, scale))
     return rows
 
 

@@ -32,6 +32,8 @@ class Row:
         Its output is written.
     start : int
         When the row sequencer gives it, if nothing holds it up.
+    scale : int or None
+        Row with whose last beat the scale leaves that makes room for this row's; None: there is.
     """
 
     keys: int
@@ -40,6 +42,7 @@ class Row:
     segments: int
     write: bool
     start: int
+    scale: int | None
 
 
 class Pipeline:
@@ -116,6 +119,7 @@ class Pipeline:
             or self.key.arrived < self.key_base + used
             or self.beat[self.softened] < last - room
             or self.softened < number - self.latency.rows_held + 1
+            or (row.scale is not None and self.softened <= row.scale)
         ):
             return False
         before = self.score_time
@@ -178,6 +182,9 @@ class Pipeline:
         start = self.rows[number].start
         if number:
             start = max(start, self.accepted + 1)
+        scale = self.rows[number].scale
+        if scale is not None:
+            start = max(start, self.left_time_of(scale) + self.latency.scale)
         scored = number - self.latency.rows_issued
         if scored >= 0:
             start = max(start, int(self.score_last[scored]) + 1)
