@@ -8,12 +8,13 @@ from amaranth.hdl import Cat, Const, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.axi.granule_writer import GRANULE
 from attnsieve.hdl.layouts import output_row_layout, row_layout
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["RowAddresses", "headed_row_layout"]
 
-_GRANULE_BITS = 5  # rows begin at multiples of 32 bytes
+_GRANULE_BITS = GRANULE.bit_length() - 1  # rows begin at multiples of a granule
 
 
 def headed_row_layout(p: CoreParams) -> data.StructLayout:
