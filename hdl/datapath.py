@@ -16,7 +16,6 @@ from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
 from attnsieve.hdl.layouts import (
     head_layout,
     line_layout,
-    output_layout,
     region_layout,
     row_layout,
 )
@@ -229,7 +228,7 @@ class Datapath(wiring.Component):
         connect(m, self.loader.v_line, v_ring.i)
         connect(m, prob_v.value, v_ring.read[0])
         connect(m, prob_v.o, normaliser.i)
-        self._outputs(m, normaliser)
+        connect(m, normaliser.o, self.writer.i)
         self._receive(m, rows.prob_v, prob_v.row)
         self._receive(m, rows.tally, tally.row)
         self._scales(m, exponential, rows)
@@ -249,15 +248,6 @@ class Datapath(wiring.Component):
         moving = (self.loader.q_line, self.loader.k_line, self.loader.v_line, self.writer.row)
         moved = Cat(port.valid & port.ready for port in moving)
         m.d.sync += self.progress.eq(self.busy | prob_v.busy | moved.any())
-
-    def _outputs(self, m: Module, normaliser: Normaliser) -> None:
-        """Elements to the writer; where stages are fast, a queue cuts the path between them."""
-        if not self.params.lut_ram:
-            connect(m, normaliser.o, self.writer.i)
-            return
-        m.submodules.outputs = outputs = Queue(shape=output_layout(self.params), depth=2)
-        connect(m, normaliser.o, outputs.i)
-        connect(m, outputs.o, self.writer.i)
 
     def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
         """The scale of a head stays for all its rows."""

@@ -19,7 +19,9 @@ class Credit(wiring.Component):
     Parameters
     ----------
     count : int
-        Credits at first, at least 1.
+        Most credits, at least 1.
+    first : int or None
+        Credits at first; None: all.
 
     Members
     -------
@@ -35,17 +37,21 @@ class Credit(wiring.Component):
     give: Signal
     some: Signal
 
-    def __init__(self, *, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"Count must be an integer, not {count!r}")
-        if count < 1:
-            raise ValueError(f"Count must be at least 1, not {count!r}")
-        self.count = count
-        super().__init__({"take": In(1), "give": In(1), "some": Out(1, init=1)})
+    def __init__(self, *, count: int, first: int | None = None) -> None:
+        first = count if first is None else first
+        for name, value, least in (("Count", count, 1), ("First", first, 0)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value!r}")
+        if first > count:
+            raise ValueError(f"First must be at most {count}, not {first!r}")
+        self.count, self.first = count, first
+        super().__init__({"take": In(1), "give": In(1), "some": Out(1, init=int(first > 0))})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        left = Signal(range(self.count + 1), init=self.count)
+        left = Signal(range(self.count + 1), init=self.first)
         with m.If(self.take & ~self.give):
             m.d.sync += [left.eq(left - 1), self.some.eq(left != 1)]
         with m.If(self.give & ~self.take):

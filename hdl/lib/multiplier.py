@@ -21,9 +21,10 @@ class MultiplierStyle(enum.Enum, shape=1):
 class Multiplier(wiring.Component):
     """Product of two numbers, pipelined.
 
-    Latency is `latency` cycles in which ``enable`` is high: 1. Throughput is one product per cycle.
-    The product of ``NATIVE`` is a register. ``FABRIC`` has its register in the middle: from there
-    to the product is as far as from the operands to there.
+    Latency is `latency` cycles in which ``enable`` is high: 2 or, of ``FABRIC``, 1. Throughput is
+    one product per cycle. ``NATIVE`` has registers at the operands and at the product, without
+    reset, as multipliers of FPGAs have them inside. ``FABRIC`` has its register in the middle: from
+    there to the product is as far as from the operands to there.
 
     Parameters
     ----------
@@ -82,13 +83,21 @@ class Multiplier(wiring.Component):
             }
         )
 
-    #: Enabled cycles from the operands to the product.
-    latency = 1
+    @staticmethod
+    def latency_of(style: MultiplierStyle) -> int:
+        """Enabled cycles from the operands to the product."""
+        return 2 if style is MultiplierStyle.NATIVE else 1
+
+    @property
+    def latency(self) -> int:
+        """Enabled cycles from the operands to the product."""
+        return self.latency_of(self.style)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         if self.style is MultiplierStyle.NATIVE:
-            m.d.comb += self.o.eq(self._stage(m, self.a * self.b))
+            a, b = self._stage(m, self.a), self._stage(m, self.b)
+            m.d.comb += self.o.eq(self._stage(m, a * b))
         else:
             self._fabric(m)
         return m

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,9 +34,7 @@ def exponential_table(index_bits: int) -> tuple[int, ...]:
 def reciprocal_table(index_bits: int) -> tuple[int, ...]:
     """``round(2**16 / (1 + i / 2**index_bits))`` for ``i`` in 0 .. 2**index_bits."""
     size = 1 << index_bits
-    return tuple(
-        ((2 << _FRACTION) * size + size + i) // (2 * (size + i)) for i in range(size + 1)
-    )
+    return tuple(((2 << _FRACTION) * size + size + i) // (2 * (size + i)) for i in range(size + 1))
 
 
 def _check_table(values: Sequence[int], offset_bits: int) -> None:
@@ -87,7 +85,7 @@ class TableLookup(wiring.Component):
     o: Signal
 
     #: Enabled cycles from ``index`` to ``o``.
-    latency = 3
+    latency = 4
 
     def __init__(self, *, values: Sequence[int], offset_bits: int) -> None:
         _check_table(values, offset_bits)
@@ -112,18 +110,26 @@ class TableLookup(wiring.Component):
         m.submodules.table = table = memory.Memory(shape=entry, depth=len(init), init=init)
         port = table.read_port()
         m.d.comb += [port.addr.eq(self.index), port.en.eq(self.en)]
-        offset = Signal(self.offset_bits)
-        value = Signal(self.value_bits)
-        product = Signal(unsigned(slope_bits + self.offset_bits))
+        offset, value = self.offset, port.data.value
+        slope = Signal(slope_bits, reset_less=True)
+        product = Signal(unsigned(slope_bits + self.offset_bits), reset_less=True)
+        # First cycle: the table is read. Second: registers, as block RAM answers late in the cycle.
+        for stage in range(2):
+            offset = self._later(m, offset, f"offset_{stage}")
+            value = self._later(m, value, f"value_{stage}")
         with m.If(self.en):
-            # First cycle: the table is read.
-            m.d.sync += offset.eq(self.offset)
-            # Second cycle: product.
-            m.d.sync += [value.eq(port.data.value), product.eq(port.data.slope * offset)]
-            # Third cycle: rounding and difference in one carry chain.
+            m.d.sync += slope.eq(port.data.slope)
+            # Third cycle: product. Fourth: rounding and difference in one carry chain.
+            m.d.sync += product.eq(slope * offset)
             step = product[self.offset_bits :]
             m.d.sync += self.o.eq(value - step - product[self.offset_bits - 1])
         return m
+
+    def _later(self, m: Module, value: Value, name: str) -> Signal:
+        after = Signal(len(value), name=name, reset_less=True)
+        with m.If(self.en):
+            m.d.sync += after.eq(value)
+        return after
 
 
 class SerialLookup(wiring.Component):

@@ -31,7 +31,8 @@ class Exponential(wiring.Component):
 
     Terms leave in the beats in which scores came. The terms of a row are also added, exactly, and
     the reciprocal of the sum follows on ``statistics``, which has a queue of its own: it never
-    waits for the terms, and the terms wait for it only when `statistics_depth` rows wait there.
+    waits for the terms, and the terms wait for it only when `statistics_depth` rows wait there or,
+    with hardware multipliers, are on their way there.
 
     Latency: `latency` cycles from ``i`` to ``o``; `statistics_latency` from the last beat of a row
     at ``o`` to its statistics. Throughput: one beat per cycle, no gap between rows, not even
@@ -64,7 +65,7 @@ class Exponential(wiring.Component):
         self.params = params
         self.moves = (ExponentialLane if params.lut_ram else SerialExponentialLane).moves
         self.pace = 1 if params.lut_ram else SerialExponentialLane.pace
-        self.statistics_depth = 4 if params.lut_ram else 1
+        self.statistics_depth = 16 if params.lut_ram else 1
         super().__init__(
             {
                 "i": In(stream.Signature(row_beat_layout(params))),
@@ -76,12 +77,12 @@ class Exponential(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from ``i`` to ``o``: 11, or 12 at a pace of 4."""
+        """Cycles from ``i`` to ``o``: 12."""
         return self.moves * self.pace + (self.pace == 1)
 
     @property
     def statistics_latency(self) -> int:
-        """Cycles from a row's last beat at ``o`` to its statistics: 8 + log2(groups).
+        """Cycles from a row's last beat at ``o`` to its statistics: 9 + log2(groups).
 
         Without hardware multipliers that is the most, with an idle reciprocal.
         """
@@ -163,35 +164,40 @@ class Exponential(wiring.Component):
         """Give each beat to ``o`` and to the sum, whichever is ready first. Returns whether both
         have it."""
         m.submodules.row_sum = row_sum = RowSum(params=self.params)
-        self._divide(m, row_sum)
-        taken, added, both = Signal(), Signal(), Signal()
+        taken, added, both, adds = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += adds.eq(self._divide(m, row_sum, valid & ~added & beat.last))
         m.d.comb += [
             self.o.p.eq(beat),
             row_sum.i.p.eq(beat),
             self.o.valid.eq(valid & ~taken),
-            row_sum.i.valid.eq(valid & ~added),
-            both.eq((taken | self.o.ready) & (added | row_sum.i.ready)),
+            row_sum.i.valid.eq(valid & ~added & adds),
+            both.eq((taken | self.o.ready) & (added | adds)),
         ]
         with m.If(valid & ~both):
-            m.d.sync += [
-                taken.eq(taken | self.o.ready),
-                added.eq(added | row_sum.i.ready),
-            ]
+            m.d.sync += [taken.eq(taken | self.o.ready), added.eq(added | adds)]
         with m.Else():
             m.d.sync += [taken.eq(0), added.eq(0)]
         return both
 
-    def _divide(self, m: Module, row_sum: RowSum) -> None:
-        """The sums' reciprocals; those of a pipeline wait in a queue."""
+    def _divide(self, m: Module, row_sum: RowSum, last: Value) -> Value:
+        """The sums' reciprocals; those of a pipeline wait in a queue. Returns whether the sum can
+        take a beat, a row's last one if so it says."""
         if not self.params.lut_ram:
             m.submodules.reciprocal = serial = SerialReciprocal(params=self.params)
             connect(m, row_sum.o, serial.i)
             connect(m, serial.o, self.statistics)
-            return
+            return row_sum.i.ready
         m.submodules.reciprocal = reciprocal = Reciprocal(params=self.params)
         m.submodules.queue = queue = Queue(
             shape=statistics_layout(self.params), depth=self.statistics_depth
         )
+        m.submodules.rows = rows = Credit(count=self.statistics_depth)
         connect(m, row_sum.o, reciprocal.i)
-        connect(m, reciprocal.o, queue.i)
+        m.d.comb += [
+            queue.i.valid.eq(reciprocal.o.valid),
+            queue.i.p.eq(reciprocal.o.p),
+            rows.take.eq(last & rows.some),
+            rows.give.eq(self.statistics.valid & self.statistics.ready),
+        ]
         connect(m, queue.o, self.statistics)
+        return rows.some

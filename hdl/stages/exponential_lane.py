@@ -54,7 +54,7 @@ class ExponentialLane(wiring.Component):
     """
 
     #: Enabled cycles from ``score`` to ``mantissa``.
-    moves = 10
+    moves = 11
 
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
@@ -84,7 +84,7 @@ class ExponentialLane(wiring.Component):
 
     def _later(self, m: Module, value: Value) -> Signal:
         """The value one enabled cycle later."""
-        after = Signal(len(value))
+        after = Signal(len(value), reset_less=True)
         with m.If(self.en):
             m.d.sync += after.eq(value)
         return after
@@ -120,7 +120,7 @@ class ExponentialLane(wiring.Component):
         return self._later(m, y[:_U_BITS]), self._later(m, zero | y[_U_BITS])
 
     def _table(self, m: Module, y: Value) -> tuple[Value, Value, Value]:
-        """Cycles 6 to 8: ``t``, and the shift ``r`` and class ``k`` of the whole part."""
+        """Cycles 6 to 9: ``t``, and the shift ``r`` and class ``k`` of the whole part."""
         p = self.params
         table = exponential_table(p.exp_index_bits)
         m.submodules.lookup = lookup = TableLookup(values=table, offset_bits=_OFFSET_BITS)
@@ -135,7 +135,7 @@ class ExponentialLane(wiring.Component):
         return lookup.o, r, k
 
     def _round(self, m: Module, term: Value, r: Value, k: Value, zero: Value) -> None:
-        """Cycles 9 and 10: ``(t + half(r)) >> r``, as ``((2t >> r) + 1) >> 1``."""
+        """Cycles 10 and 11: ``(t + half(r)) >> r``, as ``((2t >> r) + 1) >> 1``."""
         shifted = self._later(m, (term << 1) >> r)
         zero, k = self._later(m, zero), self._later(m, k)
         none = Signal()

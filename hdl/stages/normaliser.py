@@ -9,7 +9,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import accumulator_layout, output_layout, statistics_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.pace import Pace
+from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.serial import SerialMultiplier, SerialShifter
 from attnsieve.hdl.params import CoreParams
 
@@ -26,8 +29,9 @@ class Normaliser(wiring.Component):
     ``clamp16((z * mantissa + 2**16) >> 17)``, symmetric (docs/reference/numbers.md). An empty
     row has the reciprocal 0 and gives zeros. One signed 18x18 multiplier per element.
 
-    A pipeline with one enable: ``output_lanes`` elements enter per cycle and leave `latency` cycles
-    later. A row's statistics are taken with its last elements; elements wait for them.
+    A pipeline that never stands: ``output_lanes`` elements enter per cycle while there is room for
+    them in the queue behind it, and leave `latency` cycles later. A row's statistics are taken with
+    its last elements; elements wait for them.
 
     Without hardware multipliers elements stay at the input for `pace` cycles, in which they are
     shifted and multiplied in four chunks, and are at the output in the cycle behind.
@@ -48,6 +52,8 @@ class Normaliser(wiring.Component):
     statistics: stream.Interface
     o: stream.Interface
 
+    _moves = 6
+
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
@@ -64,7 +70,7 @@ class Normaliser(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a transfer at ``i`` to ``o``: shift, rounding, clamp, product, …; or 1."""
-        return 6 if self.pace == 1 else 1
+        return self._moves + 1 if self.pace == 1 else 1
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -75,34 +81,37 @@ class Normaliser(wiring.Component):
         return m
 
     def _pipeline(self, m: Module) -> None:
-        advance = Signal()
-        valid, last = Signal(self.latency), Signal(self.latency)
+        valid, last = Signal(self._moves), Signal(self._moves)
+        depth = 1 << (self.latency + 2 - 1).bit_length()
+        m.submodules.outputs = outputs = Queue(shape=self.o.p.shape(), depth=depth)
+        m.submodules.credit = credit = Credit(count=depth)
+        connect(m, outputs.o, self.o)
+        go = self.statistics.valid & credit.some
         m.d.comb += [
-            advance.eq(~valid[-1] | self.o.ready),
-            self.i.ready.eq(advance & self.statistics.valid),
-            self.statistics.ready.eq(advance & self.i.valid & self.i.p.last),
-            self.o.valid.eq(valid[-1]),
-            self.o.p.last.eq(last[-1]),
+            self.i.ready.eq(go),
+            self.statistics.ready.eq(self.i.valid & self.i.p.last & credit.some),
+            outputs.i.valid.eq(valid[-1]),
+            outputs.i.p.last.eq(last[-1]),
+            credit.take.eq(self.i.valid & go),
+            credit.give.eq(self.o.valid & self.o.ready),
         ]
-        with m.If(advance):
-            m.d.sync += [
-                valid.eq(valid << 1 | (self.i.valid & self.statistics.valid)),
-                last.eq(last << 1 | self.i.p.last),
-            ]
-        self._advance = advance
+        m.d.sync += [
+            valid.eq(valid << 1 | (self.i.valid & go)),
+            last.eq(last << 1 | self.i.p.last),
+        ]
         mantissa = self.statistics.p.mantissa
         for _ in range(3):
             mantissa = self._later(m, mantissa)
         for n in range(self.params.output_lanes):
-            self._element(m, n, mantissa)
+            m.d.comb += outputs.i.p.element[n].eq(self._element(m, n, mantissa))
 
     def _later(self, m: Module, value: Value) -> Signal:
-        after = Signal(value.shape())
-        with m.If(self._advance):
-            m.d.sync += after.eq(value)
+        after = Signal(value.shape(), reset_less=True)
+        m.d.sync += after.eq(value)
         return after
 
-    def _element(self, m: Module, n: int, mantissa: Value) -> None:
+    def _element(self, m: Module, n: int, mantissa: Value) -> Value:
+        """An element, ``_moves`` cycles later."""
         p = self.params
         # Cycle 1: all of the shift but its last bit. Cycle 2: rounded. Cycle 3: clamped.
         shifted = self._later(m, (self.i.p.element[n] >> self._least) >> self.statistics.p.exponent)
@@ -112,9 +121,7 @@ class Normaliser(wiring.Component):
         product = self._later(m, normal * mantissa)
         fraction = p.recip_fraction + 1
         rounded = ((product + (1 << fraction - 1)) >> fraction)[:_NORMAL_BITS].as_signed()
-        element = _clamped_symmetric(self._later(m, rounded))
-        with m.If(self._advance):
-            m.d.sync += self.o.p.element[n].eq(element)
+        return self._later(m, _clamped_symmetric(self._later(m, rounded)))
 
     @property
     def _least(self) -> int:

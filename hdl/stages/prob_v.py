@@ -20,7 +20,8 @@ from attnsieve.hdl.lib.ring import Ring, ring_read_signature, ring_sum
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.prob_v_array import ValueArray
 from attnsieve.hdl.stages.prob_v_drain import PassDrain
-from attnsieve.hdl.stages.prob_v_steps import StepSequencer, term_ring_depth
+from attnsieve.hdl.stages.prob_v_steps import StepSequencer
+from attnsieve.hdl.stages.prob_v_walk import term_ring_depth
 
 __all__ = ["ProbV"]
 
@@ -31,8 +32,9 @@ class ProbV(wiring.Component):
     The terms of a row wait in a ring that holds two of the longest rows, and are read in
     ``parts / P`` passes of ``max(1, ceil(keys * P / groups))`` steps, ``P = gcd(parts, groups)``,
     one step per cycle without a gap between passes and rows. The first pass may run while the terms
-    arrive, and while V lines do. The pipeline stands still only when the sums of a pass are ready
-    and those of the pass before have not left; they leave in ``segment * P / output_lanes`` cycles.
+    arrive, and while V lines do. The last step of a pass waits while those of the pass before have
+    not left, or would not have when its sums are ready; they leave in
+    ``segment * P / output_lanes`` cycles.
 
     Every row yields its ``head_dim`` elements, zeros if it has no key or none is valid. A row
     brings ``max(1, ceil(keys / groups))`` beats of terms.
@@ -99,8 +101,8 @@ class ProbV(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the last beat of a one-pass row to its first elements."""
-        array, drain = ValueArray.latency_of(self.params), PassDrain.latency_of(self.params)
-        return 3 + 2 * self._pipelined + array + drain
+        drain = PassDrain.latency_of(self.params)
+        return 3 + 2 * self._pipelined + ValueArray.latency + drain
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -111,29 +113,27 @@ class ProbV(wiring.Component):
         m.submodules.drain = drain = PassDrain(params=p)
         connect(m, self.i, terms.i)
         connect(m, self.row, steps.row)
-        connect(m, array.o, drain.i)
-        m.d.comb += array.soon.eq(drain.soon)
         connect(m, drain.o, self.o)
-        advance = array.i.ready
         m.d.comb += [
             steps.term_append.eq(terms.append),
-            steps.term_end.eq(terms.end),
             steps.value_append.eq(self.value_append),
-            steps.o.ready.eq(advance),
-            self.busy.eq(steps.o.valid & advance),
-            self.wait_value.eq(steps.wait_value & advance),
-            self.wait_output.eq(~advance),
+            steps.room.eq(drain.room),
+            drain.end.eq(steps.o.valid & steps.o.p.last),
+            drain.end_mask.eq(steps.o.p.mask),
+            drain.i.eq(array.o),
+            drain.load.eq(array.leave),
+            self.busy.eq(steps.o.valid),
+            self.wait_value.eq(steps.wait_value),
+            self.wait_output.eq(steps.wait_output),
         ]
-        self._advance = advance
         read, valid = self._addresses(m, steps, terms)
         self._release(m, read, valid, terms)
         self._operands(m, read, valid, terms, array)
         return m
 
-    def _later(self, m: Module, value: Any, name: str) -> Signal:
-        after = Signal.like(value, name=name)
-        with m.If(self._advance):
-            m.d.sync += after.eq(value)
+    def _later(self, m: Module, value: Any, name: str, *, reset_less: bool = True) -> Signal:
+        after = Signal.like(value, name=name, reset_less=reset_less)
+        m.d.sync += after.eq(value)
         return after
 
     def _addresses(self, m: Module, steps: Any, terms: Any) -> tuple[Any, Any]:
@@ -153,7 +153,8 @@ class ProbV(wiring.Component):
                     value = self._later(m, value, f"{field}_{group}_late")
                 values.append(value)
         if self._pipelined:
-            step, valid = self._later(m, step, "step"), self._later(m, valid, "step_valid")
+            step = self._later(m, step, "step")
+            valid = self._later(m, valid, "step_valid", reset_less=False)
         for group in range(p.groups):
             address = Signal(range(p.kv_lines), name=f"address_{group}")
             m.d.comb += address.eq(ring_sum(step.line, lines[group], p.kv_lines))
@@ -163,11 +164,12 @@ class ProbV(wiring.Component):
             self._later(m, (step.first + slot)[: len(step.first)], f"slot_{n}_read")
             for n, slot in enumerate(slots)
         ]
-        read, valid = self._later(m, step, "read"), self._later(m, valid, "read_valid")
+        read = self._later(m, step, "read")
+        valid = self._later(m, valid, "read_valid", reset_less=False)
         m.d.comb += [
-            self.value.en.eq(self._advance),
+            self.value.en.eq(1),
             terms.read[0].address[0].eq(read.beat),
-            terms.read[0].en.eq(self._advance),
+            terms.read[0].en.eq(1),
         ]
         return read, valid
 
@@ -175,9 +177,9 @@ class ProbV(wiring.Component):
         """Free what is being read for the last time; lines at one per cycle."""
         p = self.params
         pending = Signal(range(p.kv_lines + 1))
-        more = Mux(valid & self._advance, read.release, 0)
+        more = Mux(valid, read.release, 0)
         m.d.comb += [
-            terms.release.eq(valid & self._advance & read.free),
+            terms.release.eq(valid & read.free),
             self.value_release.eq(pending != 0),
         ]
         m.d.sync += pending.eq(pending + more - self.value_release)
@@ -185,7 +187,7 @@ class ProbV(wiring.Component):
     def _operands(self, m: Module, read: Any, valid: Value, terms: Any, array: Any) -> None:
         """Memories answer; with several lane groups, each then chooses its term."""
         p = self.params
-        valid = self._later(m, valid, "answer_valid")
+        valid = self._later(m, valid, "answer_valid", reset_less=False)
         flags = [self._later(m, f, f"{n}_answer") for n, f in self._flags(read)]
         chosen = []
         beat = terms.read[0].data
@@ -194,13 +196,10 @@ class ProbV(wiring.Component):
             chosen.append(beat.term[slot] if self._pipelined else beat.term[0])
         line = self.value.data
         if self._pipelined:
-            valid = self._later(m, valid, "operand_valid")
+            valid = self._later(m, valid, "operand_valid", reset_less=False)
             flags = [self._later(m, f, f"{n}_operand") for f, n in zip(flags, "abc", strict=True)]
             chosen = [self._later(m, c, f"term_{n}") for n, c in enumerate(chosen)]
-            line = Signal.like(self.value.data, name="line_operand")
-            for lane, operand in enumerate(line):
-                with m.If(array.advance[lane // p.segment]):
-                    m.d.sync += operand.eq(self.value.data[lane])
+            line = self._later(m, line, "line_operand")
         mask, last, last_of_row = flags
         m.d.comb += [
             array.i.valid.eq(valid),

@@ -42,10 +42,8 @@ class ValueArray(wiring.Component):
     for it, over the steps of a pass. The sums leave with the last step, and the next pass starts
     in the next cycle. ``acc_bits`` hold ``max_keys`` products (docs/reference/numbers.md).
 
-    A pipeline that stands only while finished sums wait at ``o``: latency `latency` cycles, 2 with
-    hardware multipliers and 3 without, one step per cycle. Whether it stands is known a cycle
-    before, from ``soon``, and kept in a register for each lane group: what it enables is
-    spread over a whole device. A multiplier is ``operand_bits`` by 17 bits, signed by unsigned.
+    A pipeline that never stands: latency `latency` = 3 cycles, one step per cycle. A multiplier is
+    ``operand_bits`` by 17 bits, signed by unsigned.
 
     Parameters
     ----------
@@ -54,20 +52,16 @@ class ValueArray(wiring.Component):
 
     Members
     -------
-    i : In(stream(array_step_layout))
-    advance : Out(groups)
-        The same as ``i.ready``, a copy for each lane group.
-    soon : In(1)
-        What ``o.ready`` will be in the next cycle.
-    o : Out(stream(pass_layout))
-        With hardware multipliers the payload is not a register: valid together with the last
-        addition.
+    i : In(stream(array_step_layout, always_ready))
+    o : Out(pass_layout)
+        With hardware multipliers ``lane`` is not a register: valid together with the last addition.
+    leave : Out(groups)
+        Sums leave: a register for each lane group, since it is spread over a whole device.
     """
 
     i: stream.Interface
-    advance: Signal
-    soon: Signal
-    o: stream.Interface
+    o: Any
+    leave: Signal
 
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
@@ -76,71 +70,59 @@ class ValueArray(wiring.Component):
         self.style = _style(params)
         super().__init__(
             {
-                "i": In(stream.Signature(array_step_layout(params))),
-                "advance": Out(params.groups),
-                "soon": In(1),
-                "o": Out(stream.Signature(pass_layout(params))),
+                "i": In(stream.Signature(array_step_layout(params), always_ready=True)),
+                "o": Out(pass_layout(params)),
+                "leave": Out(params.groups),
             }
         )
 
-    @staticmethod
-    def latency_of(params: CoreParams) -> int:
-        """Cycles from a pass's last step at ``i`` until its sums are offered at ``o``."""
-        return 2 if _style(params) is MultiplierStyle.NATIVE else 3
-
-    @property
-    def latency(self) -> int:
-        """Cycles from a pass's last step at ``i`` until its sums are offered at ``o``."""
-        return self.latency_of(self.params)
+    #: Cycles from a pass's last step at ``i`` until its sums leave.
+    latency = 3
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        advance = Signal()
-        flags: list[Value] = [
-            Cat(self.i.valid, self.i.p.last, self.i.p.last_of_row, self.i.p.mask)
-        ]
-        for _ in range(self.latency):
-            flags.append(self._later(m, flags[-1], advance))
-        valid, last = flags[2][0], flags[2][1]  # of what is being added
+        flags = [Cat(self.i.valid, self.i.p.last, self.i.p.last_of_row, self.i.p.mask)]
+        for stage in range(self.latency):
+            flag = Signal(len(flags[-1]), name=f"flags_{stage}")
+            m.d.sync += flag.eq(flags[-1])
+            flags.append(flag)
+        valid, last = flags[-2][0], flags[-2][1]
+        self._leave(m, valid & last)
         terms = self._terms(m)
         if self.style is MultiplierStyle.FABRIC:
-            sums = self._sums_kept(m, terms, valid, last, advance)
+            sums = self._sums_kept(m, terms, valid, last)
         else:
             sums = self._sums_at_once(m, terms, valid, last)
-        offered = flags[-1]
-        m.d.comb += [
-            self.i.ready.eq(advance),
-            self.o.valid.eq(offered[0] & offered[1]),
-            self.o.p.last.eq(offered[2]),
-            self.o.p.mask.eq(offered[3:]),
-        ]
-        m.d.comb += [lane.eq(value) for lane, value in zip(self.o.p.lane, sums, strict=True)]
-        for copy in (advance, *self.advance):
-            self._stand(m, copy, flags[-2][0] & flags[-2][1])
+        m.d.comb += [self.o.last.eq(flags[-1][2]), self.o.mask.eq(flags[-1][3:])]
+        m.d.comb += [lane.eq(value) for lane, value in zip(self.o.lane, sums, strict=True)]
         return m
 
-    def _stand(self, m: Module, advance: Value, coming: Value) -> None:
-        """The pipeline stands in the next cycle if sums are offered then and not taken."""
-        stands = Signal()
-        m.d.sync += stands.eq((stands | coming) & ~self.soon)
-        m.d.comb += advance.eq(~stands)
+    def _leave(self, m: Module, coming: Value) -> None:
+        """Where a pass has several transfers, sums never leave in two cycles running: that keeps
+        the copies apart in synthesis."""
+        apart = self.params.segment > self.params.output_lanes
+        for leave in self.leave:
+            m.d.sync += leave.eq(coming & ~leave if apart else coming)
 
-    def _later(self, m: Module, value: Value, advance: Value) -> Signal:
-        after = Signal(len(value))
-        with m.If(advance):
-            m.d.sync += after.eq(value)
+    def _later(self, m: Module, value: Value) -> Signal:
+        after = Signal(len(value), reset_less=True)
+        m.d.sync += after.eq(value)
         return after
 
     def _terms(self, m: Module) -> list[Value]:
-        """Two cycles: what each lane adds in a step."""
+        """What each lane adds in a step: products, then aligned. Between steps it is zero."""
         p = self.params
         terms: list[Value] = []
         for group in range(p.groups):
-            term, advance = self.i.p.term[group], self.advance[group]
-            exponent_class = self._later(m, term.exponent_class, advance)
+            term = self.i.p.term[group]
+            exponent_class: Value = term.exponent_class
+            for _ in range(Multiplier.latency_of(self.style)):
+                exponent_class = self._later(m, exponent_class)
+            mantissa: Value = term.mantissa
+            if self.style is MultiplierStyle.NATIVE:
+                mantissa = Mux(self.i.valid, mantissa, 0)
             for lane in range(group * p.segment, (group + 1) * p.segment):
-                product = self._product(m, lane, term.mantissa, advance)
-                terms.append(self._align(m, product, exponent_class, advance))
+                terms.append(self._align(m, self._product(m, lane, mantissa), exponent_class))
         return terms
 
     def _accumulator(self, lane: int) -> Signal:
@@ -151,44 +133,39 @@ class ValueArray(wiring.Component):
     ) -> list[Value]:
         """Sums as they are added, not registers: no cycle more.
 
-        They are cleared behind a pass, and between passes: no reset is spent on them.
+        They are cleared as they leave and until the next pass begins. Between steps of a pass
+        zeros are added: so nothing enables an accumulator, and one register clears it.
         """
-        within = Signal()
-        with m.If(self.advance[0] & valid):
-            m.d.sync += within.eq(~last)
+        clear = [Signal(name=f"clear_{n}", init=1) for n in range(self.params.groups)]
+        m.d.sync += [register.eq((valid & last) | (register & ~valid)) for register in clear]
         sums: list[Value] = []
         for lane, term in enumerate(terms):
-            advance = self.advance[lane // self.params.segment]
-            clear = advance & Mux(valid, last, ~within)
             accumulator = self._accumulator(lane)
             total = Signal.like(accumulator, name=f"total_{lane}")
             m.d.comb += total.eq(accumulator + term)
-            with m.If(clear):
+            m.d.sync += accumulator.eq(total)
+            with m.If(clear[lane // self.params.segment]):
                 m.d.sync += accumulator.eq(0)
-            with m.Elif(advance & valid):
-                m.d.sync += accumulator.eq(total)
             sums.append(total)
         return sums
 
-    def _sums_kept(
-        self, m: Module, terms: list[Value], valid: Value, last: Value, advance: Value
-    ) -> list[Value]:
+    def _sums_kept(self, m: Module, terms: list[Value], valid: Value, last: Value) -> list[Value]:
         """Sums from registers, a cycle later: these then share cells with the adders.
 
         The first addition of a pass passes the carry chain by, in the same lookup tables.
         """
         within = Signal()
-        with m.If(advance & valid):
+        with m.If(valid):
             m.d.sync += within.eq(~last)
         sums: list[Value] = []
         for lane, term in enumerate(terms):
             accumulator = self._accumulator(lane)
-            with m.If(advance & valid):
+            with m.If(valid):
                 m.d.sync += accumulator.eq(Mux(within, accumulator + term, term))
             sums.append(accumulator)
         return sums
 
-    def _product(self, m: Module, lane: int, mantissa: Value, advance: Value) -> Value:
+    def _product(self, m: Module, lane: int, mantissa: Value) -> Value:
         p = self.params
         m.submodules[f"multiplier_{lane}"] = multiplier = Multiplier(
             a_bits=p.operand_bits,
@@ -198,18 +175,18 @@ class ValueArray(wiring.Component):
             style=self.style,
         )
         m.d.comb += [
-            multiplier.enable.eq(advance),
+            multiplier.enable.eq(1),
             multiplier.a.eq(self.i.p.value[lane]),
             multiplier.b.eq(mantissa),
         ]
         return multiplier.o[: p.operand_bits + p.term_fraction].as_signed()
 
-    def _align(self, m: Module, product: Value, exponent_class: Value, advance: Value) -> Signal:
+    def _align(self, m: Module, product: Value, exponent_class: Value) -> Signal:
         """One cycle: rounded down to ``acc_fraction`` fraction bits."""
         p = self.params
         left = p.acc_fraction - p.term_fraction
-        aligned = Signal(signed(p.operand_bits + p.acc_fraction))
-        with m.If(advance), m.Switch(exponent_class):
+        aligned = Signal(signed(p.operand_bits + p.acc_fraction), reset_less=True)
+        with m.Switch(exponent_class):
             for k in range(p.max_class + 1):
                 with m.Case(k) if k < p.max_class else m.Default():
                     right = p.class_step * k - left

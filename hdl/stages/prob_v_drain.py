@@ -12,6 +12,7 @@ from attnsieve.hdl.layouts import accumulator_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.stages.prob_v_room import PassRoom
 
 __all__ = ["PassDrain", "pass_layout"]
 
@@ -28,13 +29,13 @@ def pass_layout(p: CoreParams) -> data.StructLayout:
 
 
 class PassDrain(wiring.Component):
-    """Holds the accumulators of a pass and sends out its ``segment * P`` elements in order.
+    """Takes the accumulators of a pass and sends out its ``segment * P`` elements in order.
 
     Lane group ``L`` holds a sum of part ``L mod P``: the ``groups / P`` lane groups of a part are
     added by a pipelined tree, so that ``output_lanes`` elements leave per cycle.
 
-    A pass takes ``segment * P / output_lanes`` cycles, and one in which the next enters. Latency
-    `latency` cycles.
+    A pass takes ``segment * P / output_lanes`` cycles. Sums cannot wait: a pass may end only while
+    there is ``room``, and its sums come a fixed time later. Latency `latency` cycles.
 
     Parameters
     ----------
@@ -43,15 +44,22 @@ class PassDrain(wiring.Component):
 
     Members
     -------
-    i : In(stream(pass_layout))
-        Ready is a register.
-    soon : Out(1)
-        What ``i.ready`` will be in the next cycle.
+    end : In(1), end_mask : In(range(groups))
+        A pass ends, and its P - 1.
+    room : Out(1)
+        A pass may end. A register.
+    i : In(pass_layout)
+        Sums.
+    load : In(groups)
+        They are there: a copy for each lane group.
     o : Out(stream(accumulator_layout))
     """
 
-    i: stream.Interface
-    soon: Signal
+    end: Signal
+    end_mask: Signal
+    room: Signal
+    i: Any
+    load: Signal
     o: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -61,8 +69,11 @@ class PassDrain(wiring.Component):
         self.levels = self._levels(params)
         super().__init__(
             {
-                "i": In(stream.Signature(pass_layout(params))),
-                "soon": Out(1),
+                "end": In(1),
+                "end_mask": In(range(params.groups)),
+                "room": Out(1),
+                "i": In(pass_layout(params)),
+                "load": In(params.groups),
                 "o": Out(stream.Signature(accumulator_layout(params))),
             }
         )
@@ -71,11 +82,17 @@ class PassDrain(wiring.Component):
     def _levels(params: CoreParams) -> int:
         return (params.groups - 1).bit_length()
 
+    @staticmethod
+    def _queue(params: CoreParams) -> Queue:
+        """For two of the longest passes."""
+        depth = 2 * params.groups * params.segment // params.output_lanes
+        return Queue(shape=accumulator_layout(params), depth=depth, lut_ram=params.lut_ram)
+
     @classmethod
     def latency_of(cls, params: CoreParams) -> int:
-        """Cycles from a pass to its first elements: 1, or 2 + log2(groups)."""
+        """Cycles from a pass to its first elements: 1, or 1 + log2(groups) and the queue's."""
         levels = cls._levels(params)
-        return 1 if levels == 0 else 2 + levels
+        return 1 if levels == 0 else 1 + levels + cls._queue(params).latency
 
     @property
     def latency(self) -> int:
@@ -85,26 +102,34 @@ class PassDrain(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
+        queue = self._queue(p)
+        m.submodules.room = room = PassRoom(params=p, depth=queue.depth)
         chunks = p.segment // p.output_lanes
         left = Signal(range(chunks * p.groups))  # transfers behind this one
         part, mask = Signal(range(p.groups)), Signal(range(p.groups))
         active, last_of_row, end, take = Signal(), Signal(), Signal(), Signal()
         end_of_part = left[: (chunks - 1).bit_length()] == 0
         m.d.comb += [
-            self.i.ready.eq(~active),
-            self.soon.eq(Mux(active, take & end, ~self.i.valid)),
+            room.end.eq(self.end),
+            room.mask.eq(self.end_mask),
+            self.room.eq(room.some),
         ]
-        m.d.sync += active.eq(~self.soon)
-        with m.If(take):
-            m.d.sync += [left.eq(left - 1), end.eq(left == 1), part.eq(part + end_of_part)]
-        with m.If(self.i.valid & self.i.ready):
-            transfers = Cat(Const(chunks - 1, (chunks - 1).bit_length()), self.i.p.mask)
+        with m.If(self.load[0]):
+            transfers = Cat(Const(chunks - 1, (chunks - 1).bit_length()), self.i.mask)
             m.d.sync += [
-                mask.eq(self.i.p.mask),
-                last_of_row.eq(self.i.p.last),
+                active.eq(1),
+                mask.eq(self.i.mask),
+                last_of_row.eq(self.i.last),
                 part.eq(0),
                 left.eq(transfers),
                 end.eq(transfers == 0),
+            ]
+        with m.Elif(take):
+            m.d.sync += [
+                active.eq(~end),
+                left.eq(left - 1),
+                end.eq(left == 1),
+                part.eq(part + end_of_part),
             ]
         heads = self._shift(m, part, mask, take)
         if self.levels == 0:
@@ -113,9 +138,12 @@ class PassDrain(wiring.Component):
                 self.o.p.element.eq(Value.cast(heads[0])),
                 self.o.p.last.eq(end & last_of_row),
                 take.eq(active & self.o.ready),
+                room.left.eq(take & end),
             ]
         else:
-            self._tree(m, heads, active, end & last_of_row, take)
+            m.submodules.queue = queue
+            m.d.comb += [take.eq(active), room.left.eq(self.o.valid & self.o.ready)]
+            self._tree(m, heads, active, end & last_of_row, queue)
         return m
 
     def _shift(self, m: Module, part: Signal, mask: Signal, take: Signal) -> list[Value]:
@@ -124,38 +152,33 @@ class PassDrain(wiring.Component):
         step = p.output_lanes * p.acc_bits
         heads = []
         for group in range(p.groups):
-            held = Signal(p.segment * p.acc_bits, name=f"held_{group}")
+            held = Signal(p.segment * p.acc_bits, name=f"held_{group}", reset_less=True)
             chosen = Signal(name=f"chosen_{group}")
             m.d.comb += chosen.eq((group & mask) == part)
-            lanes = [self.i.p.lane[group * p.segment + n] for n in range(p.segment)]
-            with m.If(self.i.valid & self.i.ready):
+            lanes = [self.i.lane[group * p.segment + n] for n in range(p.segment)]
+            with m.If(self.load[group]):
                 m.d.sync += held.eq(Cat(lanes))
             with m.Elif(take & chosen):
                 m.d.sync += held.eq(held >> step)
             heads.append(Mux(chosen, held[:step], 0))
         return heads
 
-    def _tree(self, m: Module, heads: list, active: Signal, last: Value, take: Signal) -> None:
-        """Add the lane groups; a queue of two keeps ``ready`` short."""
+    def _tree(self, m: Module, heads: list, active: Signal, last: Value, queue: Queue) -> None:
+        """Add the lane groups. The queue has room for all that comes."""
         p = self.params
         layout = data.ArrayLayout(signed(p.acc_bits), p.output_lanes)
-        m.submodules.queue = queue = Queue(shape=accumulator_layout(p), depth=2)
         connect(m, queue.o, self.o)
-        valid, ends, advance = Signal(self.levels), Signal(self.levels), Signal()
-        m.d.comb += [
-            advance.eq(~valid[-1] | queue.i.ready),
-            take.eq(active & advance),
-            queue.i.valid.eq(valid[-1]),
-            queue.i.p.last.eq(ends[-1]),
-        ]
-        with m.If(advance):
-            m.d.sync += [valid.eq(valid << 1 | active), ends.eq(ends << 1 | last)]
+        valid, ends = Signal(self.levels), Signal(self.levels)
+        m.d.comb += [queue.i.valid.eq(valid[-1]), queue.i.p.last.eq(ends[-1])]
+        m.d.sync += [valid.eq(valid << 1 | active), ends.eq(ends << 1 | last)]
         values = [layout(head) for head in heads]
         for level in range(self.levels):
-            sums = [Signal(layout, name=f"tree_{level}_{n}") for n in range(len(values) // 2)]
-            with m.If(advance):
-                for n, total in enumerate(sums):
-                    for lane in range(p.output_lanes):
-                        m.d.sync += total[lane].eq(values[2 * n][lane] + values[2 * n + 1][lane])
+            sums = [
+                Signal(layout, name=f"tree_{level}_{n}", reset_less=True)
+                for n in range(len(values) // 2)
+            ]
+            for n, total in enumerate(sums):
+                for lane in range(p.output_lanes):
+                    m.d.sync += total[lane].eq(values[2 * n][lane] + values[2 * n + 1][lane])
             values = sums
         m.d.comb += queue.i.p.element.eq(values[0])

@@ -139,18 +139,19 @@ class QueryStore(wiring.Component):
         write = Signal()  # into the rings
         row_written = Signal()  # that is a row's last segment
         take = Signal()  # a place is used up; one cycle before the write where segments are cut
-        free = Signal(range(self.depth + 1), init=self.depth)
+        free, room = Signal(range(self.depth + 1), init=self.depth), Signal(init=1)
+        left = Signal.like(free)  # free places of the next cycle; there is room for one
         if p.groups == 1:
             m.d.comb += [
                 self.head.ready.eq(1),
-                self.i.ready.eq(free != 0),
+                self.i.ready.eq(room),
                 take.eq(self.i.valid & self.i.ready),
                 write.eq(take),
                 segment.eq(self.i.payload),
                 self.space.eq(free),
             ]
         else:
-            self._cut(m, segment, write, row_written, take, free)
+            self._cut(m, segment, write, row_written, take, room)
         done = Mux(self.read.enable & self.read.next, self.read.parts, 0)
         if p.groups == 1:
             level = Signal(range(self.depth + 1))
@@ -163,7 +164,8 @@ class QueryStore(wiring.Component):
             with m.If(self.read.enable):
                 m.d.sync += later.eq(done)
             done = Mux(self.read.enable, later, 0)
-        m.d.sync += free.eq(free - take + done)
+        m.d.comb += left.eq(free - take + done)
+        m.d.sync += [free.eq(left), room.eq(left != 0)]
         self._rings(m, segment, write)
         return m
 
@@ -183,7 +185,7 @@ class QueryStore(wiring.Component):
         write: Signal,
         row_written: Signal,
         take: Signal,
-        free: Signal,
+        room: Signal,
     ) -> None:
         p = self.params
         m.submodules.lines = lines = Queue(
@@ -201,7 +203,7 @@ class QueryStore(wiring.Component):
             cutter.head.payload.eq(self.head.payload),
             cutter.head.valid.eq(self.head.valid),
             self.head.ready.eq(cutter.head.ready),
-            cutter.o.ready.eq(free != 0),
+            cutter.o.ready.eq(room),
             take.eq(cutter.o.valid & cutter.o.ready),
         ]
         m.d.sync += [
@@ -252,7 +254,7 @@ class QueryCutter(wiring.Component):
     Members
     -------
     head : In(stream.Signature(query_head_layout(params)))
-        Taken with the head's last segment.
+        Taken before its first segment, with the last one of the head before at the earliest.
     i : In(stream.Signature(line_layout(params)))
         Lines, taken with their last segment.
     o : Out(stream.Signature(segment))
@@ -279,29 +281,36 @@ class QueryCutter(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
+        head, open_ = Signal(query_head_layout(p)), Signal()
         place = Signal(range(p.groups))
-        part = Signal(p.part_bits)
-        row = Signal(p.query_bits)
-        row_end = self.row_end
-        m.d.comb += row_end.eq(part + 1 == self.head.p.parts)
-        head_end = row_end & (row + 1 == self.head.p.queries)
-        line_end = head_end | (place == p.groups - 1)
+        left, rows = Signal(p.part_bits), Signal(p.query_bits)  # behind this segment, this row
+        row_end, last_row, full = self.row_end, Signal(), Signal()  # registers: what ends here
+        head_end = row_end & last_row
+        line_end = head_end | full
         taken = Signal()
         m.d.comb += [
-            self.o.valid.eq(self.i.valid & self.head.valid),
+            self.o.valid.eq(self.i.valid & open_),
             taken.eq(self.o.valid & self.o.ready),
-            self.o.payload.eq(
-                Value.cast(self.i.payload).word_select(place, len(self.o.payload))
-            ),
+            self.o.payload.eq(Value.cast(self.i.payload).word_select(place, len(self.o.payload))),
             self.i.ready.eq(taken & line_end),
-            self.head.ready.eq(taken & head_end),
+            self.head.ready.eq(~open_ | (taken & head_end)),
         ]
         with m.If(taken):
-            m.d.sync += [place.eq(place + 1), part.eq(part + 1)]
+            m.d.sync += [place.eq(place + 1), full.eq(place == p.groups - 2)]
+            m.d.sync += [left.eq(left - 1), row_end.eq(left == 1)]
             with m.If(row_end):
-                m.d.sync += [part.eq(0), row.eq(row + 1)]
-            with m.If(head_end):
-                m.d.sync += row.eq(0)
+                m.d.sync += [left.eq(head.parts - 1), row_end.eq(head.parts == 1)]
+                m.d.sync += [rows.eq(rows - 1), last_row.eq(rows == 1)]
             with m.If(line_end):
-                m.d.sync += place.eq(0)
+                m.d.sync += [place.eq(0), full.eq(0)]
+        with m.If(self.head.ready):
+            next_head = self.head.p
+            m.d.sync += [
+                open_.eq(self.head.valid),
+                head.eq(next_head),
+                left.eq(next_head.parts - 1),
+                row_end.eq(next_head.parts == 1),
+                rows.eq(next_head.queries - 1),
+                last_row.eq(next_head.queries == 1),
+            ]
         return m

@@ -25,7 +25,7 @@ class Reciprocal(wiring.Component):
     (docs/reference/numbers.md). A sum under one can only be zero, an empty row, and gives zeros
     and the flag ``empty``.
 
-    A pipeline with one enable: one sum per cycle, `latency` cycles.
+    A pipeline that never stands: one sum per cycle, `latency` cycles.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ class Reciprocal(wiring.Component):
 
     Members
     -------
-    i : In(stream(unsigned(sum_bits)))
-    o : Out(stream(statistics_layout))
+    i : In(stream(unsigned(sum_bits), always_ready))
+    o : Out(stream(statistics_layout, always_ready))
     """
 
     i: stream.Interface
@@ -50,56 +50,45 @@ class Reciprocal(wiring.Component):
         self.params = params
         super().__init__(
             {
-                "i": In(stream.Signature(params.sum_bits)),
-                "o": Out(stream.Signature(statistics_layout(params))),
+                "i": In(stream.Signature(params.sum_bits, always_ready=True)),
+                "o": Out(stream.Signature(statistics_layout(params), always_ready=True)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        advance = Signal()
         valid = Signal(self.latency)
-        m.d.comb += [
-            advance.eq(~valid[-1] | self.o.ready),
-            self.i.ready.eq(advance),
-            self.o.valid.eq(valid[-1]),
-        ]
+        m.d.comb += self.o.valid.eq(valid[-1])
+        m.d.sync += valid.eq(valid << 1 | self.i.valid)
         whole = self.i.payload[p.sum_fraction :]
         exponent, empty = Signal(p.exponent_bits), Signal()
-        low = Signal(p.sum_bits - p.sum_fraction + _NORMAL_BITS)
-        normal = Signal(_NORMAL_BITS)
+        low = Signal(p.sum_bits - p.sum_fraction + _NORMAL_BITS, reset_less=True)
+        normal = Signal(_NORMAL_BITS, reset_less=True)
         table = reciprocal_table(p.recip_index_bits)
         m.submodules.lookup = lookup = TableLookup(values=table, offset_bits=p.recip_offset_bits)
         m.d.comb += [
-            lookup.en.eq(advance),
+            lookup.en.eq(1),
             lookup.index.eq(normal[p.recip_offset_bits :]),
             lookup.offset.eq(normal[: p.recip_offset_bits]),
         ]
-        delayed = [(exponent, empty)]
-        with m.If(advance):
-            m.d.sync += valid.eq(valid << 1 | self.i.valid)
-            # Cycle 1: leading one.
-            m.d.sync += [
-                empty.eq(whole == 0),
-                exponent.eq(0),
-                low.eq(self.i.payload[p.sum_fraction - _NORMAL_BITS :]),
-            ]
-            for place in range(1, len(whole)):
-                with m.If(whole[place]):
-                    m.d.sync += exponent.eq(place)
-            # Cycle 2: alignment.
-            m.d.sync += normal.eq(low >> exponent)
-            # Cycle 2 and after: what waits for the table.
-            for stage in range(2, self.latency + 1):
-                before = delayed[-1]
-                after = (
-                    Signal(p.exponent_bits, name=f"exponent_{stage}"),
-                    Signal(name=f"empty_{stage}"),
-                )
-                m.d.sync += [a.eq(b) for a, b in zip(after, before, strict=True)]
-                delayed.append(after)
-        exponent, empty = delayed[-1]
+        # Cycle 1: leading one.
+        m.d.sync += [
+            empty.eq(whole == 0),
+            exponent.eq(0),
+            low.eq(self.i.payload[p.sum_fraction - _NORMAL_BITS :]),
+        ]
+        for place in range(1, len(whole)):
+            with m.If(whole[place]):
+                m.d.sync += exponent.eq(place)
+        # Cycle 2: alignment.
+        m.d.sync += normal.eq(low >> exponent)
+        # Cycle 2 and after: what waits for the table.
+        for stage in range(2, self.latency + 1):
+            before = (exponent, empty)
+            exponent = Signal(p.exponent_bits, name=f"exponent_{stage}", reset_less=True)
+            empty = Signal(name=f"empty_{stage}", reset_less=True)
+            m.d.sync += [exponent.eq(before[0]), empty.eq(before[1])]
         m.d.comb += [
             self.o.p.mantissa.eq(Mux(empty, 0, lookup.o)),
             self.o.p.exponent.eq(exponent),

@@ -20,7 +20,7 @@ class RowSum(wiring.Component):
     Exact, ``sum_bits`` wide with ``sum_fraction`` fraction bits, so it cannot overflow with up to
     ``max_keys`` terms of at most one. It is the sum of the very terms that prob·V multiplies.
 
-    A pipeline with one enable: alignment, an adder tree over the lanes, an accumulator. Latency
+    A pipeline that never stands: alignment, an adder tree over the lanes, an accumulator. Latency
     `latency` cycles from the last beat of a row to its sum, one beat per cycle, no gap between
     rows. Where beats come every few cycles only (``lut_ram`` false) it is all done in one cycle,
     and the accumulator takes no beat while it shows the sum of a row.
@@ -34,7 +34,7 @@ class RowSum(wiring.Component):
     -------
     i : In(stream(term_beat_layout))
     o : Out(stream(unsigned(sum_bits)))
-        One sum per row.
+        One sum per row. Both are always ready, but not where ``lut_ram`` is false.
     """
 
     i: stream.Interface
@@ -47,8 +47,8 @@ class RowSum(wiring.Component):
         self.levels = (params.groups - 1).bit_length()
         super().__init__(
             {
-                "i": In(stream.Signature(term_beat_layout(params))),
-                "o": Out(stream.Signature(params.sum_bits)),
+                "i": In(stream.Signature(term_beat_layout(params), always_ready=params.lut_ram)),
+                "o": Out(stream.Signature(params.sum_bits, always_ready=params.lut_ram)),
             }
         )
 
@@ -89,27 +89,25 @@ class RowSum(wiring.Component):
 
     def _pipeline(self, m: Module) -> None:
         p = self.params
-        advance = Signal()
         valid, last = Signal(1 + self.levels), Signal(1 + self.levels)
-        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
         bits = p.sum_fraction + 1
-        values = [Signal(bits, name=f"aligned_{n}") for n in range(p.groups)]
-        total = Signal(p.sum_bits)
-        accumulator = Signal(p.sum_bits)
-        with m.If(advance):
-            m.d.sync += [valid.eq(valid << 1 | self.i.valid), last.eq(last << 1 | self.i.p.last)]
-            # Cycle 1: every class to the same place.
-            m.d.sync += [v.eq(self._align(self.i.p.term[n])) for n, v in enumerate(values)]
-            # Cycles 2 ...: the tree.
-            for level in range(self.levels):
-                bits += 1
-                pairs = list(zip(values[::2], values[1::2], strict=True))
-                values = [Signal(bits, name=f"tree_{level}_{n}") for n in range(len(pairs))]
-                m.d.sync += [v.eq(a + b) for v, (a, b) in zip(values, pairs, strict=True)]
-            # Last cycle: the accumulator, or the sum of the row.
-            m.d.sync += self.o.valid.eq(valid[-1] & last[-1])
-            with m.If(valid[-1]):
-                m.d.sync += [self.o.payload.eq(total), accumulator.eq(total)]
-                with m.If(last[-1]):
-                    m.d.sync += accumulator.eq(0)
+        values = [Signal(bits, name=f"aligned_{n}", reset_less=True) for n in range(p.groups)]
+        total, accumulator = Signal(p.sum_bits), Signal(p.sum_bits)
+        m.d.sync += [valid.eq(valid << 1 | self.i.valid), last.eq(last << 1 | self.i.p.last)]
+        # Cycle 1: every class to the same place.
+        m.d.sync += [v.eq(self._align(self.i.p.term[n])) for n, v in enumerate(values)]
+        # Cycles 2 ...: the tree.
+        for level in range(self.levels):
+            bits += 1
+            pairs = list(zip(values[::2], values[1::2], strict=True))
+            values = [
+                Signal(bits, name=f"tree_{level}_{n}", reset_less=True) for n in range(len(pairs))
+            ]
+            m.d.sync += [v.eq(a + b) for v, (a, b) in zip(values, pairs, strict=True)]
+        # Last cycle: the accumulator, or the sum of the row.
         m.d.comb += total.eq(accumulator + values[0])
+        m.d.sync += [self.o.valid.eq(valid[-1] & last[-1]), self.o.payload.eq(total)]
+        with m.If(valid[-1]):
+            m.d.sync += accumulator.eq(total)
+            with m.If(last[-1]):
+                m.d.sync += accumulator.eq(0)

@@ -22,6 +22,7 @@ __all__ = [
     "tree_latency",
 ]
 
+
 def multiplier_style(params: CoreParams) -> MultiplierStyle:
     """Targets without LUT RAM have no hardware multipliers either."""
     return MultiplierStyle.NATIVE if params.lut_ram else MultiplierStyle.FABRIC
@@ -64,7 +65,9 @@ def query_delay(params: CoreParams) -> int:
 
 def dots_latency(params: CoreParams) -> int:
     """Enabled cycles from key parts to dot products."""
-    return query_delay(params) + Multiplier.latency + tree_latency(params)
+    return (
+        query_delay(params) + Multiplier.latency_of(multiplier_style(params)) + tree_latency(params)
+    )
 
 
 class SegmentDots(wiring.Component):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.lib.geometry import legal_parts, lookup, scorer_cell
+from attnsieve.hdl.lib.geometry import legal_parts, lookup
 from attnsieve.hdl.lib.pointer import next_index
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
@@ -112,31 +112,31 @@ class LineIssuer(wiring.Component):
         valid, row = Signal(), Signal(self.row_layout)
         left = row.keys  # keys from the start of the beat to the end of the row
         line, beat = Signal.like(self.line.line), Signal.like(self.mask_beat)
-        m.submodules.rows = rows = Queue(
-            shape=self.row_layout, depth=2 if p.lut_ram else 1
-        )
+        m.submodules.rows = rows = Queue(shape=self.row_layout, depth=2 if p.lut_ram else 1)
         m.d.comb += [
             rows.i.payload.eq(self.row.payload),
             rows.i.valid.eq(self.row.valid),
             self.row.ready.eq(rows.i.ready),
         ]
         # registers beside the counts, so that no decision waits for a long comparison or a table
-        last_beat, empty, group_end = Signal(), Signal(), Signal()
-        ended = Signal(range(p.groups + 1))  # keys of the group that end in this line or before
+        last_beat, empty, group_end, row_end = Signal(), Signal(), Signal(), Signal()
+        final, following = Signal.like(line), Signal.like(line)  # of the row's last beat
         few = left[: p.groups.bit_length()]  # the count, in the last beat
-        row_end = last_beat & (few <= ended)
         finish = self.issue & row_end
         m.d.comb += rows.o.ready.eq(~valid | finish)
         with m.If(rows.o.ready):
             m.d.sync += [valid.eq(rows.o.valid), row.eq(rows.o.payload), line.eq(0), beat.eq(0)]
-            m.d.sync += [last_beat.eq(rows.o.p.keys <= p.groups), empty.eq(rows.o.p.keys == 0)]
-            self._end(m, rows.o.p.parts, Const(0, len(line)), group_end, ended)
+            short, end = rows.o.p.keys <= p.groups, self._final(m, rows.o.p)
+            m.d.sync += [last_beat.eq(short), empty.eq(rows.o.p.keys == 0), final.eq(end)]
+            m.d.sync += [group_end.eq(rows.o.p.parts == 1), row_end.eq(short & (end == 0))]
         with m.Elif(self.issue):
-            m.d.sync += line.eq(line + 1)
-            self._end(m, row.parts, Mux(group_end, 0, line + 1)[: len(line)], group_end, ended)
+            m.d.comb += following.eq(Mux(group_end, 0, line + 1))
+            m.d.sync += [line.eq(following), group_end.eq(following + 1 == row.parts)]
+            m.d.sync += row_end.eq(last_beat & (following == final))
             with m.If(group_end):
-                m.d.sync += [line.eq(0), beat.eq(beat + 1), left.eq(left - p.groups)]
+                m.d.sync += [beat.eq(beat + 1), left.eq(left - p.groups)]
                 m.d.sync += last_beat.eq(left <= 2 * p.groups)
+                m.d.sync += row_end.eq((left <= 2 * p.groups) & (final == 0))
         m.d.comb += [
             self.parts.eq(row.parts),
             self.row_end.eq(row_end),
@@ -152,23 +152,18 @@ class LineIssuer(wiring.Component):
         self._decide(m, valid, ~empty, row.last_of_kv, finish)
         return m
 
-    def _end(
-        self, m: Module, parts: Value, line: Value, group_end: Signal, ended: Signal
-    ) -> None:
-        """What the next line ends: its group of keys, and how many keys up to it."""
+    def _final(self, m: Module, row: Any) -> Value:
+        """The line of a row's last beat in which its last key ends; 0 for a row without a key."""
         p = self.params
-        table = {}
-        for count in legal_parts(p):
-            for number in range(count):
-                cells = [scorer_cell(p, count, number, g) for g in range(p.groups)]
-                table[count | number << p.part_bits] = max(
-                    (c.slot + c.end for c in cells), default=0
-                )
-        m.d.sync += group_end.eq(line == parts - 1)
-        if p.groups == 1:
-            m.d.sync += ended.eq(line == parts - 1)
-        else:
-            m.d.sync += ended.eq(lookup(m, Cat(parts, line), table, name="ended"))
+        bits = (p.groups - 1).bit_length()
+        last = (row.keys - 1)[:bits]  # lane of the last key
+        table = {
+            parts | key << p.part_bits: ((key + 1) * parts - 1) // p.groups
+            for parts in legal_parts(p)
+            for key in range(p.groups)
+        }
+        line = lookup(m, Cat(row.parts, last), table, name="final")
+        return Mux(row.keys == 0, 0, line)
 
     def _decide(
         self, m: Module, valid: Value, keys: Value, last_of_kv: Value, finish: Value

@@ -17,12 +17,18 @@ def test_count_is_checked(count, error):
         Credit(count=count)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 16])
-def test_some_tells_whether_there_are_any(count):
-    dut, rng = Credit(count=count), random.Random(count)
+@pytest.mark.parametrize("first, error", [(-1, ValueError), (3, ValueError), ("1", TypeError)])
+def test_first_is_checked(first, error):
+    with pytest.raises(error, match="^First must be"):
+        Credit(count=2, first=first)
+
+
+@pytest.mark.parametrize("count, first", [(1, None), (2, 0), (5, None), (16, 3)])
+def test_some_tells_whether_there_are_any(count, first):
+    dut, rng = Credit(count=count, first=first), random.Random(count)
 
     async def bench(ctx):
-        left = count
+        left = count if first is None else first
         for cycle in range(400):
             assert ctx.get(dut.some) == (left > 0)
             few = cycle // 50 % 2  # by turns more taken than given back

@@ -179,8 +179,8 @@ def test_the_latencies_of_the_page():
     for p in SHAPES.values():
         dut = Exponential(params=p)
         if p.lut_ram:
-            of_statistics = 8 + (p.groups - 1).bit_length()
-            assert (dut.pace, dut.latency, dut.statistics_depth) == (1, 11, 4)
+            of_statistics = 9 + (p.groups - 1).bit_length()
+            assert (dut.pace, dut.latency, dut.statistics_depth) == (1, 12, 16)
             assert dut.statistics_latency == of_statistics
         else:
             assert (dut.pace, dut.latency, dut.statistics_depth) == (4, 12, 1)

@@ -160,11 +160,12 @@ class CutterContract(wiring.Component):
         p = dut.params
         free_inputs(m, dut)
         m.submodules.hold = HoldRule(dut.o)
-        head = dut.head.p
-        m.d.comb += Assume((head.parts >= 1) & (head.parts <= 3))
-        m.d.comb += Assume((head.queries >= 1) & (head.queries <= 3))
+        given = dut.head.p
+        m.d.comb += Assume((given.parts >= 1) & (given.parts <= 3))
+        m.d.comb += Assume((given.queries >= 1) & (given.queries <= 3))
+        head, known = Signal.like(given), Signal()  # the head that has been taken
         taken, done = Signal(8), Signal(8)  # segments of this head, of this line
-        m.d.comb += Assert(dut.o.valid == (dut.i.valid & dut.head.valid))
+        m.d.comb += Assert(dut.o.valid == (dut.i.valid & known))
         want = dut.i.payload.as_value().word_select(done[:2], p.operand_bits)
         end = taken + 1 == head.parts[:2] * head.queries[:2]
         with m.If(dut.o.valid):
@@ -172,9 +173,11 @@ class CutterContract(wiring.Component):
             m.d.comb += Assert(done < p.groups)
         moved = dut.o.valid & dut.o.ready
         m.d.comb += [
-            Assert(dut.head.ready == (moved & end)),
+            Assert(dut.head.ready == (~known | (moved & end))),
             Assert(dut.i.ready == (moved & (end | (done == p.groups - 1)))),
         ]
+        with m.If(dut.head.ready):
+            m.d.sync += [head.eq(given), known.eq(dut.head.valid)]
         with m.If(moved):
             m.d.sync += [taken.eq(taken + 1), done.eq(done + 1)]
             with m.If(end):

@@ -216,7 +216,8 @@ def run(p, work, mask=(), start=0, **options):
     for number, (beat, want) in enumerate(zip(result.outputs["o"], work.beats, strict=True)):
         assert decode(beat, p.groups) == want, f"beat {number}"
     assert [(r.keys, r.write) for r in result.outputs["o_row"]] == [
-        (row["keys"], row["write"]) for row in work.row]
+        (row["keys"], row["write"]) for row in work.row
+    ]
     assert doing.count("busy") == work.cycles
     return result, doing
 
@@ -384,9 +385,7 @@ class IssueContract(wiring.Component):
             ring.release.eq(dut.release),
             Assume((dut.row.p.parts >= 1) & (dut.row.p.parts <= 4)),
             Assume(dut.row.p.keys <= p.max_keys),
-            Assert(
-                dut.issue + dut.wait_row + dut.wait_output + dut.wait_query + dut.wait_key == 1
-            ),
+            Assert(dut.issue + dut.wait_row + dut.wait_output + dut.wait_query + dut.wait_key == 1),
         ]
         offset = Mux(
             dut.index >= ring.oldest, dut.index - ring.oldest, dut.index + p.kv_lines - ring.oldest
@@ -404,9 +403,7 @@ class IssueContract(wiring.Component):
         with m.If(dut.issue & ~done):
             m.d.sync += [lines.eq(lines + 1), done.eq(dut.row_end)]
             segments = Mux(keys == 0, 1, keys * parts)
-            m.d.comb += Assert(
-                dut.row_end == ((lines + 1) * p.groups >= segments)
-            )
+            m.d.comb += Assert(dut.row_end == ((lines + 1) * p.groups >= segments))
         return m
 
 
@@ -422,6 +419,6 @@ def test_latency_formula(name):
     """As docs/reference/blocks/scorer.md has it."""
     p = CONFIGS[name]
     levels = (p.segment - 1).bit_length()
-    multiply = 4 + -(-levels // 2) if p.lut_ram else 2 + levels
+    multiply = 5 + -(-levels // 2) if p.lut_ram else 2 + levels
     join = (min(p.groups, p.max_parts) - 1).bit_length() + (1 if p.groups == 1 else 2)
     assert ParallelScorer(params=p).latency == multiply + join
