@@ -77,6 +77,8 @@ def synth_component(
         progress("total")
         mapped = fpga.total(folder, top, family, stub(top, ports(core)))
         report |= {"total": mapped.core, "wrapper": mapped.wrapper, "cells": mapped.cells}
+        if mapped.dsp_registers is not None:
+            report["dsp_registers"] = mapped.dsp_registers
         if pnr and family.nextpnr is not None:
             progress("place and route")
             try:
@@ -136,8 +138,8 @@ def synth(
     dict
         ``total``: resources of the flattened core; ``blocks``: by block, borders kept (so their sum
         differs a little from the total); ``memories``: by instance; ``wrapper``: the cells
-        around the core, which no other number contains; ``pnr``: Fmax and critical path, or
-        ``error``.
+        around the core, which no other number contains; ``dsp_registers`` (ECP5): registers moved
+        into multipliers; ``pnr``: Fmax and critical path, or ``error``.
     """
     check(target, config.synth, pnr, liberty)
     report = synth_component(

@@ -26,11 +26,15 @@ _MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Mapped:
-    """A design mapped to cells: resources of the core and of the wrapper around it."""
+    """A design mapped to cells: resources of the core and of the wrapper around it.
+
+    ``dsp_registers`` is what `dsp.pack` says of the core; None where nothing is packed.
+    """
 
     core: dict[str, int]
     wrapper: dict[str, int]
     cells: dict[str, int]
+    dsp_registers: dict[str, int] | None
 
 
 def plain_names(text: str) -> str:
@@ -93,13 +97,29 @@ def _sum(statistics: Mapping[str, Mapping[str, int]], module: str) -> dict[str, 
 
 
 def _map(folder: Path, script: str, top: str, target: Target, report: str) -> dict[str, int]:
-    """Run a script that reads a design, map it as ``top``; its cells by type."""
+    """Run a script that reads a design, map it as ``top``; its cells by type, after packing."""
     run_yosys(
         f"{script}\n{target.synth} -top {top}\ndelete t:$scopeinfo\ntee -q -o {report} stat -json\n"
-        f"write_rtlil {top}.mapped.il\n",
+        f"write_rtlil {top}.mapped.il\n" + ("write_json mapped.json\n" if target.pack else ""),
         folder,
     )
-    return _sum(_statistics(folder / report), top)
+    cells = _sum(_statistics(folder / report), top)
+    packed = _pack(folder / "mapped.json", target)
+    if packed is not None:
+        for kind, more in (("TRELLIS_FF", -packed["flip_flops"]), ("LUT4", packed["inverters"])):
+            if more:
+                cells[kind] = cells.get(kind, 0) + more
+    return cells
+
+
+def _pack(path: Path, target: Target) -> dict[str, int] | None:
+    """Pack registers of a netlist in a file; None for targets where that is not done."""
+    if target.pack is None:
+        return None
+    netlist = json.loads(path.read_text())
+    packed = target.pack(netlist)
+    path.write_text(json.dumps(netlist))
+    return packed
 
 
 def blocks(
@@ -144,7 +164,8 @@ def total(folder: Path, top: str, target: Target, stub: str) -> Mapped:
         f"hierarchy -top {WRAPPER}\nwrite_json netlist.json\n",
         folder,
     )
-    return Mapped(count(target, cells), count(target, around), dict(sorted(cells.items())))
+    packed = _pack(folder / "netlist.json", target)
+    return Mapped(count(target, cells), count(target, around), dict(sorted(cells.items())), packed)
 
 
 def memories(folder: Path, top: str) -> list[dict[str, Any]]:

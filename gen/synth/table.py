@@ -47,6 +47,12 @@ def _fpga(report: dict[str, Any], console: Console) -> None:
         "(wrapper, not counted)", *(str(report["wrapper"][r]) for r in shown), style="dim"
     )
     console.print(table)
+    if "dsp_registers" in report:
+        moved = report["dsp_registers"]
+        console.print(
+            f"registers in multipliers: {moved['inputs']} operands, {moved['outputs']} products, "
+            f"for {moved['flip_flops']} flip-flops"
+        )
 
 
 def _asic(report: dict[str, Any], console: Console) -> None:

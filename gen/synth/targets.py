@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from attnsieve.gen.config import SynthOptions
 from attnsieve.gen.errors import UserError
+from attnsieve.gen.synth import dsp
 
 __all__ = ["RESOURCES", "TARGETS", "Target", "count", "target"]
 
@@ -29,12 +31,15 @@ class Target:
         Regular expression of cell types by resource.
     nextpnr : str or None
         Family for place and route.
+    pack : callable or None
+        Moves registers into multipliers of a mapped netlist; see `dsp.pack`.
     """
 
     name: str
     synth: str
     cells: Mapping[str, str]
     nextpnr: str | None = None
+    pack: Callable[[dict[str, Any]], dict[str, int]] | None = None
 
 
 TARGETS = {
@@ -53,6 +58,7 @@ TARGETS = {
                 "bram": r"DP16KD|PDPW16KD",
             },
             nextpnr="ecp5",
+            pack=dsp.pack,
         ),
         Target(
             "ice40",

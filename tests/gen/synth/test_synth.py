@@ -2,7 +2,7 @@
 """Synthesis reports on a small stand-in core, whose cells can be counted by hand."""
 
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from rich.console import Console
@@ -75,6 +75,34 @@ def test_place_and_route(stand_in, target, free, tmp_path):
         assert pnr["core"]["TRELLIS_FF"] == report["total"]["ff"]
     assert "critical path" in printed(report)
     assert (tmp_path / "nextpnr.log").exists()
+
+
+class Product(wiring.Component):
+    """A product between registers, without a reset."""
+
+    def __init__(self):
+        super().__init__({"a": In(signed(18)), "b": In(signed(18)), "o": Out(signed(36))})
+
+    def elaborate(self, platform):
+        m = Module()
+        a, b = (Signal(signed(18), reset_less=True, name=name) for name in "ab")
+        o = Signal(signed(36), reset_less=True)
+        m.d.sync += [a.eq(self.a), b.eq(self.b), o.eq(a * b)]
+        m.d.comb += self.o.eq(o)
+        return m
+
+
+def test_registers_of_multipliers(tmp_path):
+    needs("nextpnr-ecp5")
+    report = synth_component(Product(), "core", "ecp5", OPTIONS, pnr=True, work=tmp_path)
+    assert report["dsp_registers"] == {
+        "outputs": 1, "inputs": 2, "flip_flops": 72, "inverters": 0,
+    }  # fmt: skip
+    assert report["total"]["ff"] == report["pnr"]["core"]["TRELLIS_FF"] == 0
+    assert report["cells"]["TRELLIS_FF"] == 0
+    assert report["blocks"]["(top)"]["ff"] == 0
+    assert report["pnr"]["fmax_mhz"] > 200  # a multiplier without registers takes 4 ns alone
+    assert "2 operands, 1 products, for 72 flip-flops" in printed(report)
 
 
 def test_a_core_too_large_for_the_device(stand_in):
