@@ -82,17 +82,17 @@ class PassDrain(wiring.Component):
     def _levels(params: CoreParams) -> int:
         return (params.groups - 1).bit_length()
 
-    @staticmethod
-    def _queue(params: CoreParams) -> Queue:
-        """For two of the longest passes."""
-        depth = 2 * params.groups * params.segment // params.output_lanes
-        return Queue(shape=accumulator_layout(params), depth=depth, lut_ram=params.lut_ram)
+    @property
+    def depth(self) -> int:
+        """Transfers for which there is room behind the drain: those of two of the longest
+        passes."""
+        return 2 * self.params.groups * self.params.segment // self.params.output_lanes
 
     @classmethod
     def latency_of(cls, params: CoreParams) -> int:
         """Cycles from a pass to its first elements: 1, or 1 + log2(groups) and the queue's."""
         levels = cls._levels(params)
-        return 1 if levels == 0 else 1 + levels + cls._queue(params).latency
+        return 1 if levels == 0 else 1 + levels + (1 if params.lut_ram else 2)
 
     @property
     def latency(self) -> int:
@@ -102,8 +102,7 @@ class PassDrain(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        queue = self._queue(p)
-        m.submodules.room = room = PassRoom(params=p, depth=queue.depth)
+        m.submodules.room = room = PassRoom(params=p, depth=self.depth)
         chunks = p.segment // p.output_lanes
         left = Signal(range(chunks * p.groups))  # transfers behind this one
         part, mask = Signal(range(p.groups)), Signal(range(p.groups))
@@ -141,9 +140,8 @@ class PassDrain(wiring.Component):
                 room.left.eq(take & end),
             ]
         else:
-            m.submodules.queue = queue
             m.d.comb += [take.eq(active), room.left.eq(self.o.valid & self.o.ready)]
-            self._tree(m, heads, active, end & last_of_row, queue)
+            self._tree(m, heads, active, end & last_of_row)
         return m
 
     def _shift(self, m: Module, part: Signal, mask: Signal, take: Signal) -> list[Value]:
@@ -163,10 +161,13 @@ class PassDrain(wiring.Component):
             heads.append(Mux(chosen, held[:step], 0))
         return heads
 
-    def _tree(self, m: Module, heads: list, active: Signal, last: Value, queue: Queue) -> None:
+    def _tree(self, m: Module, heads: list, active: Signal, last: Value) -> None:
         """Add the lane groups. The queue has room for all that comes."""
         p = self.params
         layout = data.ArrayLayout(signed(p.acc_bits), p.output_lanes)
+        m.submodules.queue = queue = Queue(
+            shape=accumulator_layout(p), depth=self.depth, lut_ram=p.lut_ram
+        )
         connect(m, queue.o, self.o)
         valid, ends = Signal(self.levels), Signal(self.levels)
         m.d.comb += [queue.i.valid.eq(valid[-1]), queue.i.p.last.eq(ends[-1])]

@@ -128,7 +128,7 @@ class Latency:
         levels = (params.groups - 1).bit_length()
         scan = (min(params.groups, params.max_parts) - 1).bit_length()
         tree = (params.segment - 1).bit_length()
-        products = 2 + -(-tree // 2) if fast else 1 + tree
+        products = 3 + -(-tree // 2) if fast else 1 + tree
         queue = (1 if params.lut_ram else 2) if several else 0
         return cls(
             start=19,
@@ -141,24 +141,24 @@ class Latency:
             queue=queue,
             requests_ahead=3 if several else 1,
             chunks_ahead=16 if params.lut_ram else 6,
-            heads_ahead=2 if params.groups > 1 else None,
+            heads_ahead=3 if params.groups > 1 else None,
             heads_delay=2 if params.groups > 1 else 0,
             accept=2,
             scales_ahead=16 if fast else 2,
             scale=4 if fast else 8,
             rows_issued=3 if fast else 2,
             rows_ahead=16 if params.lut_ram else 4,
-            statistics_ahead=(4 if params.lut_ram else 2) + 1,
+            statistics_ahead=16 if fast else 3,
             query=2 if params.groups > 1 else 0,
             score=1 + products + scan + (1 if params.groups == 1 else 2) + fast,
             beats_ahead=16 if fast else 0,
             rows_held=17 if fast else 2 if levels == 0 else 32,
             buffer=2 if levels == 0 and not fast else levels + 1 + (3 if fast else 2),
-            terms=11 if fast else 12,
+            terms=12,
             term_pace=1 if fast else 4,
             row_pace=1 if fast else 19,
-            statistics=8 + levels if fast else 14 + (params.max_keys - 1).bit_length(),
-            steps=(4 if fast else 5) + 2 * (params.groups > 1),
+            statistics=9 + levels if fast else 14 + (params.max_keys - 1).bit_length(),
+            steps=5 + 2 * (params.groups > 1),
             drain=1 if levels == 0 else 2 + levels,
             output_pace=1 if fast else 5,
             output=6 if fast else 1,

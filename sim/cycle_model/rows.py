@@ -96,6 +96,8 @@ class Pipeline:
         self.accepted = -1
         self.key_base = self.value_base = 0
         self.score_time = self.left_time = self.step_time = self.drained = -1
+        self.passes: list[tuple[int, int]] = []  # of prob·V: when each ended, its transfers
+        self.left: list[int] = []  # when each transfer left
 
     def advance(self) -> None:
         """Move all rows as far as they can be followed."""
@@ -254,29 +256,45 @@ class Pipeline:
         if used:
             line = np.minimum((index + 1) * passes, lines) - 1
             bounds = np.maximum(bounds, self.value.arrive[self.value_base + line])
-        drain = p.segment * side // p.output_lanes * self.latency.output_pace
+        transfers = p.segment * side // p.output_lanes
+        drain = transfers * self.latency.output_pace
         reciprocal = (
             self.left_time_of(number) + self.latency.terms + self.latency.statistics
         )
         for turn in range(passes):
             bounds[0] = max(int(bounds[0]), self.step_time + 1)
+            bounds[-1] = max(int(bounds[-1]), self._room())
             times = paced(bounds)
-            taken = max(int(times[-1]) + self.latency.steps, self.drained + 1)
-            self.drained = max(taken, reciprocal - self.latency.drain) + drain
-            # the array stands still while sums wait for those of the pass before to leave
-            self.step_time = taken - self.latency.steps
+            self.step_time = int(times[-1])
+            self.passes.append((self.step_time, transfers))
+            come = self.step_time + self.latency.steps + self.latency.drain
+            self.drained = max(come, reciprocal, self.drained) + drain
+            self.left += [self.drained - drain + self.latency.output_pace * n
+                          for n in range(1, transfers + 1)]
             if turn < passes - 1:
                 bounds = np.zeros(steps, np.int64)
         leave = np.append(beat[1:] != beat[:-1], True)
         self.beat_free[first : self.beat[number + 1]] = times[leave] + 2
         if row.last_of_kv:
             self._release_values(times, passes, used)
-        self.done[number] = self.drained + self.latency.drain + self.latency.output
+        self.done[number] = self.drained + self.latency.output
         if row.write:
             size = 2 * head_dim // p.channels // p.beat_bytes
             self.writes.append((int(self.done[number]) - drain + self.latency.write, max(1, size)))
         self.summed += 1
         return True
+
+    def _room(self) -> int:
+        """When the next pass of prob·V may end, after those before."""
+        p = self.params
+        if not self.passes:
+            return 0
+        if p.groups == 1:  # they have left the drain
+            return self.left[-1]
+        most = p.groups * p.segment // p.output_lanes
+        free = len(self.left) - most  # so many transfers must have left the queue
+        end, transfers = self.passes[-1]
+        return max(end + transfers, self.left[free - 1] + 1 if free > 0 else 0)
 
     def left_time_of(self, number: int) -> int:
         """When the row's last beat left the row buffer."""
