@@ -114,7 +114,6 @@ class BurstSplitter(wiring.Component):
         last = Signal()
         count = Signal(range(burst + 1))
         m.d.comb += [
-            last.eq(left <= room),
             count.eq(Mux(last, left, room)),
             self.o.valid.eq(valid),
             self.o.payload.address.eq(Cat(Const(0, offset_bits), index)),
@@ -124,16 +123,18 @@ class BurstSplitter(wiring.Component):
         ]
         with m.If(self.o.ready):
             m.d.sync += [
+                last.eq(left - room <= burst),
                 index.eq(Cat(Const(0, index_bits), index[index_bits:] + 1)),
                 left.eq(left - room),
                 room.eq(burst),
             ]
         with m.If(self.i.ready):
-            begin = self.i.payload.address[offset_bits:]
+            begin, beats = self.i.payload.address[offset_bits:], self.i.payload.beats
             m.d.sync += [
+                last.eq(beats + begin[:index_bits] <= burst),
                 valid.eq(self.i.valid),
                 index.eq(begin),
-                left.eq(self.i.payload.beats),
+                left.eq(beats),
                 room.eq(burst - begin[:index_bits]),
             ]
         return m

@@ -43,9 +43,9 @@ class BurstWriter(wiring.Component):
     burst may go before, with or after its AW, never before that AW is asserted. Up to
     `max_outstanding` bursts of a job wait for their responses.
 
-    ``stop`` ends all writing: no further AW is asserted, and bursts whose AW was asserted are
-    completed at once with beats without strobes; only a beat that is already asserted keeps its
-    own. ``stop`` stays high until ``idle``, then the component is reset.
+    ``stop`` ends all writing: from its second cycle on no further AW is asserted. Bursts whose AW
+    was asserted are completed at once with beats without strobes; only a beat that is already
+    asserted keeps its own. ``stop`` stays high until ``idle``, then the component is reset.
 
     Jobs are told apart by one bit, so at most two may be under way; ``pending`` says for each
     whether requests are not wholly answered. Responses belong to the ``oldest`` job first.
@@ -150,29 +150,33 @@ class BurstWriter(wiring.Component):
         m.submodules.splitter = splitter = self._splitter
         job = Signal()  # of the request in the splitter
         m.d.comb += [
-            splitter.i.valid.eq(self.request.valid),
+            splitter.i.valid.eq(self.request.valid & self.request.ready),
             splitter.i.payload.address.eq(self.request.payload.address),
             splitter.i.payload.beats.eq(
                 self.request.payload.units << (self.unit_beats.bit_length() - 1)
             ),
-            self.request.ready.eq(splitter.i.ready),
+            self.request.ready.eq(~splitter.o.valid),
         ]
         with m.If(self.request.valid & self.request.ready):
             m.d.sync += job.eq(self.request.payload.job)
+        stopped = Signal()
+        m.d.sync += stopped.eq(self.stop)
         draining = Signal()  # under stop, and the last beat with strobes is gone
         waiting = Signal()  # a burst whose AW was asserted waits for its turn on W
-        started = self._address(m, job, draining, waiting)
+        started = self._address(m, job, stopped, waiting)
         self._data(m, draining, waiting, started)
         return m
 
-    def _address(self, m: Module, job: Signal, draining: Signal, waiting: Signal) -> Value:
+    def _address(self, m: Module, job: Signal, stopped: Signal, waiting: Signal) -> Value:
         """AW and B. Returns whether a burst's AW is asserted for the first time."""
         bus, burst = self.bus, self._splitter.o
         asserted, started = Signal(), Signal()
         m.submodules.responses = responses = Responses(most=self.max_outstanding)
-        free = ~asserted & ~waiting & responses.room
+        room = Signal(2, init=3)  # a cycle late: a burst that is asked for is in the way meanwhile
+        m.d.sync += room.eq(responses.room)
+        free = ~asserted & ~waiting & room.bit_select(job, 1)
         m.d.comb += [
-            started.eq(burst.valid & free & ~self.stop & ~draining),
+            started.eq(burst.valid & free & ~stopped),
             responses.started.eq(started),
             responses.job.eq(job),
             responses.answered.eq(bus.bvalid),
@@ -203,7 +207,7 @@ class BurstWriter(wiring.Component):
         with m.Elif(~active | (moved & bus.wlast)):
             m.d.sync += waiting.eq(0)
         m.d.comb += [
-            bus.wvalid.eq(active & (full | draining)),
+            bus.wvalid.eq(active & full),
             bus.wlast.eq(left == 0),
             moved.eq(bus.wvalid & bus.wready),
         ]
@@ -213,8 +217,8 @@ class BurstWriter(wiring.Component):
             m.d.sync += left.eq(left - 1)
 
         beat = Signal(range(self.unit_beats))
-        free = (~full | moved) & ~draining
-        m.d.comb += self.i.ready.eq(free & (beat == self.unit_beats - 1))
+        free = ~full | (active & bus.wready)
+        m.d.comb += self.i.ready.eq(free & ~draining & (beat == self.unit_beats - 1))
         with m.If(free):
             m.d.sync += [
                 full.eq(self.i.valid),
@@ -224,4 +228,4 @@ class BurstWriter(wiring.Component):
             with m.If(self.i.valid):
                 m.d.sync += beat.eq(beat + 1)
         with m.If((self.stop | draining) & (~bus.wvalid | bus.wready)):
-            m.d.sync += [draining.eq(1), bus.wstrb.eq(0)]
+            m.d.sync += [draining.eq(1), full.eq(1), bus.wstrb.eq(0)]

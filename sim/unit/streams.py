@@ -99,7 +99,8 @@ class _Sink(_Port):
         self.shape = self.stream.payload.shape()
 
     def drive(self, ctx: Any) -> None:
-        ctx.set(self.stream.ready, self.go())
+        if not isinstance(self.stream.ready, Const):  # otherwise it is always ready
+            ctx.set(self.stream.ready, self.go())
 
     def observe(self, cycle: int, valid: int, ready: int, bits: int) -> None:
         if self.held is not None and not (valid and bits == self.held):
