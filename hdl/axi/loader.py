@@ -268,6 +268,8 @@ class Loader(wiring.Component):
                 target = queue.i
             targets.append(target)
         taken = issue.valid & issue.ready
+        stopped = Signal()
+        m.d.sync += stopped.eq(self.stop)
         for target, request in zip(targets, issue.payload.request, strict=True):
             m.d.comb += [
                 target.payload.eq(request),
@@ -277,7 +279,7 @@ class Loader(wiring.Component):
             chunks.i.payload.eq(issue.payload.chunk),
             chunks.i.valid.eq(taken),
             issue.ready.eq(
-                chunks.i.ready & Cat(t.ready for t in targets).all() & ~self.stop
+                chunks.i.ready & Cat(t.ready for t in targets).all() & ~stopped
             ),
             self.read_units.eq(Mux(taken, issue.payload.units, 0)),
             self.waste.eq(Mux(taken, issue.payload.waste, 0)),

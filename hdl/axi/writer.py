@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -150,33 +150,30 @@ class BurstWriter(wiring.Component):
         m.submodules.splitter = splitter = self._splitter
         job = Signal()  # of the request in the splitter
         m.d.comb += [
-            splitter.i.valid.eq(self.request.valid & self.request.ready),
+            splitter.i.valid.eq(self.request.valid),
             splitter.i.payload.address.eq(self.request.payload.address),
             splitter.i.payload.beats.eq(
                 self.request.payload.units << (self.unit_beats.bit_length() - 1)
             ),
-            self.request.ready.eq(~splitter.o.valid),
+            self.request.ready.eq(splitter.i.ready),
         ]
-        with m.If(self.request.valid & self.request.ready):
-            m.d.sync += job.eq(self.request.payload.job)
-        stopped = Signal()
-        m.d.sync += stopped.eq(self.stop)
+        next_job = Mux(splitter.i.ready, self.request.payload.job, job)
+        m.d.sync += job.eq(next_job)
         draining = Signal()  # under stop, and the last beat with strobes is gone
         waiting = Signal()  # a burst whose AW was asserted waits for its turn on W
-        started = self._address(m, job, stopped, waiting)
+        started = self._address(m, job, next_job, waiting)
         self._data(m, draining, waiting, started)
         return m
 
-    def _address(self, m: Module, job: Signal, stopped: Signal, waiting: Signal) -> Value:
+    def _address(self, m: Module, job: Signal, next_job: Value, waiting: Signal) -> Value:
         """AW and B. Returns whether a burst's AW is asserted for the first time."""
         bus, burst = self.bus, self._splitter.o
         asserted, started = Signal(), Signal()
         m.submodules.responses = responses = Responses(most=self.max_outstanding)
-        room = Signal(2, init=3)  # a cycle late: a burst that is asked for is in the way meanwhile
-        m.d.sync += room.eq(responses.room)
-        free = ~asserted & ~waiting & room.bit_select(job, 1)
+        may = Signal()  # as of the cycle before: what was started then is in the way
+        m.d.sync += may.eq(responses.room.bit_select(next_job, 1) & ~self.stop)
         m.d.comb += [
-            started.eq(burst.valid & free & ~stopped),
+            started.eq(burst.valid & ~asserted & ~waiting & may),
             responses.started.eq(started),
             responses.job.eq(job),
             responses.answered.eq(bus.bvalid),
@@ -218,14 +215,19 @@ class BurstWriter(wiring.Component):
 
         beat = Signal(range(self.unit_beats))
         free = ~full | (active & bus.wready)
-        m.d.comb += self.i.ready.eq(free & ~draining & (beat == self.unit_beats - 1))
+        # the same but for ``draining``; of their own, as ``free`` drives the whole register
+        empty, stored = Signal(init=1), Signal()
+        ready = empty | (stored & active & bus.wready)
+        m.d.comb += self.i.ready.eq(ready & (beat == self.unit_beats - 1))
         with m.If(free):
             m.d.sync += [
                 full.eq(self.i.valid),
+                stored.eq(self.i.valid),
+                empty.eq(~self.i.valid),
                 bus.wdata.eq(self.i.payload.data.word_select(beat, self.data_width)),
                 bus.wstrb.eq(self.i.payload.strobe.word_select(beat, self.data_width // 8)),
             ]
             with m.If(self.i.valid):
                 m.d.sync += beat.eq(beat + 1)
         with m.If((self.stop | draining) & (~bus.wvalid | bus.wready)):
-            m.d.sync += [draining.eq(1), full.eq(1), bus.wstrb.eq(0)]
+            m.d.sync += [draining.eq(1), full.eq(1), stored.eq(0), empty.eq(0), bus.wstrb.eq(0)]

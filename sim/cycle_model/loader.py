@@ -191,7 +191,7 @@ class LoaderModel:
         """Times at which the words of a chunk are at the unpacker: bursts, beats, whole words."""
         left = words * self.unit_beats
         taken = np.zeros(left, np.int64)
-        place, asked = 0, max(issued + self.latency.request, self.asked + 1)
+        place, asked = 0, max(issued + self.latency.request, self.asked + 2)
         while place < left:
             first = len(self.beat_free)
             beats = min(self.burst - self.position[stream] % self.burst, left - place)

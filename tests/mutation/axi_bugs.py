@@ -30,8 +30,8 @@ AXI_BUGS = [
         "a piece that ends at a boundary is not ended", f"{_BURST}bursts"),
     Bug("axi/burst.py", "beats + begin[:index_bits] <= burst", "beats <= burst",
         "a short piece that crosses a boundary is one burst", f"{_BURST}bursts"),
-    Bug("axi/burst.py", "self.i.ready.eq(~valid | (self.o.ready & last))",
-        "self.i.ready.eq(~valid | last)", "a burst that waits is overwritten",
+    Bug("axi/burst.py", "with m.If(~valid):", "with m.If(~valid | last):",
+        "a burst that waits is overwritten",
         f"{_BURST}bursts {_BURST}proof"),
     # -- reader
     Bug("axi/reader.py", "(self.error == 0) & self.bus.rvalid", "self.bus.rvalid",
@@ -188,9 +188,9 @@ AXI_BUGS = [
     Bug("axi/writer.py", "(self.error == 0) & bus.bvalid & bus.bresp[1]",
         "bus.bvalid & bus.bresp[1]", "a later error replaces the first",
         f"{_WRITER}first_error_is_kept"),
-    Bug("axi/writer.py", "burst.valid & free & ~stopped", "burst.valid & free",
+    Bug("axi/writer.py", "bit_select(next_job, 1) & ~self.stop", "bit_select(next_job, 1)",
         "writes begin after a stop", f"{_WRITER}stop_in_any_cycle"),
-    Bug("axi/writer.py", "full.eq(1), bus.wstrb.eq(0)]", "full.eq(1)]",
+    Bug("axi/writer.py", "empty.eq(0), bus.wstrb.eq(0)]", "empty.eq(0)]",
         "beats after a stop have strobes", f"{_WRITER}stop_in_any_cycle"),
     # -- row_addresses
     Bug("axi/row_addresses.py", "address.eq(address + granules)", "address.eq(address + 1)",
