@@ -31,8 +31,8 @@ class BurstSplitter(wiring.Component):
     the last of a piece are whole and aligned, which memory controllers like. A piece has at least
     one beat.
 
-    Latency: 1 cycle from piece to first burst. Throughput: one burst per cycle, none lost between
-    pieces. ``i.ready`` depends on ``o.ready`` combinationally.
+    Latency: 1 cycle from piece to first burst. Throughput: one burst per cycle; a piece is taken in
+    the cycle after the last burst of the one before, so that ``i.ready`` is a register.
 
     Parameters
     ----------
@@ -114,26 +114,28 @@ class BurstSplitter(wiring.Component):
         last = Signal()
         count = Signal(range(burst + 1))
         m.d.comb += [
-            last.eq(left <= room),
             count.eq(Mux(last, left, room)),
             self.o.valid.eq(valid),
             self.o.payload.address.eq(Cat(Const(0, offset_bits), index)),
             self.o.payload.len.eq(count - 1),
             self.o.payload.last.eq(last),
-            self.i.ready.eq(~valid | (self.o.ready & last)),
+            self.i.ready.eq(~valid),
         ]
         with m.If(self.o.ready):
             m.d.sync += [
+                valid.eq(~last),
+                last.eq(left - room <= burst),
                 index.eq(Cat(Const(0, index_bits), index[index_bits:] + 1)),
                 left.eq(left - room),
                 room.eq(burst),
             ]
-        with m.If(self.i.ready):
-            begin = self.i.payload.address[offset_bits:]
+        with m.If(~valid):
+            begin, beats = self.i.payload.address[offset_bits:], self.i.payload.beats
             m.d.sync += [
+                last.eq(beats + begin[:index_bits] <= burst),
                 valid.eq(self.i.valid),
                 index.eq(begin),
-                left.eq(self.i.payload.beats),
+                left.eq(beats),
                 room.eq(burst - begin[:index_bits]),
             ]
         return m

@@ -117,7 +117,8 @@ class Chunker(wiring.Component):
     of head g + 1. But a stream whose sink has room for a granule never waits for one whose sink
     has none.
 
-    Latency: 3 cycles from a region to its first chunk. Throughput: a chunk in `period` cycles.
+    Latency: `latency` cycles from a region to its first chunk. Throughput: a chunk in `period`
+    cycles.
 
     Parameters
     ----------
@@ -136,9 +137,9 @@ class Chunker(wiring.Component):
         Chunks.
     """
 
-    latency = 3
+    latency = 5
     #: Cycles from chunk to chunk.
-    period = 4
+    period = 5
 
     def __init__(self, *, params: CoreParams) -> None:
         if params.lanes < 2:
@@ -178,6 +179,15 @@ class Chunker(wiring.Component):
         self._active = [Signal(name=f"active{s}") for s in range(3)]
         self._free = [Signal(len(self.space[s]), name=f"free{s}") for s in range(3)]
         self._chosen = Signal(2, init=Sink.VALUE)
+        most = max(self.sizes(bits).most for bits in (8, 12))
+        plan = data.StructLayout(
+            {
+                "eligible": unsigned(1),
+                "last": unsigned(1),  # a chunk would be the rest of the region,
+                "granules": unsigned(most.bit_length()),  # or so many granules
+            }
+        )
+        self._plan = [Signal(plan, name=f"plan{s}") for s in range(3)]
         lines, units = _most(p)
         self._size = Signal(
             data.StructLayout(
@@ -188,11 +198,13 @@ class Chunker(wiring.Component):
                 }
             )
         )
+        self._now = Signal(state)  # of the chosen stream
         self._regions(m)
-        issued = self._sequence(m)
-        self._room(m, issued)
+        self._plans(m)
+        cut = self._sequence(m)
+        self._room(m, cut)
         self._size_of(m)
-        self._issue(m, issued)
+        self._cut(m, cut)
         return m
 
     def _regions(self, m: Module) -> None:
@@ -218,15 +230,30 @@ class Chunker(wiring.Component):
             return Value.cast(of(self.sizes(8)))  # type: ignore[operator]
         return Mux(wide, of(self.sizes(12)), of(self.sizes(8)))  # type: ignore[operator]
 
-    def _sequence(self, m: Module) -> Value:
-        """Cycle 0: choose; 1: size; 2: offer until taken; 3: what is free is counted anew."""
-        eligible = Signal(3)
+    def _plans(self, m: Module) -> None:
+        """What each stream could ask for, a cycle after its state and what is free."""
         for s in range(3):
-            state, free = self._state[s], self._free[s]
-            granule = self._by_mode(state.wide, lambda sizes, f=free: f >= sizes.lines)
-            m.d.comb += eligible[s].eq(self._active[s] & (granule | (free >= state.lines)))
+            state, free, plan = self._state[s], self._free[s], self._plan[s]
+            fits = Signal(name=f"fits{s}")  # the rest of the region
+            wide = state.wide
+            m.d.comb += fits.eq(state.lines <= free)
+            granule = self._by_mode(wide, lambda sizes, f=free: f >= sizes.lines)
+            short = self._by_mode(wide, lambda sizes, n=state.lines: n <= sizes.most_lines)
+            m.d.sync += [
+                plan.eligible.eq(self._active[s] & (granule | fits)),
+                plan.last.eq(fits & short),
+                plan.granules.eq(self._by_mode(wide, lambda sizes, f=free: _granules(sizes, f))),
+            ]
+
+    def _sequence(self, m: Module) -> Value:
+        """Cycle 0: choose; 1: size; 2: cut, once the chunk before is taken; 3, 4: plan anew.
+
+        Returns whether a chunk is cut.
+        """
+        eligible = Cat(plan.eligible for plan in self._plan)
         ahead = Signal(self.params.head_bits + 1)  # heads of K done less those of V, signed
         key_first = ahead[-1] | (ahead == 0)
+        cut = Signal()
         with m.FSM():
             with m.State("CHOOSE"):
                 chosen = (
@@ -245,32 +272,36 @@ class Chunker(wiring.Component):
                     m.d.sync += self._chosen.eq(chosen)
                     m.next = "SIZE"
             with m.State("SIZE"):
-                m.next = "ISSUE"
-            with m.State("ISSUE"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
+                m.next = "CUT"
+            with m.State("CUT"):
+                m.d.comb += cut.eq(~self.o.valid)
+                with m.If(~self.o.valid):
                     m.next = "COUNT"
             with m.State("COUNT"):
+                m.next = "PLAN"
+            with m.State("PLAN"):
                 m.next = "CHOOSE"
-        issued = self.o.valid & self.o.ready
-        with m.If(issued & self._size.last):
+        with m.If(cut):
+            m.d.sync += self.o.valid.eq(1)
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(cut & self._size.last):
             with m.If(self._chosen == Sink.KEY):
                 m.d.sync += ahead.eq(ahead + 1)
             with m.If(self._chosen == Sink.VALUE):
                 m.d.sync += ahead.eq(ahead - 1)
-        return issued
+        return cut
 
-    def _room(self, m: Module, issued: Value) -> None:
+    def _room(self, m: Module, cut: Value) -> None:
         """Lines that each sink has free beside those that are on their way."""
+        lines = self._size.lines
         for s in range(3):
             coming = Signal(len(self.space[s]), name=f"coming{s}")
             delivered = self.delivered[s]
-            change = Signal(signed(len(self._size.lines) + 1), name=f"change{s}")
+            change = Signal(signed(len(lines) + 1), name=f"change{s}")
             m.d.comb += change.eq(Mux(delivered, -1, 0))
-            with m.If(issued & (self._chosen == s)):
-                m.d.comb += change.eq(
-                    Mux(delivered, self.o.payload.chunk.lines, self._size.lines)
-                )
+            with m.If(cut & (self._chosen == s)):
+                m.d.comb += change.eq(Mux(delivered, lines - 1, lines))
             m.d.sync += [
                 coming.eq(coming + change),
                 self._free[s].eq(self.space[s] - coming),
@@ -282,58 +313,54 @@ class Chunker(wiring.Component):
 
     def _size_of(self, m: Module) -> None:
         """Size of the chunk: the rest of the region, or as many granules as there is room for."""
-        state, free, size = Signal(self._state[0].shape()), Signal.like(self._free[0]), self._size
+        state, plan = Signal(self._state[0].shape()), Signal(self._plan[0].shape())
+        size = self._size
         m.d.comb += [
             state.eq(self._of_chosen([s.as_value() for s in self._state])),
-            free.eq(self._of_chosen(list(self._free))),
+            plan.eq(self._of_chosen([p.as_value() for p in self._plan])),
         ]
-        last = (state.lines <= free) & self._by_mode(
-            state.wide, lambda sizes: state.lines <= sizes.most_lines
-        )
         counts = {}
         for bits in (8, 12):
-            sizes = self.sizes(bits)
+            sizes, number = self.sizes(bits), plan.granules
             shift = sizes.lines.bit_length() - 1
-            number = Signal(range(sizes.most + 1), name=f"granules{bits}")
-            room = free >> shift
-            m.d.comb += number.eq(Mux(room > sizes.most, sizes.most, room))
             counts[bits] = (number << shift, _times(number, sizes.words) << self._channel_bits)
         lines, units = counts[8]
         if self.params.operand_bits == 12:
             lines = Mux(state.wide, counts[12][0], lines)
             units = Mux(state.wide, counts[12][1], units)
         m.d.sync += [
-            size.last.eq(last),
-            size.lines.eq(Mux(last, state.lines, lines)),
-            size.units.eq(Mux(last, state.units, units)),
+            self._now.eq(state),
+            size.last.eq(plan.last),
+            size.lines.eq(Mux(plan.last, state.lines, lines)),
+            size.units.eq(Mux(plan.last, state.units, units)),
         ]
-        self._now = state
 
-    def _issue(self, m: Module, issued: Value) -> None:
+    def _cut(self, m: Module, cut: Value) -> None:
         """The chunk and its requests; and what is left of its region."""
         p, now, size = self.params, self._now, self._size
         chunk, channel_bits = self.o.payload.chunk, self._channel_bits
-        m.d.comb += [
-            Cat(chunk.tail, chunk.words).eq(size.units - 1),
-            chunk.rotation.eq(now.rotation),
-            chunk.lines.eq(size.lines - 1),
-            chunk.wide.eq(now.wide),
-            chunk.sink.eq(self._chosen),
-            self.o.payload.units.eq(size.units),
-            self.o.payload.waste.eq(Mux(size.last, Cat(Const(0, 3), now.pad), 0)),
-        ]
         following = Signal.like(now.word)
         m.d.comb += following.eq(now.word + 1)
-        for c in range(p.channels):
-            request = self.o.payload.request[c]
-            word, units = share_of_channel(
-                c, first=now.rotation, index=now.word, following=following, units=size.units
-            )
-            m.d.comb += [
-                request.address.eq(Cat(Const(0, self._unit_bits), word)),
-                request.units.eq(units),
+        with m.If(~self.o.valid):
+            m.d.sync += [
+                Cat(chunk.tail, chunk.words).eq(size.units - 1),
+                chunk.rotation.eq(now.rotation),
+                chunk.lines.eq(size.lines - 1),
+                chunk.wide.eq(now.wide),
+                chunk.sink.eq(self._chosen),
+                self.o.payload.units.eq(size.units),
+                self.o.payload.waste.eq(Mux(size.last, Cat(Const(0, 3), now.pad), 0)),
             ]
-        with m.If(issued):
+            for c in range(p.channels):
+                request = self.o.payload.request[c]
+                word, units = share_of_channel(
+                    c, first=now.rotation, index=now.word, following=following, units=size.units
+                )
+                m.d.sync += [
+                    request.address.eq(Cat(Const(0, self._unit_bits), word)),
+                    request.units.eq(units),
+                ]
+        with m.If(cut):
             for s in range(3):
                 with m.If(self._chosen == s):
                     state = self._state[s]
@@ -343,6 +370,12 @@ class Chunker(wiring.Component):
                         state.units.eq(now.units - size.units),
                         self._active[s].eq(~size.last),
                     ]
+
+
+def _granules(sizes: ChunkSizes, free: Value) -> Value:
+    """Granules of a chunk that is not its region's last."""
+    room = free >> (sizes.lines.bit_length() - 1)
+    return Mux(room > sizes.most, sizes.most, room[: sizes.most.bit_length()])
 
 
 def _times(number: Value, words: int) -> Value:

@@ -24,8 +24,7 @@ class GranuleWriter(wiring.Component):
     before, with or after its AW, never before that AW is asserted. At most two bursts wait for
     their beats.
 
-    ``stop``, ``idle``, ``oldest`` and ``pending`` are as in `BurstWriter`, but AW is registered:
-    it may still be asserted in the first cycle of ``stop``.
+    ``stop``, ``idle``, ``oldest`` and ``pending`` are as in `BurstWriter`.
 
     Latency from request to ``awvalid``, and to ``wvalid`` if the beat is there: 1 cycle.
     Throughput: a beat per cycle.
@@ -109,7 +108,8 @@ class GranuleWriter(wiring.Component):
             m.d.comb += self.pending[k].eq(responses.waiting[k] | mine)
         with m.If((self.error == 0) & bus.bvalid & bus.bresp[1]):
             m.d.sync += self.error.eq(bus.bresp)
-        free = (~bus.awvalid | bus.awready) & responses.room & (ahead != 2)
+        room = responses.room.bit_select(request.payload.job, 1)
+        free = (~bus.awvalid | bus.awready) & room & (ahead != 2)
         m.d.comb += started.eq(request.valid & free & ~self.stop & ~draining)
         self._address(m, started)
         ended = self._data(m, ahead != 0, draining)

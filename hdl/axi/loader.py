@@ -34,10 +34,10 @@ class Loader(wiring.Component):
     Three streams of regions share the memory: a `Chunker` cuts them into chunks and picks the
     order, a `BurstReader` per channel fetches, a `UnitGatherer` joins the channels and an
     `Unpacker` makes lines. A chunk is asked for only if its sink has room for all its lines beside
-    those on their way, so nothing ever waits in front of a full sink. Lines of a
-    region come in order; lines of different streams interleave by chunks. Value lines are
-    left-aligned (``v << (operand_bits - b)``), query and key lines sign-extended. What the last
-    line of a region lacks is undefined.
+    those on their way, so no line waits in front of a full sink: each is there for one cycle, and
+    the sink's ``ready`` is not looked at. Lines of a region come in order; lines of different
+    streams interleave by chunks. Value lines are left-aligned (``v << (operand_bits - b)``), query
+    and key lines sign-extended. What the last line of a region lacks is undefined.
 
     Latency from a region to its first line: `latency` cycles and the memory's (from AR transfer
     to the beat after the last that the line needs). Throughput: one wide word or one line per
@@ -61,7 +61,7 @@ class Loader(wiring.Component):
     query, key, value : In(stream(region_layout))
         Regions, at least one line each.
     q_line, k_line, v_line : Out(stream(line_layout))
-        Lines.
+        Lines. A sink takes each at once.
     q_space, k_space, v_space : In(unsigned)
         Free lines of each sink, as the sink sees them. A line counts as taken at the latest one
         cycle after its transfer.
@@ -230,6 +230,7 @@ class Loader(wiring.Component):
             word.payload.data.eq(beat.payload.data),
             word.payload.format.wide.eq(tag.wide),
             word.payload.format.left.eq(tag.sink == Sink.VALUE),
+            former.o.ready.eq(1),
         ]
         delivered = self._sinks(m, former.o, former.o.payload, tag.sink)
         asked = sequencer.o.valid & sequencer.o.ready
@@ -267,6 +268,8 @@ class Loader(wiring.Component):
                 target = queue.i
             targets.append(target)
         taken = issue.valid & issue.ready
+        stopped = Signal()
+        m.d.sync += stopped.eq(self.stop)
         for target, request in zip(targets, issue.payload.request, strict=True):
             m.d.comb += [
                 target.payload.eq(request),
@@ -276,7 +279,7 @@ class Loader(wiring.Component):
             chunks.i.payload.eq(issue.payload.chunk),
             chunks.i.valid.eq(taken),
             issue.ready.eq(
-                chunks.i.ready & Cat(t.ready for t in targets).all() & ~self.stop
+                chunks.i.ready & Cat(t.ready for t in targets).all() & ~stopped
             ),
             self.read_units.eq(Mux(taken, issue.payload.units, 0)),
             self.waste.eq(Mux(taken, issue.payload.waste, 0)),
@@ -300,17 +303,13 @@ class Loader(wiring.Component):
         self, m: Module, line: stream.Interface, payload: data.View, tag: Value
     ) -> Signal:
         """Each line to its sink. Returns which of them takes one."""
-        ready: Value = Signal(3)
         delivered = Signal(3)
         for number, sink in enumerate((self.q_line, self.k_line, self.v_line)):
-            mine = tag == number
             m.d.comb += [
                 sink.payload.eq(payload),
-                sink.valid.eq(line.valid & mine),
-                ready[number].eq(sink.ready & mine),
-                delivered[number].eq(sink.valid & sink.ready),
+                sink.valid.eq(line.valid & (tag == number)),
+                delivered[number].eq(sink.valid),
             ]
-        m.d.comb += line.ready.eq(ready.any())
         return delivered
 
     def _error(self, m: Module, readers: list[BurstReader]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -42,9 +42,9 @@ class BurstReader(wiring.Component):
     Throughput: one beat per cycle while ``outstanding_beats - burst`` covers the round trip:
     the memory's latency and `overhead` cycles.
 
-    ``stop`` ends all reading: no further AR is asserted (one that waits stays until it is taken),
-    and arriving data are dropped. Once ``idle`` is 1 under ``stop`` it stays, and a reset of the
-    component makes it as new.
+    ``stop`` ends all reading: from its second cycle on no further AR is asserted (one that waits
+    stays until it is taken), and arriving data are dropped. Once ``idle`` is 1 under ``stop`` it
+    stays, and a reset of the component makes it as new.
 
     Parameters
     ----------
@@ -171,13 +171,14 @@ class BurstReader(wiring.Component):
     def _address(self, m: Module, burst: stream.Interface, freed: Value) -> None:
         """AR straight from the splitter, when there is room for a whole burst."""
         bus, depth = self.bus, self.outstanding_beats
-        reserved = Signal(range(depth + 1))  # beats asked for that have not freed their place
+        # beats that could still be asked for beside a whole burst; without room for one, negative
+        room = Signal(signed(depth.bit_length() + 1), init=depth - self.burst)
         offered = Signal()  # AR was asserted and not taken: it must stay
+        stopped = Signal()
         taken = Signal()
+        m.d.sync += stopped.eq(self.stop)
         m.d.comb += [
-            bus.arvalid.eq(
-                burst.valid & (reserved <= depth - self.burst) & (~self.stop | offered)
-            ),
+            bus.arvalid.eq(burst.valid & (room >= 0) & (~stopped | offered)),
             bus.araddr.eq(burst.payload.address),
             bus.arlen.eq(burst.payload.len),
             burst.ready.eq(bus.arready & bus.arvalid),
@@ -187,14 +188,11 @@ class BurstReader(wiring.Component):
         m.d.comb += beats.eq(Mux(taken, burst.payload.len + 1, 0))
         m.d.sync += [
             offered.eq(bus.arvalid & ~bus.arready),
-            reserved.eq(reserved + beats - freed),
+            room.eq(room - beats + freed),
         ]
         arrived = bus.rvalid & bus.rready
-        if self.queued:
-            outstanding = Signal(range(depth + 1))  # beats asked for that have not come
-            m.d.sync += outstanding.eq(outstanding + beats - arrived)
-        else:
-            outstanding = reserved
+        outstanding = Signal(range(depth + 1))  # beats asked for that have not come
+        m.d.sync += outstanding.eq(outstanding + beats - arrived)
         m.d.comb += self.idle.eq((outstanding == 0) & ~bus.arvalid)
 
     def _data(self, m: Module, beat: stream.Interface) -> Value:

@@ -25,8 +25,8 @@ class Responses(wiring.Component):
         A response comes.
     oldest : In(1)
         Job to which it belongs, if it waits for one.
-    room : Out(1)
-        Another burst of ``job`` may be asked for.
+    room : Out(2)
+        For each job: another burst of it may be asked for.
     waiting : Out(2)
         For each job: a burst waits for its response.
     """
@@ -50,7 +50,7 @@ class Responses(wiring.Component):
                 "job": In(1),
                 "answered": In(1),
                 "oldest": In(1),
-                "room": Out(1),
+                "room": Out(2),
                 "waiting": Out(2),
             }
         )
@@ -60,9 +60,9 @@ class Responses(wiring.Component):
         counts = [Signal(range(self.most + 1), name=f"count{k}") for k in range(2)]
         of_oldest = Mux(self.oldest, counts[1], counts[0]) != 0
         answered = Mux(of_oldest, self.oldest, ~self.oldest)
-        m.d.comb += self.room.eq(Mux(self.job, counts[1], counts[0]) != self.most)
         for k, count in enumerate(counts):
             up, down = self.started & (self.job == k), self.answered & (answered == k)
-            m.d.sync += count.eq(count + up - down)
-            m.d.comb += self.waiting[k].eq(count != 0)
+            with m.If(up ^ down):
+                m.d.sync += count.eq(count + Mux(up, 1, -1))
+            m.d.comb += [self.waiting[k].eq(count != 0), self.room[k].eq(count != self.most)]
         return m

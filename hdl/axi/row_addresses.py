@@ -10,6 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.granule_writer import GRANULE
 from attnsieve.hdl.layouts import output_row_layout, row_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["RowAddresses", "headed_row_layout"]
@@ -27,8 +29,9 @@ def headed_row_layout(p: CoreParams) -> data.StructLayout:
 class RowAddresses(wiring.Component):
     """Gives each row its address: the first of a head that of the head, the others a row further.
 
-    Rows of a head lie back to back, int16 each element. Combinational from ``row`` to ``o``; a row
-    per cycle, no gap between heads if the next one waits.
+    Rows of a head lie back to back, int16 each element. Combinational from ``row`` to ``o``, but
+    where stages are fast (with LUT RAM) a queue of two rows cuts the path between them, for
+    `latency` = 1 cycle. A row per cycle, no gap between heads if the next one waits.
 
     Parameters
     ----------
@@ -61,15 +64,25 @@ class RowAddresses(wiring.Component):
             }
         )
 
+    @property
+    def latency(self) -> int:
+        """Cycles from a row to the row with its address."""
+        return int(self.params.lut_ram)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        row, placed = self.row.payload, self.o.payload
+        out = self.o
+        if self.latency:
+            m.submodules.rows = rows = Queue(shape=output_row_layout(self.params), depth=2)
+            connect(m, rows.o, self.o)
+            out = rows.i
+        row, placed = self.row.payload, out.payload
         known, address = Signal(), Signal(self.params.addr_width - _GRANULE_BITS)
-        moved = self.o.valid & self.o.ready
+        moved = out.valid & out.ready
         granules = row.parts >> (16 // self.params.segment - 1).bit_length()  # of a row
         m.d.comb += [
-            self.o.valid.eq(self.row.valid & known),
-            self.row.ready.eq(self.o.ready & known),
+            out.valid.eq(self.row.valid & known),
+            self.row.ready.eq(out.ready & known),
             self.head.ready.eq(~known | (moved & row.last_of_head)),
             placed.o_address.eq(Cat(Const(0, _GRANULE_BITS), address)),
             placed.parts.eq(row.parts),

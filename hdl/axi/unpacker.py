@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,8 +41,7 @@ class Unpacker(wiring.Component):
 
     Latency: 1 cycle from the word that completes a line to the line. Throughput: in every cycle a
     line is made or a word is taken, both if the line uses the word up: so one word per cycle
-    where lines are not shorter, and one line per cycle where they are.
-    ``i.ready`` depends on ``o.ready`` combinationally.
+    where lines are not shorter, and one line per cycle where they are. Lines do not wait.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ class Unpacker(wiring.Component):
     i : In(stream)
         ``data``, ``last`` (last word of the chunk), ``chunk`` (chunk_layout; the same in all
         words of a chunk), ``tag``.
-    o : Out(stream)
+    o : Out(stream), always ready
         ``line``: array of signed operands, lane 0 lowest; ``tag``.
     """
 
@@ -110,7 +109,8 @@ class Unpacker(wiring.Component):
                                 "line": data.ArrayLayout(signed(operand_bits), lanes),
                                 "tag": unsigned(tag_bits),
                             }
-                        )
+                        ),
+                        always_ready=True,
                     )
                 ),
             }
@@ -127,30 +127,34 @@ class Unpacker(wiring.Component):
         raw = Signal(self.lanes * self.operand_bits)  # line as it lies in memory
         wide, left = Signal(), Signal()  # of the line in raw
         made = Signal()  # a line is completed in this cycle
-        free = Signal()  # the line register can be written
-        number = Signal(self.i.payload.chunk.lines.shape())
-        last_line = Signal()
-        m.d.comb += [
-            free.eq(~self.o.valid | self.o.ready),
-            last_line.eq(number == chunk.lines),
+        m.d.sync += [
+            self.o.valid.eq(made),
+            wide.eq(chunk.wide),
+            left.eq(chunk.left),
+            self.o.payload.tag.eq(self.i.payload.tag),
         ]
-        with m.If(free):
-            m.d.sync += self.o.valid.eq(made)
-        with m.If(made):
-            m.d.sync += [
-                wide.eq(chunk.wide),
-                left.eq(chunk.left),
-                self.o.payload.tag.eq(self.i.payload.tag),
-                number.eq(Mux(last_line, 0, number + 1)),
-            ]
         if self.wide_bytes >= self.lanes:
-            self._pick(m, raw, made, free, last_line)
+            self._pick(m, raw, made)
         else:
-            self._collect(m, raw, made, free)
+            self._collect(m, raw, made)
         self._operands(m, raw, wide, left)
         return m
 
-    def _pick(self, m: Module, raw: Signal, made: Signal, free: Signal, last_line: Signal) -> None:
+    def _last_line(self, m: Module, made: Signal) -> Value:
+        """Whether the line at hand is its chunk's last; what follows its first is counted."""
+        lines = self.i.payload.chunk.lines
+        begun, ends = Signal(), Signal()  # a line of the chunk was made; the next one is the last
+        left = Signal(lines.shape())  # lines after the next one
+        last_line = Mux(begun, ends, lines == 0)
+        with m.If(made):
+            m.d.sync += begun.eq(~last_line)
+            with m.If(begun):
+                m.d.sync += [left.eq(left - 1), ends.eq(left == 1)]
+            with m.Else():
+                m.d.sync += [left.eq(lines - 1), ends.eq(lines == 1)]
+        return last_line
+
+    def _pick(self, m: Module, raw: Signal, made: Signal) -> None:
         """Lines from the word and the end of the one before, in half lines of 8-bit operands.
 
         ``begin`` counts half lines from two before the word. A line is two halves, or three at
@@ -167,12 +171,13 @@ class Unpacker(wiring.Component):
             after.eq(begin + size),
             whole.eq(after <= count + 2),
             used_up.eq(after + size > count + 2),
-            made.eq(self.i.valid & free & (whole | self.i.payload.last)),
+            made.eq(self.i.valid & (whole | self.i.payload.last)),
         ]
+        last_line = self._last_line(m, made)
         end = self.i.payload.last & last_line
-        m.d.comb += self.i.ready.eq(
-            Mux(self.i.payload.last, free & last_line, ~whole | (free & used_up))
-        )
+        # a word that is no longer than a line of 8-bit operands ends no two lines of it
+        on = Const(1) if count == 2 else ~whole | used_up
+        m.d.comb += self.i.ready.eq(Mux(self.i.payload.last, last_line, on))
         position = Mux(whole, after, begin)  # of the next line
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += begin.eq(Mux(end, 2, position - count))
@@ -182,7 +187,7 @@ class Unpacker(wiring.Component):
         halves = [self.i.payload.data[k * half : (k + 1) * half] for k in range(count)]
         if self.both:
             before = Signal(2 * half)
-            with m.If(self.i.valid & self.i.ready):
+            with m.If(self.i.valid):  # what follows in the same word needs no more of it
                 m.d.sync += before.eq(self.i.payload.data[-2 * half :])
             halves = [before[:half], before[half:], *halves]
             starts = range(count + 2)
@@ -196,20 +201,19 @@ class Unpacker(wiring.Component):
                 picked = [halves[min(start + k, count + 1)] for k in range(width)]
                 with m.Case(start):
                     m.d.comb += line.eq(Cat(picked))
-        with m.If(free):
-            m.d.sync += raw.eq(line)
+        m.d.sync += raw.eq(line)
 
-    def _collect(self, m: Module, raw: Signal, made: Signal, free: Signal) -> None:
+    def _collect(self, m: Module, raw: Signal, made: Signal) -> None:
         """Several words make a line: each goes to its place in the line register."""
         word = self.wide_bytes * 8
         count8, count12 = self.lanes * 8 // word, self.lanes * 12 // word
         slot = Signal(range(count12 if self.both else count8))
         final = Mux(self.i.payload.chunk.wide, count12 - 1, count8 - 1) if self.both else count8 - 1
         m.d.comb += [
-            self.i.ready.eq(free),
-            made.eq(self.i.valid & free & ((slot == final) | self.i.payload.last)),
+            self.i.ready.eq(1),
+            made.eq(self.i.valid & ((slot == final) | self.i.payload.last)),
         ]
-        with m.If(self.i.valid & free):
+        with m.If(self.i.valid):
             m.d.sync += slot.eq(Mux(made, 0, slot + 1))
             with m.Switch(slot):
                 for k in range(len(raw) // word):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,9 +43,9 @@ class BurstWriter(wiring.Component):
     burst may go before, with or after its AW, never before that AW is asserted. Up to
     `max_outstanding` bursts of a job wait for their responses.
 
-    ``stop`` ends all writing: no further AW is asserted, and bursts whose AW was asserted are
-    completed at once with beats without strobes; only a beat that is already asserted keeps its
-    own. ``stop`` stays high until ``idle``, then the component is reset.
+    ``stop`` ends all writing: from its second cycle on no further AW is asserted. Bursts whose AW
+    was asserted are completed at once with beats without strobes; only a beat that is already
+    asserted keeps its own. ``stop`` stays high until ``idle``, then the component is reset.
 
     Jobs are told apart by one bit, so at most two may be under way; ``pending`` says for each
     whether requests are not wholly answered. Responses belong to the ``oldest`` job first.
@@ -157,22 +157,23 @@ class BurstWriter(wiring.Component):
             ),
             self.request.ready.eq(splitter.i.ready),
         ]
-        with m.If(self.request.valid & self.request.ready):
-            m.d.sync += job.eq(self.request.payload.job)
+        next_job = Mux(splitter.i.ready, self.request.payload.job, job)
+        m.d.sync += job.eq(next_job)
         draining = Signal()  # under stop, and the last beat with strobes is gone
         waiting = Signal()  # a burst whose AW was asserted waits for its turn on W
-        started = self._address(m, job, draining, waiting)
+        started = self._address(m, job, next_job, waiting)
         self._data(m, draining, waiting, started)
         return m
 
-    def _address(self, m: Module, job: Signal, draining: Signal, waiting: Signal) -> Value:
+    def _address(self, m: Module, job: Signal, next_job: Value, waiting: Signal) -> Value:
         """AW and B. Returns whether a burst's AW is asserted for the first time."""
         bus, burst = self.bus, self._splitter.o
         asserted, started = Signal(), Signal()
         m.submodules.responses = responses = Responses(most=self.max_outstanding)
-        free = ~asserted & ~waiting & responses.room
+        may = Signal()  # as of the cycle before: what was started then is in the way
+        m.d.sync += may.eq(responses.room.bit_select(next_job, 1) & ~self.stop)
         m.d.comb += [
-            started.eq(burst.valid & free & ~self.stop & ~draining),
+            started.eq(burst.valid & ~asserted & ~waiting & may),
             responses.started.eq(started),
             responses.job.eq(job),
             responses.answered.eq(bus.bvalid),
@@ -203,7 +204,7 @@ class BurstWriter(wiring.Component):
         with m.Elif(~active | (moved & bus.wlast)):
             m.d.sync += waiting.eq(0)
         m.d.comb += [
-            bus.wvalid.eq(active & (full | draining)),
+            bus.wvalid.eq(active & full),
             bus.wlast.eq(left == 0),
             moved.eq(bus.wvalid & bus.wready),
         ]
@@ -213,15 +214,20 @@ class BurstWriter(wiring.Component):
             m.d.sync += left.eq(left - 1)
 
         beat = Signal(range(self.unit_beats))
-        free = (~full | moved) & ~draining
-        m.d.comb += self.i.ready.eq(free & (beat == self.unit_beats - 1))
+        free = ~full | (active & bus.wready)
+        # the same but for ``draining``; of their own, as ``free`` drives the whole register
+        empty, stored = Signal(init=1), Signal()
+        ready = empty | (stored & active & bus.wready)
+        m.d.comb += self.i.ready.eq(ready & (beat == self.unit_beats - 1))
         with m.If(free):
             m.d.sync += [
                 full.eq(self.i.valid),
+                stored.eq(self.i.valid),
+                empty.eq(~self.i.valid),
                 bus.wdata.eq(self.i.payload.data.word_select(beat, self.data_width)),
                 bus.wstrb.eq(self.i.payload.strobe.word_select(beat, self.data_width // 8)),
             ]
             with m.If(self.i.valid):
                 m.d.sync += beat.eq(beat + 1)
         with m.If((self.stop | draining) & (~bus.wvalid | bus.wready)):
-            m.d.sync += [draining.eq(1), bus.wstrb.eq(0)]
+            m.d.sync += [draining.eq(1), full.eq(1), stored.eq(0), empty.eq(0), bus.wstrb.eq(0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -87,9 +87,9 @@ class Queue(wiring.Component):
         if self.in_registers:
             self._shifted(m, push, pop)
         else:
-            self._level(m, push, pop)
+            level = self._level(m, push, pop)
             if self.lut_ram:
-                self._distributed(m, push, free)
+                self._distributed(m, push, pop, free, level)
             else:
                 self._synchronous(m, push, free)
         return m
@@ -97,25 +97,33 @@ class Queue(wiring.Component):
     def _shifted(self, m: Module, push: Value, pop: Value) -> None:
         """Registers in a row; the lowest are filled. What is free takes anything meanwhile."""
         filled = Signal(self.depth)
+        ready = ~filled[-1]
+        if Shape.cast(self.shape).width * self.depth >= MEMORY_BITS:
+            ready = Signal(init=1)  # of its own, as the last place's drives many multiplexers
         m.d.comb += [
             self.o.valid.eq(filled[0]),
-            self.i.ready.eq(~filled[-1]),
+            self.i.ready.eq(ready),
             self.level.eq(sum(filled)),
         ]
         with m.If(push & ~pop):
             m.d.sync += filled.eq(Cat(1, filled))
+            if isinstance(ready, Signal):
+                m.d.sync += ready.eq(~Cat(1, filled)[self.depth - 1])
         with m.If(pop & ~push):
             m.d.sync += filled.eq(filled >> 1)
+            if isinstance(ready, Signal):
+                m.d.sync += ready.eq(1)
         places = [self._register(f"place{n}") for n in range(self.depth)]
         for n, place in enumerate(places):
-            with m.If(pop | ~filled[n]):
+            leaves = pop if n + 1 < self.depth else Const(0)  # nothing comes as the last one does
+            with m.If(leaves | ~filled[n]):
                 m.d.sync += place.eq(self.i.payload)
                 if n + 1 < self.depth:
                     with m.If(filled[n + 1]):
                         m.d.sync += place.eq(places[n + 1])
         m.d.comb += Value.cast(self.o.payload).eq(places[0])
 
-    def _level(self, m: Module, push: Value, pop: Value) -> None:
+    def _level(self, m: Module, push: Value, pop: Value) -> Signal:
         """Count the payloads, and keep "not full" in a register."""
         level = Signal(range(self.depth + 1))
         ready = Signal(init=1)
@@ -124,12 +132,15 @@ class Queue(wiring.Component):
             m.d.sync += [level.eq(level + 1), ready.eq(level != self.depth - 1)]
         with m.If(pop & ~push):
             m.d.sync += [level.eq(level - 1), ready.eq(1)]
+        return level
 
     def _register(self, name: str) -> Signal:
         """A payload. Like all that holds payloads it has no reset."""
         return Signal(Shape.cast(self.shape), name=name, reset_less=True)
 
-    def _distributed(self, m: Module, push: Value, free: Value) -> None:
+    def _distributed(
+        self, m: Module, push: Value, pop: Value, free: Value, level: Signal
+    ) -> None:
         """An output register; what does not fit there waits in LUT RAM."""
         behind = self.depth - 1
         waiting = Signal()  # something waits behind the output register
@@ -147,15 +158,14 @@ class Queue(wiring.Component):
             into.en.eq(push),  # also what goes straight to the output: its place is free again
             port.addr.eq(head),
         ]
-        following = next_index(head, behind)
         with m.If(push):
             m.d.sync += tail.eq(next_index(tail, behind))
         with m.If(free & (waiting | push)):
-            m.d.sync += head.eq(following)
-        with m.If(push & ~free):
-            m.d.sync += waiting.eq(1)
-        with m.Elif(~push & free & (following == tail)):
-            m.d.sync += waiting.eq(0)
+            m.d.sync += head.eq(next_index(head, behind))
+        with m.If(push & ~pop):
+            m.d.sync += waiting.eq(level != 0)
+        with m.If(pop & ~push):
+            m.d.sync += waiting.eq(level > 2)
         first = self._register("first")
         m.d.comb += Value.cast(self.o.payload).eq(first)
         with m.If(free):

@@ -15,6 +15,8 @@ from attnsieve.sim.cycle_model.lines import LineTimes
 __all__ = ["LoaderModel", "Region"]
 
 QUERY, KEY, VALUE = range(3)
+#: Cycles from a stream's having room or a region to its being known that it can be chosen.
+_PLAN = 1
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class LoaderModel:
 
     Queries first, if the last chunk was of something else; then keys of a head before its values,
     and these before the keys of the next; a stream without room waits for nothing but room. A
-    chunk takes four cycles to choose. Its bursts are asked for while the beats in flight have
+    chunk takes five cycles to choose. Its bursts are asked for while the beats in flight have
     room; beats come one after another, with those written in between.
 
     Parameters
@@ -80,6 +82,7 @@ class LoaderModel:
             self._open(stream)
         self.heads = [0, 0, 0]  # regions wholly asked for
         self.choose_at = 0
+        self.issued = 0  # when the last chunk was
         self.chosen = VALUE
         self.line_time = 0  # when the last line left
         self.bus_time = 0  # when the bus can move another beat
@@ -117,7 +120,7 @@ class LoaderModel:
         heard = self._heard(stream)
         if room is None or heard is None:
             return None
-        return max(room + self.latency.room, self.active_from[stream], heard)
+        return max(room + self.latency.room, self.active_from[stream], heard) + _PLAN
 
     def _heard(self, stream: int) -> int | None:
         """When the loader hears of the region: of queries, only a few heads ahead."""
@@ -150,7 +153,7 @@ class LoaderModel:
     def _issue(self, stream: int, now: int) -> None:
         region = self.regions[stream][self.next[stream]]
         sizes, sink = self.sizes[region.wide], self.sinks[stream]
-        room = sink.room(now - self.latency.room)
+        room = sink.room(now - self.latency.room - _PLAN)
         most = sizes.most * sizes.lines
         last = self.left[stream] <= min(room, most)
         if last:
@@ -158,8 +161,9 @@ class LoaderModel:
         else:
             number = min(sizes.most, room // sizes.lines)
             lines, units = number * sizes.lines, number * sizes.words * self.params.channels
-        issued = max(now + 2, self._queue_free())
-        self.choose_at = issued + 2
+        cut = max(now + 2, self.issued + 1)  # the chunk before has been taken
+        self.issued = issued = max(cut + 1, self._queue_free())
+        self.choose_at = cut + 3
         sink.asked += lines
         self.left[stream] -= lines
         self.units[stream] -= units
@@ -170,7 +174,7 @@ class LoaderModel:
             self.next[stream] += 1
             if self._open(stream):
                 start = self.regions[stream][self.next[stream]].start
-                self.active_from[stream] = max(issued + 2, start)
+                self.active_from[stream] = max(cut + 2, start)
 
     def _queue_free(self) -> int:
         """When another chunk may be issued: requests wait before the readers, chunks behind."""
@@ -187,7 +191,7 @@ class LoaderModel:
         """Times at which the words of a chunk are at the unpacker: bursts, beats, whole words."""
         left = words * self.unit_beats
         taken = np.zeros(left, np.int64)
-        place, asked = 0, max(issued + self.latency.request, self.asked + 1)
+        place, asked = 0, max(issued + self.latency.request, self.asked + 2)
         while place < left:
             first = len(self.beat_free)
             beats = min(self.burst - self.position[stream] % self.burst, left - place)

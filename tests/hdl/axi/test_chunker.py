@@ -7,9 +7,13 @@ import random
 from math import lcm
 
 import pytest
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.lib import wiring
 
 from attnsieve.hdl.axi.chunker import Chunker, ChunkSizes, Sink
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
 
@@ -152,6 +156,46 @@ def test_latency_and_period():
     assert times[0] == dut.latency
     steps = {b - a for a, b in zip(times, times[1:], strict=False)}
     assert steps == {dut.period}
+
+
+class NoOverrun(wiring.Component):
+    """However lines come and go: those held and on their way never exceed a sink's capacity."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        free_inputs(m, dut, but=("space", "delivered"))
+        m.submodules.hold = HoldRule(dut.o)
+        chunk = dut.o.payload.chunk
+        for s in range(3):
+            capacity, held, coming = AnyConst(4), Signal(6), Signal(6)
+            delivered, freed, asked = AnySeq(1), AnySeq(1), Signal(6)
+            m.d.comb += [
+                Assume(dut.region[s].payload.lines != 0),
+                Assume(dut.region[s].payload.lines < 16),
+                Assume(dut.region[s].payload.address == 0),  # of no account here
+                Assume(~delivered | (coming != 0)),
+                Assume(~freed | (held != 0)),
+                dut.delivered[s].eq(delivered),
+                dut.space[s].eq(capacity - held),
+                Assert(held + coming <= capacity),
+            ]
+            with m.If(dut.o.valid & dut.o.ready & (chunk.sink == s)):
+                m.d.comb += asked.eq(chunk.lines + 1)
+            m.d.sync += [
+                held.eq(held + delivered - freed),
+                coming.eq(coming + asked - delivered),
+            ]
+        return m
+
+
+def test_proof_of_no_overrun():
+    p = make(lanes=8, channels=1, data_width=64, max_keys=32, max_queries=32, max_head_dim=16)
+    prove(NoOverrun(Chunker(params=p)), depth=12)  # two chunks
 
 
 def test_bad_lanes():

@@ -41,11 +41,12 @@ def test_rows_of_heads(core, stall):
                    "last_of_job": rng.getrandbits(1)}
             rows.append(row | {"last_of_head": int(number == count - 1)})
             want.append(row | {"o_address": base + number * head_dim * 2})
-    result = run_streams(RowAddresses(params=params), {"head": heads, "row": rows},
-                         {"o": len(want)}, stall=stall)
+    dut = RowAddresses(params=params)
+    result = run_streams(dut, {"head": heads, "row": rows}, {"o": len(want)}, stall=stall)
     assert [{name: got[name] for name in want[0]} for got in result.outputs["o"]] == want
     if stall == 0:  # one cycle for the first head, none between rows and heads
-        assert result.cycles == len(want) + 1
+        assert result.cycles == len(want) + 1 + dut.latency
+        assert dut.latency == int(params.lut_ram)
 
 
 class Environment(wiring.Component):

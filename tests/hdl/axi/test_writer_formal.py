@@ -144,7 +144,7 @@ class Proof(wiring.Component):
         with m.If(dut.stop & (~bus.wvalid | written)):
             m.d.sync += late.eq(1)
         m.d.comb += [
-            Assert(~(stopped if self.compact else dut.stop) | ~bus.awvalid | awvalid),
+            Assert(~stopped | ~bus.awvalid | awvalid),
             Assert(~late | (bus.wstrb == 0)),
             Assert(stopped | late | ~bus.wvalid | bus.wstrb.all()),
             Cover(late & written),
