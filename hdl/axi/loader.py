@@ -40,7 +40,8 @@ class Loader(wiring.Component):
     and key lines sign-extended. What the last line of a region lacks is undefined.
 
     Latency from a region to its first line: `latency` cycles and the memory's (from AR transfer
-    to the beat after the last that the line needs). Throughput: one wide word or one line per
+    to the beat after the last that the line needs); with LUT RAM a value line comes a cycle
+    later. Throughput: one wide word or one line per
     cycle, whichever is less, while ``outstanding_beats`` cover the memory's latency.
 
     Without LUT RAM, and with one channel whose beats are lines of 8-bit operands (`compact`), less
@@ -153,7 +154,12 @@ class Loader(wiring.Component):
             latency += 1 if self.params.lut_ram else 2  # data queue
             latency += self.params.unit_bytes > self.params.beat_bytes  # beats to units
             latency += 1  # word register
-        return latency
+        return latency + self.line_registers
+
+    @property
+    def line_registers(self) -> int:
+        """Registers of a query or key line behind the unpacker; a value line has one more."""
+        return int(self.params.lut_ram)
 
     def _reader(self) -> BurstReader:
         p = self.params
@@ -296,8 +302,24 @@ class Loader(wiring.Component):
             tag_bits=2,
         )
         connect(m, gatherer.o, unpacker.i)
-        line = unpacker.o.payload
-        m.d.comb += delivered.eq(self._sinks(m, unpacker.o, line.line, line.tag))
+        line = unpacker.o
+        if not p.lut_ram:
+            m.d.comb += delivered.eq(self._sinks(m, line, line.p.line, line.p.tag))
+            return
+        # The sinks are spread over a whole device: a register in front of queries and keys, and
+        # another one in front of values.
+        valid = Signal(3)
+        near, far = (Signal.like(line.p.line, name=n, reset_less=True) for n in ("near", "far"))
+        m.d.sync += [near.eq(line.p.line), far.eq(near), self.v_line.valid.eq(valid[Sink.VALUE])]
+        m.d.sync += [bit.eq(line.valid & (line.p.tag == number)) for number, bit in enumerate(valid)]
+        m.d.comb += [
+            self.q_line.valid.eq(valid[Sink.QUERY]),
+            self.k_line.valid.eq(valid[Sink.KEY]),
+            self.q_line.payload.eq(near),
+            self.k_line.payload.eq(near),
+            self.v_line.payload.eq(far),
+            delivered.eq(Cat(self.q_line.valid, self.k_line.valid, self.v_line.valid)),
+        ]
 
     def _sinks(
         self, m: Module, line: stream.Interface, payload: data.View, tag: Value

@@ -124,7 +124,7 @@ class ParallelScorer(wiring.Component):
             issuer.ring_end.eq(self.key_end),
             issuer.append.eq(self.key_append),
             self.key.address[0].eq(issuer.index),
-            self.key.en.eq(issuer.read),
+            self.key.en.eq(1 if self.params.lut_ram else issuer.read),  # or it must hold
             self.key_release.eq(issuer.release),
             issuer.query_valid.eq(self.query.valid),
             self.query.parts.eq(issuer.parts),

@@ -136,7 +136,7 @@ class Latency:
             rows=20,
             request=1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + several,
-            line=2,
+            line=2 + fast,
             room=2,
             queue=queue,
             requests_ahead=3 if several else 1,

@@ -168,7 +168,8 @@ class LoaderModel:
         self.left[stream] -= lines
         self.units[stream] -= units
         words = -(-units // self.params.channels)
-        sink.put(self._unpacked(self._words(stream, issued, words), lines, region.wide))
+        came = self._unpacked(self._words(stream, issued, words), lines, region.wide)
+        sink.put(came + (stream == VALUE and self.params.lut_ram))
         if last:
             self.heads[stream] += 1
             self.next[stream] += 1
