@@ -84,7 +84,7 @@ class Counters(wiring.Component):
     activity : In(Activity)
         What this cycle is counted as.
     result : In(stream(result_layout))
-        The oldest job ends.
+        The oldest job ends. ``ready`` is a register, and low but in the cycle of the transfer.
     word : In(4), en : In(1), data : Out(32)
         Read port: word of the set of the last finished job; data in the cycle after ``en`` only.
     """

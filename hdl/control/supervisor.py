@@ -91,6 +91,7 @@ class Supervisor(wiring.Component):
         finished = Signal(range(self.params.queue_depth + 2))  # done, not yet reported
         busy, stopped = Signal(), Signal()
         done, rested = Signal(), Signal()  # a cycle later: they come from far away
+        aborted = Signal()  # there are jobs to abort; a cycle later
         refused, verdict = Signal(), Signal(StatusCode)  # of the oldest job, a cycle later
         m.d.comb += [
             busy.eq((self.underway != 0) | self.offering),
@@ -104,6 +105,7 @@ class Supervisor(wiring.Component):
             finished.eq(finished + done),
             refused.eq((self.underway != 0) & (self.oldest_code != StatusCode.OK)),
             verdict.eq(self.oldest_code),
+            aborted.eq(self.abort & (busy | (self.waiting != 0))),
         ]
         with m.FSM() as fsm:
             stopping = fsm.ongoing("STOP")
@@ -113,7 +115,7 @@ class Supervisor(wiring.Component):
                 self.clear.eq(stopped),  # a register: it resets thousands of others
             ]
             with m.State("RUN"):
-                with m.If(self.abort & (busy | (self.waiting != 0))):
+                with m.If(aborted):
                     m.d.sync += [cause.eq(StatusCode.ABORTED), flush.eq(1), isolate.eq(0)]
                     m.next = "STOP"
                 with m.Elif(refused):
