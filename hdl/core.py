@@ -123,7 +123,7 @@ class Core(wiring.Component):
         unit, granule = p.unit_bytes.bit_length() - 1, 5
         m.d.comb += [
             good.eq(control.result.p == StatusCode.OK),
-            taken.eq(result.valid & result.ready),
+            taken.eq(result.ready),  # low but in the cycle of the transfer
             result.valid.eq(control.result.valid),
             control.result.ready.eq(result.ready),
             result.p.code.eq(control.result.p),

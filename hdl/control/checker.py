@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.words import (
+    FETCH_LATENCY,
     address_words,
     extent_layout,
     fetch_signature,
@@ -38,8 +39,8 @@ class JobChecker(wiring.Component):
     divided by KV heads, which is stored; the head table. The first rule that is broken ends the
     check with its status code; the job then touches no memory.
 
-    Latency from ``start`` to ``done``, if the memory is always granted: at most
-    ``2 * (heads + kv_heads) * address words + heads / kv_heads + heads + 33`` cycles.
+    Latency of a good job from ``start`` to ``done``, if the memory is always granted:
+    ``2 * (heads + kv_heads) + heads / kv_heads + heads + 8 * address words + 38`` cycles.
 
     Parameters
     ----------
@@ -85,11 +86,14 @@ class JobChecker(wiring.Component):
         self._words = job_words(self.params)
         s = self._state()
         m.d.comb += [self.fetch.bank.eq(self.bank), self.store.bank.eq(self.bank)]
-        m.d.sync += s.arrived.eq(self.fetch.en & self.fetch.grant)
+        self._receive(m, s)
+        self._compare(m, s)
+        with m.If(self.store.grant):
+            m.d.sync += self.store.en.eq(0)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [s.asked.eq(0), s.tensor.eq(0), s.bad.eq(0)]
-                m.d.sync += [s.base.eq(1), s.upper.eq(0)]
+                m.d.sync += [s.way.eq(0), s.asked.eq(0), s.come.eq(0)]
+                m.d.sync += [s.tensor.eq(0), s.bad.eq(0)]
                 with m.If(self.start):
                     m.next = "COUNTS"
             with m.State("COUNTS"):
@@ -103,13 +107,29 @@ class JobChecker(wiring.Component):
                 self._extent(m, s)
             with m.State("SIZE"):
                 self._size(m, s)
+            with m.State("BEGIN"):
+                self._begin(m, s)
             with m.State("ADDRESS"):
                 self._address(m, s)
+            with m.State("RANGE"):
+                self._range(m, s)
             with m.State("DIVIDE"):
                 self._divide(m, s)
+            with m.State("GROUP"):
+                self._write(m, self._words["GROUP"], s.group, "TABLE")
             with m.State("TABLE"):
                 self._table(m, s)
+            with m.State("END"):
+                with m.If(~self.store.en):  # the last derived word is written
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
         return m
+
+    def _receive(self, m: Module, s: SimpleNamespace) -> None:
+        """Words are registered as they come, before they are looked at."""
+        m.d.sync += s.way.eq(Cat(self.fetch.en & self.fetch.grant, s.way))
+        with m.If(s.way[-2]):
+            m.d.sync += s.word.eq(self.fetch.data)
 
     def _state(self) -> SimpleNamespace:
         """Registers of the check, and what follows from them."""
@@ -124,21 +144,27 @@ class JobChecker(wiring.Component):
             "dim": dims,  # 16 elements each
             "wide": 1,
             "causal": 1,
-            "bad": data.StructLayout({"zero": 1, "dim": 1, "over": 1}),
+            "bad": data.StructLayout({"zero": 1, "dim": 1, "over": 1, "odd": 1, "wrap": 1}),
             # where the check is
-            "asked": range(len(_COUNTS) + 1),  # counts asked for
-            "arrived": 1,  # what was asked for is here
+            "asked": range(len(_COUNTS) + 1),  # words asked for
+            "come": range(len(_COUNTS)),  # words that have been here
+            "way": FETCH_LATENCY + 1,  # words on their way; the last bit: one is here
+            "word": 32,  # which is this, and stays
+            "over": 1,  # the count that is here is too large
+            "few": 1,  # fewer heads than KV heads
+            "short": 1,  # fewer keys than queries
             "tensor": range(len(_TENSORS)),
-            "base": 1,  # a base is asked for, not a stride
-            "upper": 1,  # the upper word of it
-            "first": 1,  # a base is here
+            "walk": 1,  # the stride has been here
             # of the tensor at hand
             "units": rows + dims,  # of a head, 16 elements each
             "left": p.head_bits + 1,  # strides to add; heads covered; entries asked for
             "end": granule_bits(p),  # last granule of a head
             "group": p.head_bits,
+            "exact": 1,  # the heads of so many KV heads are all
+            "past": 1,  # more than all
         }
         s = SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in shapes.items()})
+        s.arrived = s.way[-1]
         s.kv = s.tensor[1]
         s.rows = Mux(s.kv, s.keys, s.queries)
         s.tensor_heads = Mux(s.kv, s.kv_heads, s.heads)
@@ -148,12 +174,12 @@ class JobChecker(wiring.Component):
         return s
 
     def _finish(self, m: Module, code: StatusCode) -> None:
-        m.d.comb += [self.done.eq(1), self.code.eq(code)]
-        m.next = "IDLE"
+        m.d.sync += self.code.eq(code)
+        m.next = "END"
 
     def _counts(self, m: Module, s: SimpleNamespace) -> None:
-        """Read the counts, and compare each with zero and with what is built."""
-        p, word = self.params, self.fetch.data[:16]
+        """Read the counts, and compare each with zero and with what is built (`_compare`)."""
+        word = s.word[:16]
         m.d.comb += [
             self.fetch.en.eq(s.asked != len(_COUNTS)),
             self.fetch.index.eq(s.asked + self._words[_COUNTS[0]]),
@@ -161,31 +187,42 @@ class JobChecker(wiring.Component):
         with m.If(self.fetch.en & self.fetch.grant):
             m.d.sync += s.asked.eq(s.asked + 1)
         into = (
-            (s.heads.eq(word), p.max_heads),
-            (s.kv_heads.eq(word), p.max_heads),
-            (s.queries.eq(word), p.max_queries),
-            (s.keys.eq(word), p.max_keys),
-            (s.dim.eq(word[4:]), p.max_head_dim),
-            ([s.wide.eq(word[0]), s.causal.eq(word[1])], None),
+            s.heads.eq(word),
+            s.kv_heads.eq(word),
+            s.queries.eq(word),
+            s.keys.eq(word),
+            s.dim.eq(word[4:]),
+            [s.wide.eq(word[0]), s.causal.eq(word[1])],
         )
-        limit, is_zero, over = Signal(16), Signal(), Signal()
-        m.d.comb += [is_zero.eq(word == 0), over.eq(word > limit)]
+        is_zero = word == 0
         with m.If(s.arrived):
-            with m.Switch(s.asked):  # one more than has come
-                for place, (capture, most) in enumerate(into):
-                    with m.Case(place + 1):
-                        if most is None:  # no count: 12 bits may not be built
-                            m.d.comb += over.eq(word[0] & Const(p.operand_bits < 12))
-                        else:
-                            m.d.comb += limit.eq(most)
+            m.d.sync += s.come.eq(s.come + 1)
+            with m.Switch(s.come):
+                for place, capture in enumerate(into):
+                    with m.Case(place):
                         m.d.sync += capture
                         if place < 4:
                             m.d.sync += s.bad.zero.eq(s.bad.zero | is_zero)
                         elif place == 4:
                             m.d.sync += s.bad.dim.eq(is_zero | word[:4].any())
-            m.d.sync += s.bad.over.eq(s.bad.over | over)
-            with m.If(s.asked == len(_COUNTS)):
+            m.d.sync += s.bad.over.eq(s.bad.over | s.over)
+            with m.If(s.come == len(_COUNTS) - 1):
+                m.d.sync += [s.come.eq(0), s.asked.eq(0)]
                 m.next = "RULES"
+
+    def _compare(self, m: Module, s: SimpleNamespace) -> None:
+        """What does not depend on the state: a count with what is built, counts with each other."""
+        p, word = self.params, s.word[:16]
+        limits = (p.max_heads, p.max_heads, p.max_queries, p.max_keys, p.max_head_dim)
+        limit = Signal(16)
+        with m.Switch(s.come):
+            for place, most in enumerate(limits):
+                with m.Case(place):
+                    m.d.comb += limit.eq(most)
+        no_wide = Const(p.operand_bits < 12)
+        is_mode = s.come == _COUNTS.index("MODE")  # no count: 12 bits may not be built
+        m.d.comb += s.over.eq(Mux(is_mode, word[0] & no_wide, word > limit))
+        m.d.sync += [s.few.eq(s.kv_heads > s.heads), s.short.eq(s.queries > s.keys)]
 
     def _rules(self, m: Module, s: SimpleNamespace) -> None:
         """Rules on counts, by priority."""
@@ -195,24 +232,36 @@ class JobChecker(wiring.Component):
             self._finish(m, StatusCode.BAD_HEAD_DIM)
         with m.Elif(s.bad.over):
             self._finish(m, StatusCode.SIZE_OVER_BUILD)
-        with m.Elif(s.kv_heads > s.heads):
+        with m.Elif(s.few):
             self._finish(m, StatusCode.BAD_GROUP)
-        with m.Elif(s.causal & (s.queries > s.keys)):
+        with m.Elif(s.causal & s.short):
             self._finish(m, StatusCode.BAD_COUNT)
         with m.Else():
             m.next = "PRODUCT"
 
-    def _store(self, m: Module, s: SimpleNamespace, name: str, layout: Any, fields: dict) -> None:
-        """Write a derived word of Q or of K and V."""
+    def _store(
+        self,
+        m: Module,
+        s: SimpleNamespace,
+        name: str,
+        layout: Any,
+        fields: dict,
+        following: str,
+    ) -> None:
+        """Write a derived word of Q or of K and V, once the one before is written."""
         word = Signal(layout, name=name.lower())
         m.d.comb += [word[field].eq(value) for field, value in fields.items()]
-        m.d.comb += [
-            self.store.en.eq(1),
-            self.store.index.eq(
-                Mux(s.kv, self._words[f"KV_{name}"], self._words[f"Q_{name}"])
-            ),
-            self.store.data.eq(word),
-        ]
+        index = Mux(s.kv, self._words[f"KV_{name}"], self._words[f"Q_{name}"])
+        self._write(m, index, word, following)
+
+    def _write(self, m: Module, index: Any, word: Any, following: str) -> None:
+        with m.If(~self.store.en):
+            m.d.sync += [
+                self.store.en.eq(1),
+                self.store.index.eq(index),
+                self.store.data.eq(word),
+            ]
+            m.next = following
 
     def _extent(self, m: Module, s: SimpleNamespace) -> None:
         """Lines of a head; those of K and V must fit their rings."""
@@ -222,9 +271,8 @@ class JobChecker(wiring.Component):
         with m.If(s.kv & (lines > p.kv_lines)):
             self._finish(m, StatusCode.SIZE_OVER_BUILD)
         with m.Else():
-            self._store(m, s, "EXTENT", extent_layout(p), {"lines": lines, "rows": s.rows})
-            with m.If(self.store.grant):
-                m.next = "SIZE"
+            fields = {"lines": lines, "rows": s.rows}
+            self._store(m, s, "EXTENT", extent_layout(p), fields, "SIZE")
 
     def _size(self, m: Module, s: SimpleNamespace) -> None:
         fields = {
@@ -233,49 +281,58 @@ class JobChecker(wiring.Component):
             "heads": s.tensor_heads,
             "parts": s.dim * (16 // self.params.segment),
         }
-        self._store(m, s, "SIZE", size_layout(self.params), fields)
-        with m.If(self.store.grant):
-            m.next = "ADDRESS"
+        self._store(m, s, "SIZE", size_layout(self.params), fields, "BEGIN")
+
+    def _begin(self, m: Module, s: SimpleNamespace) -> None:
+        """A tensor; its base and its stride are asked for from now on."""
+        m.d.sync += [
+            s.walk.eq(0),
+            s.left.eq(s.tensor_heads - 1),
+            s.end.eq((s.eights - 1) >> 2),  # granules of a head before its last
+        ]
+        self._ask(m, s)
+        m.next = "ADDRESS"
 
     def _address(self, m: Module, s: SimpleNamespace) -> None:
-        """Walk base + (heads - 1) * stride + size for a tensor; a carry is a wrap."""
-        operand, here, beyond, odd = self._operand(m, s)
-        total = Signal(len(s.end) + 1)
-        done, adds = Signal(), Signal()
-        with m.If(s.base):  # granules of a head before its last
-            m.d.sync += s.end.eq((s.eights - 1) >> 2)
+        """Walk size + base + (heads - 1) * stride for a tensor; a carry is a wrap."""
+        self._ask(m, s)
+        operand, base, stride, beyond, odd = self._operand(m, s)
+        total, walks, adds = Signal(len(s.end) + 1), Signal(), Signal()
         m.d.comb += [
             total.eq(s.end + operand),
-            adds.eq(s.first | (s.left != 0)),
-            done.eq(here & ~s.first & (s.left[1:] == 0)),
+            walks.eq(stride | s.walk),
+            adds.eq(base | (walks & (s.left != 0))),
         ]
-        with m.If(here):
-            with m.If(odd):
-                self._finish(m, StatusCode.MISALIGNED)
-            with m.Elif(adds & (total[-1] | beyond)):
-                self._finish(m, StatusCode.ADDRESS_WRAP)
-            with m.Elif(done):
-                m.d.sync += [
-                    s.tensor.eq(s.tensor + 1),
-                    s.base.eq(1),
-                    s.upper.eq(0),
-                    s.arrived.eq(0),
-                ]
-                with m.If(s.output):
-                    m.next = "PRODUCT"
-                with m.If(s.tensor == len(_TENSORS) - 1):
-                    m.d.sync += [s.left.eq(0), s.group.eq(0)]
-                    m.next = "DIVIDE"
-            with m.Else():
-                m.d.sync += [
-                    s.end.eq(total),
-                    s.left.eq(Mux(s.first, s.tensor_heads, s.left) - 1),
-                ]
+        with m.If(adds):
+            m.d.sync += s.end.eq(total)
+        with m.If(walks):
+            m.d.sync += [s.walk.eq(1), s.left.eq(s.left - 1)]
+            with m.If(s.left == 0):
+                m.next = "RANGE"
+        with m.If(~s.bad.odd & ~s.bad.wrap):  # the first fault counts
+            m.d.sync += [
+                s.bad.odd.eq((base | stride) & odd),
+                s.bad.wrap.eq(adds & (total[-1] | beyond) & ~((base | stride) & odd)),
+            ]
 
-    def _operand(self, m: Module, s: SimpleNamespace) -> tuple[Value, Value, Value, Value]:
-        """Ask for bases and strides. Returns the one that is here, in granules; whether one is;
-        whether it is beyond all memory; whether it is not aligned."""
-        p, word = self.params, self.fetch.data
+    def _range(self, m: Module, s: SimpleNamespace) -> None:
+        """What the walk has found; on to the next tensor."""
+        with m.If(s.bad.odd):
+            self._finish(m, StatusCode.MISALIGNED)
+        with m.Elif(s.bad.wrap):
+            self._finish(m, StatusCode.ADDRESS_WRAP)
+        with m.Else():
+            m.d.sync += [s.tensor.eq(s.tensor + 1), s.asked.eq(0)]
+            m.d.sync += [s.left.eq(0), s.group.eq(-1), s.exact.eq(0), s.past.eq(0)]
+            m.next = "BEGIN"
+            with m.If(s.output):
+                m.next = "PRODUCT"
+            with m.If(s.tensor == len(_TENSORS) - 1):
+                m.next = "DIVIDE"
+
+    def _ask(self, m: Module, s: SimpleNamespace) -> None:
+        """Ask for the words of base and stride of a tensor."""
+        words = len(address_words(self.params, "Q_BASE"))
         bases = [self._words[f"{tensor}_BASE"] for tensor in _TENSORS]
         stride = self._words["Q_STRIDE"] - self._words["Q_BASE"]
         index = Signal(self.fetch.index.shape())
@@ -283,52 +340,56 @@ class JobChecker(wiring.Component):
             for tensor, base in enumerate(bases):
                 with m.Case(tensor):
                     m.d.comb += index.eq(base)
-        m.d.comb += [self.fetch.en.eq(1), self.fetch.index.eq(index + Mux(s.base, 0, stride))]
+        upper = s.asked[0] if words > 1 else 0
+        m.d.comb += [
+            self.fetch.en.eq(s.asked != 2 * words),
+            self.fetch.index.eq(index + Mux(s.asked >= words, stride, 0) + upper),
+        ]
+        with m.If(self.fetch.en & self.fetch.grant):
+            m.d.sync += s.asked.eq(s.asked + 1)
+
+    def _operand(self, m: Module, s: SimpleNamespace) -> tuple[Value, ...]:
+        """What is here of base and stride, in granules; whether it is the base, now; the stride,
+        now; whether it is beyond all memory; whether it is not aligned."""
+        p, words = self.params, len(address_words(self.params, "Q_BASE"))
+        with m.If(s.arrived):
+            m.d.sync += s.come.eq(Mux(s.come == 2 * words - 1, 0, s.come + 1))
+        here = [s.arrived & (s.come == n * words - 1) for n in (1, 2)]
         low_bits = (p.alignment - 1).bit_length()
-        if len(address_words(p, "Q_BASE")) == 1:
-            m.d.sync += s.first.eq(s.base)
-            with m.If(self.fetch.grant):
-                m.d.sync += s.base.eq(0)
+        if words == 1:
             (_, its) = granule_part(p, 0)
-            return word[its], s.arrived, word[p.addr_width :].any(), word[:low_bits].any()
-        came, low = Signal(), Signal(32)  # an upper word is here; the lower one
-        m.d.sync += came.eq(s.upper)
-        with m.If(self.fetch.grant):
-            m.d.sync += s.upper.eq(~s.upper)
-            with m.If(s.upper):
-                m.d.sync += s.base.eq(0)
-        m.d.comb += self.fetch.index.eq(index + Mux(s.base, 0, stride) + s.upper)
-        with m.If(s.arrived & ~came):
-            m.d.sync += [low.eq(word), s.first.eq(s.base)]
-        operand = Cat(*(half[granule_part(p, n)[1]] for n, half in enumerate((low, word))))
-        return operand, s.arrived & came, Const(0), low[:low_bits].any()
+            return s.word[its], *here, s.word[p.addr_width :].any(), s.word[:low_bits].any()
+        low = Signal(32)  # the lower word
+        with m.If(s.arrived & ~s.come[0]):
+            m.d.sync += low.eq(s.word)
+        operand = Cat(*(half[granule_part(p, n)[1]] for n, half in enumerate((low, s.word))))
+        return operand, *here, Const(0), low[:low_bits].any()
 
     def _divide(self, m: Module, s: SimpleNamespace) -> None:
-        """heads / kv_heads by repeated addition; a remainder is a bad group."""
-        with m.If(s.left == s.heads):
-            m.d.comb += [
-                self.store.en.eq(1),
-                self.store.index.eq(self._words["GROUP"]),
-                self.store.data.eq(s.group),
-            ]
-            with m.If(self.store.grant):
-                m.d.sync += s.left.eq(0)
-                m.next = "TABLE"
-        with m.Elif(s.left > s.heads):
+        """heads / kv_heads by repeated addition; a remainder is a bad group.
+
+        Sums are looked at a cycle later, when ``group`` is what was added before the last one.
+        """
+        m.d.sync += [s.exact.eq(s.left == s.heads), s.past.eq(s.left > s.heads)]
+        with m.If(s.exact):
+            m.d.sync += s.left.eq(s.heads)
+            m.next = "GROUP"
+        with m.Elif(s.past):
             self._finish(m, StatusCode.BAD_GROUP)
         with m.Else():
             m.d.sync += [s.left.eq(s.left + s.kv_heads), s.group.eq(s.group + 1)]
 
     def _table(self, m: Module, s: SimpleNamespace) -> None:
-        """Every mantissa must be normalised: its top bit is set."""
+        """Every mantissa must be normalised: its top bit is set. ``left`` entries are not asked
+        for yet; the last head's comes first."""
         m.d.comb += [
             self.fetch.table.eq(1),
-            self.fetch.index.eq(s.left),
-            self.fetch.en.eq(s.left != s.heads),
+            self.fetch.index.eq(s.left - 1),
+            self.fetch.en.eq(s.left != 0),
         ]
         with m.If(self.fetch.en & self.fetch.grant):
-            m.d.sync += s.left.eq(s.left + 1)
-        with m.If(s.arrived & ~self.fetch.data[self.params.scale_mantissa_bits - 1]):
+            m.d.sync += s.left.eq(s.left - 1)
+        with m.If(s.arrived & ~s.word[self.params.scale_mantissa_bits - 1]):
             self._finish(m, StatusCode.BAD_THRESHOLD)
-        with m.Elif(s.arrived & (s.left == s.heads)):
+        with m.Elif((s.left == 0) & ~s.way.any()):
             self._finish(m, StatusCode.OK)

@@ -69,8 +69,8 @@ class Counters(wiring.Component):
     which ``result.valid`` rises, or in which the block comes out of finishing the job before if
     that is later. Of a job that did not end with OK, rows and scores are 0.
 
-    Latency from ``result.valid`` to ``result.ready``: ``latency = WORDS + 1`` cycles, plus one for
-    each read in between; up to ``WORDS + 1`` more if the last result was less than that ago. From
+    Latency from ``result.valid`` to ``result.ready``: ``latency = WORDS + 3`` cycles, plus one for
+    each read in between; up to ``WORDS + 3`` more if the last result was less than that ago. From
     the cycle after the transfer, reads see this job. Reads in at most half of the cycles, two at
     once: sums do not overflow then.
 
@@ -84,12 +84,12 @@ class Counters(wiring.Component):
     activity : In(Activity)
         What this cycle is counted as.
     result : In(stream(result_layout))
-        The oldest job ends.
+        The oldest job ends. ``ready`` is a register, and low but in the cycle of the transfer.
     word : In(4), en : In(1), data : Out(32)
         Read port: word of the set of the last finished job; data in the cycle after ``en`` only.
     """
 
-    latency = WORDS + 1
+    latency = WORDS + 3
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
@@ -122,9 +122,15 @@ class Counters(wiring.Component):
         replace = Signal()  # what is there, by the amount
         visit, capture = self._sequence(m, state, place, step, replace)
         carried = Signal()  # from the cycles to their upper half
-        amount = self._cycles(m, state, place, step, capture) | self._counts(state, place)
+        amount = self._cycles(m, state, place, step, capture) | self._counts(m, state, visit)
         amount |= carried & (place == _place("cycles_hi"))
         total = Signal(33)
+        # Written a cycle later: the sum is no part of a long path.
+        m.d.sync += [
+            write.address.eq(Cat(place, state.live)),
+            write.data.eq(Mux(replace, amount, total)),
+            write.en.eq(step),
+        ]
         m.d.comb += [
             read.en.eq(1),
             read.address.eq(
@@ -132,9 +138,6 @@ class Counters(wiring.Component):
             ),
             self.data.eq(read.data),
             total.eq(read.data + amount),
-            write.address.eq(Cat(place, state.live)),
-            write.data.eq(Mux(replace, amount, total)),
-            write.en.eq(step),
         ]
         with m.If(step & (place == _place("cycles"))):
             m.d.sync += carried.eq(carried | (total[-1] & ~replace))
@@ -150,16 +153,19 @@ class Counters(wiring.Component):
         One over all places closes a set, others are over those of cycles only.
         """
         visit, end, close, capture = Signal(_PLACE_BITS), Signal(), Signal(), Signal()
-        upper = visit[-1]
+        taken = Signal()  # the visit: it is not read for software in this cycle
+        upper, closed = visit[-1], Signal()
         done = step & (place == Mux(state.closing, WORDS - 1, _CYCLE_WORDS - 1))
         blind = upper | (state.fresh & ~done)  # what is replaced need not be read
         m.d.comb += [
             end.eq(done & state.closing),
             close.eq(self.result.valid & ~state.closing & ~state.fresh),
-            self.result.ready.eq(end & ~state.fresh),
+            self.result.ready.eq(closed),
+            # What was in hand at the close is written in the cycle of the capture.
+            taken.eq((~self.en | blind) & ~capture),
         ]
-        m.d.sync += [step.eq(~self.en | blind), capture.eq(close)]
-        with m.If(~self.en | blind):
+        m.d.sync += [step.eq(taken), capture.eq(close), closed.eq(end & ~state.fresh)]
+        with m.If(taken):
             m.d.sync += [place.eq(visit), replace.eq(blind), visit[:-1].eq(visit[:-1] + 1)]
             with m.If(visit[:-1] == _CYCLE_WORDS - 1):
                 m.d.sync += upper.eq(state.closing)
@@ -199,13 +205,16 @@ class Counters(wiring.Component):
         full = Cat(total[-1] for total in sums).bit_select(place[:-1], 1) & ~state.closing
         return moved[:_SUM_BITS] | full << _SUM_BITS - 1
 
-    def _counts(self, state, place: Signal) -> Value:
-        """What is to be copied from the result to ``place``."""
-        copied: Value = Const(0, 32)
-        good = self.result.p.code == StatusCode.OK
+    def _counts(self, m: Module, state, visit: Signal) -> Value:
+        """What is to be copied from the result to the place that was visited a cycle ago: these
+        places do not wait for reads."""
+        chosen: Value = Const(0, 32)
+        good, copied = Signal(), Signal(32)
+        m.d.sync += good.eq(self.result.p.code == StatusCode.OK)
         for name in COUNTS:
-            here = (place == _place(name)) & ~state.fresh
+            here = (visit == _place(name)) & ~state.fresh
             if name in row_tally_layout(self.params).members:
                 here &= good
-            copied = copied | (self.result.p[name] & here.replicate(32))
+            chosen = chosen | (self.result.p[name] & here.replicate(32))
+        m.d.sync += copied.eq(chosen)
         return copied

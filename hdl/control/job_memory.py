@@ -24,8 +24,8 @@ class JobMemory(wiring.Component):
     words are cleared or copied, ``ready`` and ``read_ready`` are low and software has no access;
     ``fetch`` always has, and goes before everything else.
 
-    Latency from ``start`` to the end of ``copying``: `latency` cycles, and one more for each read
-    at ``fetch`` meanwhile. From reset to ``ready``: ``WORDS * (banks + 1)`` cycles.
+    Latency from ``start`` to the cycle after ``copied``: `latency` cycles, and one more for each
+    read at ``fetch`` meanwhile. From reset to ``ready``: ``WORDS * (banks + 1)`` cycles.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ class JobMemory(wiring.Component):
         Writes and starts are taken; reads are.
     word : In, data : In(32), strobe : In(4)
         A write of the bytes with a strobe; bits that are in no field stay zero.
+    writing : In(1)
+        A write may come in this cycle.
     to_table : In(1)
         The write is to the head table of ``bank`` instead.
     read_word : In, read_data : Out(32)
@@ -46,8 +48,8 @@ class JobMemory(wiring.Component):
         Reads the tag of the job of a bank through the same port instead.
     start : In(1), bank : In
         Makes a job of the registers, in this bank.
-    copying : Out(1)
-        The job that was started last cannot be read yet.
+    copied : Out(1)
+        The job that was started last can be read from the next cycle on.
     fetch : In(fetch_signature)
         Read port for jobs and head tables; always granted.
     store : In(store_signature)
@@ -57,6 +59,7 @@ class JobMemory(wiring.Component):
     ready: Signal
     read_ready: Signal
     word: Signal
+    writing: Signal
     to_table: Signal
     data: Signal
     strobe: Signal
@@ -66,7 +69,7 @@ class JobMemory(wiring.Component):
     read_tag: Signal
     start: Signal
     bank: Signal
-    copying: Signal
+    copied: Signal
     fetch: Any
     store: Any
 
@@ -77,6 +80,7 @@ class JobMemory(wiring.Component):
                 "ready": Out(1),
                 "read_ready": Out(1),
                 "word": In(8),
+                "writing": In(1),
                 "to_table": In(1),
                 "data": In(32),
                 "strobe": In(4),
@@ -86,7 +90,7 @@ class JobMemory(wiring.Component):
                 "read_tag": In(1),
                 "start": In(1),
                 "bank": In(params.bank_bits),
-                "copying": Out(1),
+                "copied": Out(1),
                 "fetch": In(fetch_signature(params)),
                 "store": In(store_signature(params)),
             }
@@ -115,8 +119,7 @@ class JobMemory(wiring.Component):
         m.d.comb += [self.read_data.eq(read.data), read.en.eq(1)]
         m.d.sync += [here.eq(count), arrived.eq(0)]
         self._store(m, write)
-        with m.FSM() as fsm:
-            m.d.comb += self.copying.eq(fsm.ongoing("COPY"))
+        with m.FSM():
             with m.State("CLEAR"):
                 m.d.comb += [write.address.eq(count), write.en.eq(0b1111)]
                 m.d.sync += count.eq(count + 1)
@@ -135,6 +138,7 @@ class JobMemory(wiring.Component):
                     following, end = self._following(count)
                     m.d.sync += [count.eq(following), arrived.eq(~end)]
                     with m.If(end):
+                        m.d.comb += self.copied.eq(1)
                         m.d.sync += count.eq(0)
                         m.next = "IDLE"
         with m.If(self.fetch.en):
@@ -173,7 +177,7 @@ class JobMemory(wiring.Component):
         return following, count == words[-1] + step
 
     def _store(self, m: Module, write: Any) -> None:
-        """Derived words; software waits for them, they wait for a copy."""
+        """Derived words; they wait for software and for a copy."""
         m.d.comb += [
             write.address.eq(self._place(self.store.bank, self.store.index)),
             write.data.eq(self.store.data),
@@ -198,12 +202,13 @@ class JobMemory(wiring.Component):
         tag = self._place(self.tag_bank, Const(self.registers["JOB_TAG"], 5))
         fits = ~self.to_table | (self.word < self.params.max_heads)
         m.d.comb += [
-            self.ready.eq(~self.store.en),
+            self.ready.eq(1),
             self.read_ready.eq(~self.fetch.en),
             read.address.eq(Mux(self.read_tag, tag, self.read_word)),
         ]
-        with m.If(~self.store.en):
+        with m.If(self.writing):
             m.d.comb += [
+                self.store.grant.eq(0),
                 write.address.eq(
                     Mux(self.to_table, self._table(self.bank, self.word), self.word[:5])
                 ),

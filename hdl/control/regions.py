@@ -72,7 +72,7 @@ class RegionSequencer(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the offer of a job to its first region."""
-        return len(self.words) + 1
+        return len(self.words) + 2
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -81,10 +81,9 @@ class RegionSequencer(wiring.Component):
         connect(m, reader.fetch, wiring.flipped(self.fetch))
         left = Signal(p.head_bits)  # regions
         m.d.comb += [
-            reader.job.valid.eq(self.job.valid & (left == 0)),
+            reader.job.valid.eq(self.job.valid & ~self.o.valid),
             reader.job.payload.eq(self.job.payload),
             self.job.ready.eq(reader.job.ready),
-            self.o.valid.eq(left != 0),
         ]
         extent = data.View(extent_layout(p), self.fetch.data[: extent_layout(p).size])
         size = data.View(size_layout(p), self.fetch.data[: size_layout(p).size])
@@ -92,12 +91,13 @@ class RegionSequencer(wiring.Component):
         address = self._address(m, arrive, self.o.valid & self.o.ready)
         m.d.comb += region.address.eq(byte_address(address))
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), self.o.valid.eq(left != 1)]
         with m.If(arrive[self.words[-2]]):
             m.d.sync += [region.lines.eq(extent.lines), region.rows.eq(extent.rows)]
         with m.If(arrive[self.words[-1]]):
             m.d.sync += [
                 left.eq(size.heads),
+                self.o.valid.eq(1),
                 region.bytes.eq(size.eights << 3),
                 region.wide.eq(size.wide),
                 region.parts.eq(size.parts),

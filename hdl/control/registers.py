@@ -34,7 +34,7 @@ class Registers(wiring.Component):
     started have ended.
 
     Reads of unmapped words give 0, writes to them do nothing, all with response OKAY. Job
-    registers can be read and written in 1 cycle except while a job is copied (``JobMemory.latency``
+    registers can be read and written at once except while a job is copied (``JobMemory.latency``
     cycles, in which the bus waits), and after reset until the job registers have been cleared.
 
     Parameters
@@ -112,9 +112,14 @@ class Registers(wiring.Component):
         wiring.connect(m, wiring.flipped(self.store), memory.store)
         wiring.connect(m, wiring.flipped(self.result), counters.result)
         write = slave.write
+        # A write is carried out one cycle after it comes, when it is known where it goes. The
+        # memory, once ready, stays so till then.
+        known = Signal()
+        m.d.sync += known.eq(write.valid & ~write.ready & memory.ready)
+        m.d.comb += memory.writing.eq(known)
         bank = Signal(self.params.bank_bits)  # that software writes
         written = self._written(m, slave, memory)
-        self._tables(m, write, memory, bank)
+        self._tables(m, write, known, memory, bank)
         state = self._jobs(m, written, memory, counters, bank)
         self._flags(m, written, state)
         self._read(m, slave, memory, counters, state)
@@ -123,44 +128,47 @@ class Registers(wiring.Component):
     def _written(self, m: Module, slave: AXILiteSlave, memory: JobMemory) -> dict[str, Value]:
         """For each register in flip-flops the bits that are written with 1, and with anything."""
         write = slave.write
-        done, word = write.valid & write.ready, write.payload.word
+        done, word = write.ready, write.payload.word  # valid then, too
         strobe = Cat(bit.replicate(8) for bit in write.payload.strobe)
         found: dict[str, Value] = {}
         for name in ("CTRL", "STATUS", "IRQ_ENABLE", "IRQ_STATUS", "WATCHDOG"):
             here = Signal(name=f"write_{name.lower()}")
-            m.d.comb += here.eq(done & (word == self.map[name].word))
-            found[f"{name}_strobe"] = strobe & here.replicate(32)
+            m.d.sync += here.eq(word == self.map[name].word)
+            found[f"{name}_strobe"] = strobe & (done & here).replicate(32)
             found[name] = write.payload.data & found[f"{name}_strobe"]
-        in_job = (word >> 5) == BASE // 4 // WORDS
+        in_memory, table = Signal(), word[8:] == self.map.window("HEAD_TABLE").offset >> 10
+        m.d.sync += [
+            in_memory.eq(((word >> 5) == BASE // 4 // WORDS) | table),
+            memory.to_table.eq(table),
+        ]
         m.d.comb += [
             memory.word.eq(word),
             memory.data.eq(write.payload.data),
-            memory.strobe.eq(Mux(done & (in_job | memory.to_table), write.payload.strobe, 0)),
+            memory.strobe.eq(Mux(done & in_memory, write.payload.strobe, 0)),
         ]
         return found
 
     def _bit(self, value: Value, register: str, field: str) -> Value:
         return value[self.map[register].field(field).lsb]
 
-    def _tables(self, m: Module, write, memory: JobMemory, bank: Signal) -> None:
+    def _tables(self, m: Module, write, known: Signal, memory: JobMemory, bank: Signal) -> None:
         p, word = self.params, write.payload.word
         m.submodules.keys = keys = MaskTable(params=p, bits=p.max_keys, lanes=p.groups)
         m.submodules.queries = queries = MaskTable(params=p, bits=p.max_queries, lanes=1)
         waits: Value = Const(0, 1)  # a write to a mask takes more than this cycle
         for name, table in {"KEY_MASK": keys, "QUERY_MASK": queries}.items():
             here = Signal(name=f"write_{name.lower()}")
+            m.d.sync += here.eq(word[8:] == self.map.window(name).offset >> 10)
             m.d.comb += [
-                here.eq(write.valid & (word[8:] == self.map.window(name).offset >> 10)),
                 table.write_bank.eq(bank),
                 table.write_word.eq(word),
                 table.write_data.eq(write.payload.data),
                 table.write_strobe.eq(write.payload.strobe),
-                table.write_en.eq(here & memory.ready),
+                table.write_en.eq(known & here),
             ]
             waits = waits | (here & ~table.written)
         m.d.comb += [
-            write.ready.eq(memory.ready & ~waits),
-            memory.to_table.eq(word[8:] == self.map.window("HEAD_TABLE").offset >> 10),
+            write.ready.eq(known & ~waits),
             keys.bank.eq(self.key_bank),
             keys.beat.eq(self.key_beat),
             keys.masked.eq(self.key_masked),
@@ -192,13 +200,15 @@ class Registers(wiring.Component):
             state["full"].eq((state["jobs"] == p.queue_depth + 1) | self.abort),
             state["started"].eq(start & ~abort & ~state["full"]),
             state["refused"].eq(start & ~abort & state["full"]),
-            state["published"].eq(self.result.valid & self.result.ready),
+            state["published"].eq(self.result.ready),  # valid then, too
             memory.start.eq(state["started"]),
             memory.bank.eq(bank),
             counters.activity.eq(self.activity),
         ]
-        m.d.comb += self.readable.eq(state["jobs"] - memory.copying)
-        m.d.sync += state["jobs"].eq(state["jobs"] + state["started"] - state["published"])
+        m.d.sync += [
+            state["jobs"].eq(state["jobs"] + state["started"] - state["published"]),
+            self.readable.eq(self.readable + memory.copied - state["published"]),
+        ]
         with m.If(state["started"]):
             m.d.sync += bank.eq(self._after(bank))
         with m.If(state["published"]):
@@ -258,22 +268,31 @@ class Registers(wiring.Component):
         }
 
     def _read(self, m: Module, slave, memory, counters, state) -> None:
-        """Memories are addressed as a read is taken; the answer is chosen one cycle later.
+        """A read is taken one cycle after it comes, when it is known where it goes: memories are
+        addressed. The answer is chosen one cycle later.
 
         CYCLES takes a cycle more, in which its upper half is fetched and held.
         """
-        address = slave.read.payload
+        address, valid = slave.read.payload, Signal()
         asked, upper_asked, upper = Signal(), Signal(), Signal(16)
-        counter = address[4:] == self.map["CYCLES"].word >> 4
-        cycles = address == self.map["CYCLES"].word
-        fetch_upper = slave.read.valid & cycles & ~upper_asked & ~state["published"]
-        m.d.comb += [
-            slave.read.ready.eq(Mux(cycles, upper_asked, memory.read_ready & ~state["published"])),
-            memory.read_word.eq(address),
+        known, counter, cycles = Signal(), Signal(), Signal()
+        m.d.sync += [
+            known.eq(slave.read.valid & ~slave.read.ready),
+            counter.eq(address[4:] == self.map["CYCLES"].word >> 4),
+            cycles.eq(address == self.map["CYCLES"].word),
             memory.read_tag.eq(address == self.map["RESULT"].word),
+        ]
+        m.d.comb += valid.eq(slave.read.valid & known)
+        fetch_upper = valid & cycles & ~upper_asked & ~state["published"]
+        m.d.comb += [
+            slave.read.ready.eq(
+                known
+                & Mux(cycles, upper_asked, (memory.read_ready | counter) & ~state["published"])
+            ),
+            memory.read_word.eq(address),
             memory.tag_bank.eq(state["tag_bank"]),
-            counters.word.eq(Mux(fetch_upper, 1, address)),
-            counters.en.eq((slave.read.valid & slave.read.ready & counter) | fetch_upper),
+            counters.word.eq(Mux(cycles & ~upper_asked, 1, address)),
+            counters.en.eq(valid & counter),
             slave.data_valid.eq(asked),
         ]
         m.d.sync += [asked.eq(slave.read.valid & slave.read.ready), upper_asked.eq(fetch_upper)]

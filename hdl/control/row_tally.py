@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, unsigned
+from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,7 +43,7 @@ class RowTally(wiring.Component):
     Members
     -------
     row : In(stream(row_layout))
-        Rows, one transfer with each row's statistics.
+        Rows, one transfer in the cycle after each row's statistics.
     valid : In(groups), beat : In(1), last : In(1)
         A beat of scores passes; it is the row's last.
     counted : In(1), empty : In(1)
@@ -75,18 +75,21 @@ class RowTally(wiring.Component):
         widths = {n: (amounts[n], f.width) for n, f in row_tally_layout(p)}
         m.submodules.tally = tally = Tally(widths=widths, jobs=p.queue_depth + 1)
         connect(m, tally.o, self.o)
+        counted, empty = Signal(), Signal()  # a cycle later: no part of a long path
         m.d.sync += [
+            counted.eq(self.counted),
+            empty.eq(self.empty),
             waiting.amount.pairs.eq(sum(self.valid)),
             waiting.event.eq(self.beat),
             waiting.end.eq(self.beat & self.last),
         ]
         m.d.comb += [
-            waiting.o.ready.eq(self.counted),
-            self.row.ready.eq(self.counted),
-            tally.event.eq(self.counted & self.row.p.write),
-            tally.end.eq(self.counted & self.row.p.last_of_job),
+            waiting.o.ready.eq(counted),
+            self.row.ready.eq(counted),
+            tally.event.eq(counted & self.row.p.write),
+            tally.end.eq(counted & self.row.p.last_of_job),
             tally.amount.rows.eq(1),
-            tally.amount.empty_rows.eq(self.empty),
+            tally.amount.empty_rows.eq(empty),
             tally.amount.scores.eq(waiting.o.p.pairs),
         ]
         return m

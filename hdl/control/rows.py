@@ -62,7 +62,7 @@ class RowSequencer(wiring.Component):
     busy: Signal
 
     #: Cycles from the offer of a job to its first head, if the memory is always granted.
-    job_cycles = len(_WORDS) + 1
+    job_cycles = len(_WORDS) + 2
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
@@ -83,6 +83,12 @@ class RowSequencer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         s = self._state()
+        m.d.comb += self.query.eq(s.query)
+        m.d.sync += [
+            s.final_head.eq(s.head == s.last_head),
+            s.final_member.eq(s.member == s.last_member),
+            s.ahead.eq(s.keys - s.last_query),
+        ]
         reader = self._read(m, s)
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
@@ -98,16 +104,21 @@ class RowSequencer(wiring.Component):
                     self.fetch.index.eq(s.head),
                     self.fetch.en.eq(self.scale.ready),
                 ]
-                m.d.sync += self.query.eq(0)
+                m.d.sync += s.query.eq(0)
                 with m.If(self.fetch.en & self.fetch.grant):
-                    m.next = "HEAD"
+                    m.next = "ASK"
+            with m.State("ASK"):  # the query mask and the head table need two cycles to answer
+                m.d.comb += self.query_en.eq(1)
+                m.next = "HEAD"
             with m.State("HEAD"):
                 m.d.comb += self.scale.valid.eq(1)
-                m.next = "MASK"
-            with m.State("MASK"):  # the query mask needs a cycle to answer
-                m.d.comb += self.query_en.eq(1)
+                m.d.sync += s.valid.eq(self.query_valid)
+                m.next = "ROW"
+            with m.State("MASK"):
+                m.d.sync += s.valid.eq(self.query_valid)
                 m.next = "ROW"
             with m.State("ROW"):
+                m.d.comb += [self.query.eq(s.query + 1), self.query_en.eq(1)]
                 self._row(m, s)
                 with m.If(self.o.ready):
                     self._advance(m, s)
@@ -117,14 +128,20 @@ class RowSequencer(wiring.Component):
         """The job at hand, and the place in it."""
         p = self.params
         bits = {
-            "heads": p.head_bits,
-            "group": p.head_bits,
-            "queries": p.query_bits,
+            "last_head": p.head_bits,
+            "last_member": p.head_bits,  # of the group of a KV head
+            "last_query": p.query_bits,
             "keys": p.key_bits,
             "causal": 1,
             "query_mask": 1,
             "head": p.head_bits,
-            "member": p.head_bits,  # of the group of a KV head
+            "member": p.head_bits,
+            "query": p.query_bits,
+            # what follows from them a cycle later, long before it is used
+            "final_head": 1,
+            "final_member": 1,
+            "ahead": p.key_bits,  # keys that the first query sees of a causal job
+            "valid": 1,  # the query is
         }
         return SimpleNamespace(**{name: Signal(n, name=name) for name, n in bits.items()})
 
@@ -144,12 +161,12 @@ class RowSequencer(wiring.Component):
         ]
         mode = [row.key_mask, s.query_mask]
         into = {
-            "HEADS": s.heads.eq(word),
-            "QUERIES": s.queries.eq(word),
+            "HEADS": s.last_head.eq(word - 1),
+            "QUERIES": s.last_query.eq(word - 1),
             "KEYS": s.keys.eq(word),
             "HEAD_DIM": row.parts.eq(word >> (self.params.segment - 1).bit_length()),
             "MODE": [s.causal.eq(word[1]), *(bit.eq(word[2 + n]) for n, bit in enumerate(mode))],
-            "GROUP": s.group.eq(word),
+            "GROUP": s.last_member.eq(word - 1),
         }
         for name, arrive in zip(_WORDS, reader.arrive, strict=True):
             with m.If(arrive):
@@ -158,21 +175,21 @@ class RowSequencer(wiring.Component):
 
     def _row(self, m: Module, s: SimpleNamespace) -> None:
         row = self.o.payload
-        visible = Mux(s.causal, self.query + (s.keys - s.queries) + 1, s.keys)
-        last_query = self.query == s.queries - 1
+        visible = Mux(s.causal, s.query + s.ahead, s.keys)
+        last_query = s.query == s.last_query
         m.d.comb += [
             self.o.valid.eq(1),
             row.last_of_head.eq(last_query),
-            row.last_of_kv.eq(last_query & (s.member == s.group - 1)),
-            row.last_of_job.eq(last_query & (s.head == s.heads - 1)),
-            row.write.eq(~s.query_mask | self.query_valid),
+            row.last_of_kv.eq(last_query & s.final_member),
+            row.last_of_job.eq(last_query & s.final_head),
+            row.write.eq(~s.query_mask | s.valid),
             row.keys.eq(Mux(row.write | row.last_of_kv, visible, 0)),
             row.bank.eq(self.bank),
         ]
 
     def _advance(self, m: Module, s: SimpleNamespace) -> None:
         row = self.o.payload
-        m.d.sync += self.query.eq(self.query + 1)
+        m.d.sync += s.query.eq(s.query + 1)
         with m.If(~row.last_of_head):
             with m.If(s.query_mask):
                 m.next = "MASK"

@@ -90,13 +90,23 @@ class Supervisor(wiring.Component):
         cause, flush, isolate = Signal(StatusCode), Signal(), Signal()
         finished = Signal(range(self.params.queue_depth + 2))  # done, not yet reported
         busy, stopped = Signal(), Signal()
+        done, rested = Signal(), Signal()  # a cycle later: they come from far away
+        aborted = Signal()  # there are jobs to abort; a cycle later
+        refused, verdict = Signal(), Signal(StatusCode)  # of the oldest job, a cycle later
         m.d.comb += [
             busy.eq((self.underway != 0) | self.offering),
             self.hold.eq(isolate & busy),
             self.result.p.eq(cause),
         ]
         late = self._watch(m, busy)
-        m.d.sync += finished.eq(finished + self.done)
+        m.d.sync += [
+            done.eq(self.done),
+            rested.eq(self.stop & self.idle),
+            finished.eq(finished + done),
+            refused.eq((self.underway != 0) & (self.oldest_code != StatusCode.OK)),
+            verdict.eq(self.oldest_code),
+            aborted.eq(self.abort & (busy | (self.waiting != 0))),
+        ]
         with m.FSM() as fsm:
             stopping = fsm.ongoing("STOP")
             m.d.comb += [
@@ -105,16 +115,33 @@ class Supervisor(wiring.Component):
                 self.clear.eq(stopped),  # a register: it resets thousands of others
             ]
             with m.State("RUN"):
-                self._run(m, busy, late, finished, cause, flush, isolate)
+                with m.If(aborted):
+                    m.d.sync += [cause.eq(StatusCode.ABORTED), flush.eq(1), isolate.eq(0)]
+                    m.next = "STOP"
+                with m.Elif(refused):
+                    m.d.sync += cause.eq(verdict)
+                    m.next = "REPORT"
+                with m.Elif(self.write_error.any()):
+                    self._fail(m, self.write_error, "WRITE", cause, isolate)
+                with m.Elif(finished != 0):
+                    m.d.sync += [cause.eq(StatusCode.OK), isolate.eq(0)]
+                    m.d.sync += finished.eq(finished + done - 1)
+                    m.next = "REPORT"
+                with m.Elif(self.read_error.any()):
+                    self._fail(m, self.read_error, "READ", cause, isolate)
+                with m.Elif(late):
+                    m.d.sync += [cause.eq(StatusCode.WATCHDOG), isolate.eq(0)]
+                    m.next = "STOP"
             with m.State("STOP"):
                 m.d.sync += finished.eq(0)
-                with m.If(self.idle):
+                with m.If(rested):
                     m.d.sync += stopped.eq(1)
                     m.next = "CLEAR"
             with m.State("CLEAR"):
                 m.d.sync += finished.eq(0)
                 m.next = "END"
             with m.State("END"):  # cleared; a job that is to run again is not reported
+                m.d.sync += finished.eq(0)
                 with m.If(isolate | (self.waiting == 0)):
                     m.d.sync += [stopped.eq(0), flush.eq(0)]
                     m.next = "RUN"
@@ -124,9 +151,11 @@ class Supervisor(wiring.Component):
                 m.d.comb += self.result.valid.eq(1)
                 with m.If(self.result.ready):
                     m.d.sync += stopped.eq(flush)
-                    m.next = "RUN"
+                    m.next = "NEXT"
                     with m.If(flush):
                         m.next = "END"
+            with m.State("NEXT"):  # the verdict of the next job comes a cycle later
+                m.next = "RUN"
         return m
 
     def _watch(self, m, busy):
@@ -138,8 +167,8 @@ class Supervisor(wiring.Component):
         still, load, loaded = Signal(), Signal(), Signal(init=1)
         never, late = Signal(), Signal()
         below = ~less[-1]
+        m.d.sync += still.eq(~(self.progress | ~busy | self.stop))
         m.d.comb += [
-            still.eq(~(self.progress | ~busy | self.stop)),
             load.eq(~still | never),
             # Minus one unless it loads: what is added is no constant, so that on an iCE40 the LUT
             # of a bit takes in the choice between its sum and its load.
@@ -156,32 +185,11 @@ class Supervisor(wiring.Component):
             m.d.sync += late.eq(1)
         return late
 
-    def _run(self, m, busy, late, finished, cause, flush, isolate) -> None:
-        def act(code, state):
-            m.d.sync += cause.eq(code)
-            m.next = state
-
-        def fail(error, slave, decode):
-            with m.If(self.underway + self.offering > 1):  # it may be the younger job's
-                m.d.sync += isolate.eq(1)
-                m.next = "STOP"
-            with m.Else():
-                m.d.sync += isolate.eq(0)
-                act(Mux(error[0], decode, slave), "STOP")
-
-        refused = (self.underway != 0) & (self.oldest_code != StatusCode.OK)
-        with m.If(self.abort & (busy | (self.waiting != 0))):
-            m.d.sync += [flush.eq(1), isolate.eq(0)]
-            act(StatusCode.ABORTED, "STOP")
-        with m.Elif(refused):
-            act(self.oldest_code, "REPORT")
-        with m.Elif(self.write_error.any()):
-            fail(self.write_error, StatusCode.WRITE_SLVERR, StatusCode.WRITE_DECERR)
-        with m.Elif(finished != 0):
-            m.d.sync += [finished.eq(finished + self.done - 1), isolate.eq(0)]
-            act(StatusCode.OK, "REPORT")
-        with m.Elif(self.read_error.any()):
-            fail(self.read_error, StatusCode.READ_SLVERR, StatusCode.READ_DECERR)
-        with m.Elif(late):
-            m.d.sync += isolate.eq(0)
-            act(StatusCode.WATCHDOG, "STOP")
+    def _fail(self, m, error, side, cause, isolate) -> None:
+        """An AXI error: of the job under way, if no other can have caused it."""
+        slave, decode = StatusCode[f"{side}_SLVERR"], StatusCode[f"{side}_DECERR"]
+        m.next = "STOP"
+        with m.If(self.underway + self.offering > 1):  # it may be the younger job's
+            m.d.sync += isolate.eq(1)
+        with m.Else():
+            m.d.sync += [isolate.eq(0), cause.eq(Mux(error[0], decode, slave))]

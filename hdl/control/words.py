@@ -14,6 +14,7 @@ from attnsieve.hdl.params import CoreParams
 
 __all__ = [
     "BASE",
+    "FETCH_LATENCY",
     "WORDS",
     "FetchArbiter",
     "WordReader",
@@ -32,6 +33,8 @@ __all__ = [
 WORDS = 32
 #: Offset of the first job register.
 BASE = 0x080
+#: Cycles from a granted read of the job memory to its data.
+FETCH_LATENCY = 2
 #: What the checker adds, in words that are no registers.
 _DERIVED = {"Q_EXTENT": 10, "Q_SIZE": 11, "KV_EXTENT": 12, "KV_SIZE": 13, "GROUP": 14}
 #: Bases, strides and rows of O are at multiples of a granule: 32 bytes.
@@ -45,9 +48,7 @@ def job_words(params: CoreParams) -> dict[str, int]:
     `size_layout`, ``GROUP`` the query heads of a KV head.
     """
     found = register_map(params).registers
-    registers = {
-        r.name: r.word - BASE // 4 for r in found if BASE <= r.offset < BASE + 4 * WORDS
-    }
+    registers = {r.name: r.word - BASE // 4 for r in found if BASE <= r.offset < BASE + 4 * WORDS}
     return registers | _DERIVED
 
 
@@ -106,7 +107,8 @@ def fetch_signature(params: CoreParams) -> wiring.Signature:
     en : Out(1), grant : In(1)
         Read; in this cycle.
     data : In(32)
-        In the cycle after a read was granted, and only then.
+        `FETCH_LATENCY` cycles after a read was granted, and only then; at the memory, which
+        grants every read and is behind a `FetchArbiter`, one cycle after it.
     """
     return wiring.Signature(
         {
@@ -144,9 +146,9 @@ def store_signature(params: CoreParams) -> wiring.Signature:
 class WordReader(wiring.Component):
     """Reads some words of each job, one after another.
 
-    A word arrives per cycle in which the memory is granted, the first one cycle after ``job`` is
-    valid. The job is taken as the last word arrives: ``len(words)`` cycles after it is valid, if
-    the memory is always granted.
+    A word arrives per cycle in which the memory is granted, the first one two cycles after ``job``
+    is valid. The job is taken as the last word arrives: ``len(words) + 1`` cycles after it is
+    valid, if the memory is always granted.
 
     Parameters
     ----------
@@ -185,10 +187,11 @@ class WordReader(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        known, asked = job_words(self.params), Signal(range(len(self.words) + 1))
+        known, asked = job_words(self.params), Signal(range(len(self.words)))
+        more = Signal(init=1)  # words to ask for
         m.d.comb += [
             self.fetch.bank.eq(self.job.payload),
-            self.fetch.en.eq(self.job.valid & (asked != len(self.words))),
+            self.fetch.en.eq(self.job.valid & more),
             self.job.ready.eq(self.arrive[-1]),
         ]
         with m.Switch(asked):
@@ -196,20 +199,20 @@ class WordReader(wiring.Component):
                 with m.Case(place):
                     m.d.comb += self.fetch.index.eq(known[name])
         granted = self.fetch.en & self.fetch.grant
-        m.d.sync += [
-            bit.eq(granted & (asked == place)) for place, bit in enumerate(self.arrive)
-        ]
+        read, coming = Signal(), Signal.like(asked)  # the read of the cycle before
+        m.d.sync += [read.eq(granted), coming.eq(asked)]
+        m.d.sync += [bit.eq(read & (coming == place)) for place, bit in enumerate(self.arrive)]
         with m.If(self.job.ready):
-            m.d.sync += asked.eq(0)
+            m.d.sync += [asked.eq(0), more.eq(1)]
         with m.Elif(granted):
-            m.d.sync += asked.eq(asked + 1)
+            m.d.sync += [asked.eq(asked + 1), more.eq(asked != len(self.words) - 1)]
         return m
 
 
 class FetchArbiter(wiring.Component):
     """Several readers on one read port of the job memory; the first of those that ask is served.
 
-    Combinational.
+    Grants are combinational; reads reach the port, which must always be granted, a cycle later.
 
     Parameters
     ----------
@@ -241,12 +244,12 @@ class FetchArbiter(wiring.Component):
         m = Module()
         taken: Value = Const(0, 1)
         for reader in self.reader:
-            m.d.comb += [reader.grant.eq(self.o.grant & ~taken), reader.data.eq(self.o.data)]
+            m.d.comb += [reader.grant.eq(~taken), reader.data.eq(self.o.data)]
             taken = taken | reader.en
-        m.d.comb += self.o.en.eq(taken)
+        m.d.sync += self.o.en.eq(taken)
         for reader in reversed(list(self.reader)):
             with m.If(reader.en):
-                m.d.comb += [
+                m.d.sync += [
                     self.o.bank.eq(reader.bank),
                     self.o.table.eq(reader.table),
                     self.o.index.eq(reader.index),

@@ -131,7 +131,7 @@ class Latency:
         products = 3 + -(-tree // 2) if fast else 1 + tree
         queue = (1 if params.lut_ram else 2) if several else 0
         return cls(
-            start=19,
+            start=20,
             region=2,
             rows=20,
             request=1 + several,
@@ -163,8 +163,8 @@ class Latency:
             output_pace=1 if fast else 5,
             output=6 if fast else 1,
             write=4,
-            finish=7,
-            dropped=3,
+            finish=8,
+            dropped=4,
         )
 
     def buffer_beats(self, params: CoreParams) -> int:

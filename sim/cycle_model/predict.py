@@ -109,9 +109,8 @@ def _counters(pipeline: Pipeline, end: int) -> Prediction:
 def _check_cycles(image: JobImage) -> int:
     """Walks of the job checker: counts, sizes, addresses, division of heads, head table."""
     job, words = image.job, _address_words(image.params)
-    strides = sum(max(1, tensor.heads - 1) for tensor in image.tensors.values())
-    addresses = len(image.tensors) * (words + 1) + strides * words
-    return 15 + addresses + job.group + 1 + job.heads + 1
+    strides = sum(tensor.heads for tensor in image.tensors.values())
+    return 39 + 8 * words + strides + job.group + job.heads
 
 
 def _address_words(params: CoreParams) -> int:

@@ -131,6 +131,7 @@ class JobMemoryModel:
         self.tables: dict[int, list[int]] = {}
 
     async def run(self, ctx):
+        coming = None  # what is read; it is there a cycle later
         fetch, store = self.dut.fetch, getattr(self.dut, "store", None)
         stored = (store.en, store.grant, store.bank, store.index, store.data) if store else (
             fetch.en,) * 5
@@ -142,7 +143,7 @@ class JobMemoryModel:
                 fetch.en, fetch.grant, fetch.bank, fetch.table, fetch.index, *stored)
             if store and write[0] and write[1]:
                 self.words[write[2]][write[3]] = write[4]
-            word = self.rng.getrandbits(32)  # nothing holds but after a read
+            ctx.set(fetch.data, self.rng.getrandbits(32) if coming is None else coming)
+            coming = None  # nothing holds but after a read
             if en and granted:
-                word = self.tables[bank][index] if table else self.words[bank].get(index, 0)
-            ctx.set(fetch.data, word)
+                coming = self.tables[bank][index] if table else self.words[bank].get(index, 0)

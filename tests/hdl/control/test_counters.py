@@ -135,3 +135,27 @@ def test_the_carry_of_cycles_is_never_lost(delay, monkeypatch):
         assert watch.set["cycles_hi"] == 1
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize("phase", range(8))
+def test_a_sum_that_is_added_as_a_job_ends(phase):
+    """Of the place that the closing round begins with, whatever the round before does."""
+    dut = Counters(params=TINY)
+    watch = Watch(dut, lambda time: False)
+    kind = Activity[NAMES[6].upper()]
+
+    async def bench(ctx):
+        for _ in range(60 + phase):
+            await watch.tick(ctx, Activity.NONE)
+        for count in range(16, 32):
+            for _ in range(count):
+                await watch.tick(ctx, kind)
+            want = await watch.finish(ctx, iter(lambda: kind, None), {"code": StatusCode.OK})
+            watch.reads = lambda time: True
+            while len(watch.set) < WORDS:
+                await watch.tick(ctx, Activity.NONE)
+            watch.reads = lambda time: False
+            assert watch.set["cycles"] == want["cycles"]
+            assert watch.set[NAMES[6]] == want[NAMES[6]]
+
+    simulate(dut, bench)

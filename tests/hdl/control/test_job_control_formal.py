@@ -27,7 +27,7 @@ SMALLEST = CoreParams(
 #: makes it run again.
 BOUND = 36
 #: Cycles of a check of one head, if the memory grants every second cycle at least.
-CHECK_BOUND = 60
+CHECK_BOUND = 76
 
 
 class AnyUnits(Sequencers):
@@ -190,4 +190,4 @@ def test_every_check_ends():
 
 
 def test_verdicts_are_reached():
-    prove(AnyWords(bound=CHECK_BOUND), depth=45, mode="cover", name="checker", timeout=300)
+    prove(AnyWords(bound=CHECK_BOUND), depth=58, mode="cover", name="checker", timeout=300)

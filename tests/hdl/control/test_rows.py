@@ -12,7 +12,7 @@ from amaranth.lib.wiring import connect, flipped
 
 from attnsieve.hdl.control.rows import RowSequencer
 from attnsieve.hdl.lib.queue import Queue
-from attnsieve.sim.unit import run_streams
+from attnsieve.sim.unit import run_streams, simulate
 
 from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, words_of
 
@@ -115,3 +115,28 @@ def test_one_row_a_cycle_without_a_mask():
         "heads": 4, "kv_heads": 2, "queries": 20, "keys": 40, "query_mask": 0}
     result = run(SMALL, [request], 0.0)
     assert result.last("o") + 1 == RowSequencer.job_cycles + 4 * (20 + 3)
+
+
+def test_no_scale_is_lost_for_want_of_room():
+    """Rows leave at once, scales only later."""
+    request = good_request(SMALL, random.Random(7)) | {
+        "heads": 6, "kv_heads": 6, "queries": 1, "keys": 3, "query_mask": 0, "bank": 0}
+    dut = Queued(params=SMALL)
+    memory = JobMemoryModel(dut)
+    memory.words[0] = words_of(SMALL, request) | derived_words(SMALL, request)
+    memory.tables[0] = [scale_of(0, head)["mantissa"] for head in range(SMALL.max_heads)]
+    found = []
+
+    async def bench(ctx):
+        ctx.set(dut.job.valid, 1)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick().until(dut.job.ready)
+        ctx.set(dut.job.valid, 0)
+        await ctx.tick().repeat(100)
+        ctx.set(dut.scale.ready, 1)
+        for _ in range(100):
+            _, _, valid, scale = await ctx.tick().sample(dut.scale.valid, dut.scale.p.mantissa)
+            found.extend([scale] * valid)
+
+    simulate(dut, bench, background=[memory.run])
+    assert found == memory.tables[0][:6]
