@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Member, Out, connect
 
@@ -66,7 +66,7 @@ class Core(wiring.Component):
         m.submodules.registers = registers = Registers(params=p)
         m.submodules.control = control = JobControl(params=p)
         datapath = Datapath(params=p)
-        m.submodules.datapath = ResetInserter(control.clear)(datapath)
+        m.submodules.datapath = datapath
         connect(m, control.fetch, registers.fetch)
         connect(m, control.store, registers.store)
         m.d.comb += control.jobs.eq(registers.readable)
@@ -110,6 +110,7 @@ class Core(wiring.Component):
             control.read_error.eq(datapath.read_error),
             control.write_error.eq(datapath.write_error),
             datapath.stop.eq(control.stop),
+            datapath.clear.eq(control.clear),
         ]
 
     def _result(self, m, registers, control, datapath) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -21,6 +21,7 @@ from attnsieve.hdl.layouts import (
 )
 from attnsieve.hdl.lib.broadcast import Broadcast
 from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.lib.reset import LocalResets
 from attnsieve.hdl.lib.ring import Ring
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.exponential import Exponential
@@ -68,6 +69,9 @@ class Datapath(wiring.Component):
         Read and write channels of the memory.
     stop : In(1)
         Stop reading and writing.
+    clear : In(1)
+        A register: make everything as new. What it resets is ready `LocalResets.after` cycles after
+        it falls, and takes no notice of anything before.
     idle : Out(1)
         Under ``stop``: nothing is outstanding.
     read_error, write_error : Out(2)
@@ -113,6 +117,7 @@ class Datapath(wiring.Component):
                 "read": Out(read).array(p.channels),
                 "write": Out(write).array(p.channels),
                 "stop": In(1),
+                "clear": In(1),
                 "idle": Out(1),
                 "read_error": Out(2),
                 "write_error": Out(2),
@@ -135,20 +140,30 @@ class Datapath(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.loader = self.loader
-        m.submodules.writer = self.writer
+        if self.params.lut_ram:
+            m.submodules.resets = resets = LocalResets(count=16)
+            m.d.comb += resets.i.eq(self.clear)
+            self._resets = iter(resets.o)
+        self._place(m, "loader", self.loader)
+        self._place(m, "writer", self.writer)
         scorer = self._front(m)
         rows = self._rows(m, scorer)
         self._back(m, scorer, rows)
         self._outside(m, scorer)
         return m
 
+    def _place(self, m: Module, name: str, block: Any) -> Any:
+        """A block with its reset: one of its own where it is not small. Returns the block."""
+        reset = next(self._resets) if self.params.lut_ram else self.clear
+        m.submodules[name] = ResetInserter(reset)(block)
+        return block
+
     def _front(self, m: Module) -> ParallelScorer:
         """Memory to scores: K ring, query store, scorer."""
         p, loader = self.params, self.loader
-        m.submodules.k_ring = k_ring = Ring(shape=line_layout(p), depth=p.kv_lines)
-        m.submodules.query_store = queries = self.queries
-        m.submodules.scorer = scorer = ParallelScorer(params=p)
+        k_ring = self._place(m, "k_ring", Ring(shape=line_layout(p), depth=p.kv_lines))
+        queries = self._place(m, "query_store", self.queries)
+        scorer = self._place(m, "scorer", ParallelScorer(params=p))
         self._heads(m, queries)
         connect(m, flipped(self.key), loader.key)
         connect(m, loader.q_line, queries.i)
@@ -177,11 +192,18 @@ class Datapath(wiring.Component):
         if p.groups == 1:
             connect(m, flipped(self.query), self.loader.query)
             return
-        m.submodules.heads = heads = Broadcast(
-            shape=region_layout(p),
-            fields={"loader": [name for name, _ in region_layout(p)], "store": ("parts", "rows")},
-            depth=2,
-            lut_ram=p.lut_ram,
+        heads = self._place(
+            m,
+            "heads",
+            Broadcast(
+                shape=region_layout(p),
+                fields={
+                    "loader": [name for name, _ in region_layout(p)],
+                    "store": ("parts", "rows"),
+                },
+                depth=2,
+                lut_ram=p.lut_ram,
+            ),
         )
         connect(m, flipped(self.query), heads.i)
         connect(m, heads.loader, self.loader.query)
@@ -195,11 +217,17 @@ class Datapath(wiring.Component):
     def _rows(self, m: Module, scorer: ParallelScorer) -> Broadcast:
         """Rows wait in front of the scorer; behind it each receiver has what it needs of them."""
         p = self.params
-        m.submodules.row_queue = row_queue = Queue(
-            shape=row_layout(p), depth=8 if p.lut_ram else 1, lut_ram=p.lut_ram
+        row_queue = self._place(
+            m,
+            "row_queue",
+            Queue(shape=row_layout(p), depth=8 if p.lut_ram else 1, lut_ram=p.lut_ram),
         )
-        m.submodules.rows = rows = Broadcast(
-            shape=row_layout(p), fields=_ROW_FIELDS, depth=self.row_depth, lut_ram=p.lut_ram
+        rows = self._place(
+            m,
+            "rows",
+            Broadcast(
+                shape=row_layout(p), fields=_ROW_FIELDS, depth=self.row_depth, lut_ram=p.lut_ram
+            ),
         )
         connect(m, flipped(self.row), row_queue.i)
         connect(m, row_queue.o, scorer.row)
@@ -214,12 +242,14 @@ class Datapath(wiring.Component):
     def _back(self, m: Module, scorer: ParallelScorer, rows: Broadcast) -> None:
         """Scores to memory: softmax, prob·V, normaliser, writer."""
         p = self.params
-        m.submodules.row_buffer = row_buffer = RowBuffer(params=p)
-        m.submodules.exponential = exponential = Exponential(params=p)
-        m.submodules.v_ring = v_ring = Ring(shape=line_layout(p), depth=p.kv_lines, split=p.groups)
-        m.submodules.prob_v = prob_v = ProbV(params=p)
-        m.submodules.normaliser = normaliser = Normaliser(params=p)
-        m.submodules.tally = tally = RowTally(params=p, rows=self.row_depth)
+        row_buffer = self._place(m, "row_buffer", RowBuffer(params=p))
+        exponential = self._place(m, "exponential", Exponential(params=p))
+        v_ring = self._place(
+            m, "v_ring", Ring(shape=line_layout(p), depth=p.kv_lines, split=p.groups)
+        )
+        prob_v = self._place(m, "prob_v", ProbV(params=p))
+        normaliser = self._place(m, "normaliser", Normaliser(params=p))
+        tally = self._place(m, "tally", RowTally(params=p, rows=self.row_depth))
         connect(m, scorer.o, row_buffer.i)
         connect(m, row_buffer.o, exponential.i)
         connect(m, exponential.o, prob_v.i)
@@ -252,8 +282,12 @@ class Datapath(wiring.Component):
     def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
         """The scale of a head stays for all its rows."""
         p = self.params
-        m.submodules.scales = scales = Queue(
-            shape=head_layout(p), depth=self.row_depth if p.lut_ram else 2, lut_ram=p.lut_ram
+        scales = self._place(
+            m,
+            "scales",
+            Queue(
+                shape=head_layout(p), depth=self.row_depth if p.lut_ram else 2, lut_ram=p.lut_ram
+            ),
         )
         connect(m, flipped(self.scale), scales.i)
         m.d.comb += [
@@ -265,7 +299,7 @@ class Datapath(wiring.Component):
 
     def _addresses(self, m: Module, rows: Broadcast) -> None:
         """Each output row gets its address on the way to the writer."""
-        m.submodules.addresses = addresses = RowAddresses(params=self.params)
+        addresses = self._place(m, "addresses", RowAddresses(params=self.params))
         m.d.comb += [
             addresses.head.valid.eq(self.output.valid),
             addresses.head.p.eq(self.output.p.address),

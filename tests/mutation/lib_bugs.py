@@ -96,6 +96,13 @@ LIB_BUGS = [
     Bug("lib/geometry.py", "result = Signal(range(largest + 1), name=name)",
         "result = Signal(range(largest), name=name)", "the largest value of a table is cut",
         f"{_GEOMETRY}lookup"),
+    # -- reset
+    Bug("lib/reset.py", "bit.eq(self.i | (bit & before))", "bit.eq(self.i)",
+        "blocks come out of reset sooner", "lib/test_reset.py::test_together", quick=True),
+    Bug("lib/reset.py", "init=(1 << count) - 1", "init=0",
+        "blocks are not reset at first", "lib/test_reset.py::test_blocks_come_out_together"),
+    Bug("lib/reset.py", "self.i | (bit & before)", "self.i | bit",
+        "blocks stay in reset", "lib/test_reset.py::test_blocks_come_out_together"),
     # -- multiplier
     Bug("lib/multiplier.py", "a[-1], ~wide, b)", "a[-1], -wide, b)",
         "minus counts one too much", f"{_MULTIPLIER}fabric_is_a_product[widths0]", quick=True),
