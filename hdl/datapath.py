@@ -158,10 +158,15 @@ class Datapath(wiring.Component):
         m.submodules[name] = ResetInserter(reset)(block)
         return block
 
+    def _ring(self) -> Ring:
+        """For K or V: the loader sends no line for which there is no room."""
+        p = self.params
+        return Ring(shape=line_layout(p), depth=p.kv_lines, split=p.groups, always_ready=True)
+
     def _front(self, m: Module) -> ParallelScorer:
         """Memory to scores: K ring, query store, scorer."""
         p, loader = self.params, self.loader
-        k_ring = self._place(m, "k_ring", Ring(shape=line_layout(p), depth=p.kv_lines))
+        k_ring = self._place(m, "k_ring", self._ring())
         queries = self._place(m, "query_store", self.queries)
         scorer = self._place(m, "scorer", ParallelScorer(params=p))
         self._heads(m, queries)
@@ -173,8 +178,6 @@ class Datapath(wiring.Component):
         m.d.comb += [
             loader.q_space.eq(queries.space),
             loader.k_space.eq(k_ring.space),
-            scorer.key_level.eq(k_ring.level),
-            scorer.key_oldest.eq(k_ring.oldest),
             scorer.key_end.eq(k_ring.end),
             scorer.key_append.eq(k_ring.append),
             k_ring.release.eq(scorer.key_release),
@@ -244,9 +247,7 @@ class Datapath(wiring.Component):
         p = self.params
         row_buffer = self._place(m, "row_buffer", RowBuffer(params=p))
         exponential = self._place(m, "exponential", Exponential(params=p))
-        v_ring = self._place(
-            m, "v_ring", Ring(shape=line_layout(p), depth=p.kv_lines, split=p.groups)
-        )
+        v_ring = self._place(m, "v_ring", self._ring())
         prob_v = self._place(m, "prob_v", ProbV(params=p))
         normaliser = self._place(m, "normaliser", Normaliser(params=p))
         tally = self._place(m, "tally", RowTally(params=p, rows=self.row_depth))

@@ -311,7 +311,7 @@ class Loader(wiring.Component):
         valid = Signal(3)
         near, far = (Signal.like(line.p.line, name=n, reset_less=True) for n in ("near", "far"))
         m.d.sync += [near.eq(line.p.line), far.eq(near), self.v_line.valid.eq(valid[Sink.VALUE])]
-        m.d.sync += [bit.eq(line.valid & (line.p.tag == number)) for number, bit in enumerate(valid)]
+        m.d.sync += [bit.eq(line.valid & (line.p.tag == n)) for n, bit in enumerate(valid)]
         m.d.comb += [
             self.q_line.valid.eq(valid[Sink.QUERY]),
             self.k_line.valid.eq(valid[Sink.KEY]),

@@ -124,7 +124,7 @@ class Unpacker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         chunk = self.i.payload.chunk
-        raw = Signal(self.lanes * self.operand_bits)  # line as it lies in memory
+        raw = Signal(self.lanes * self.operand_bits, reset_less=True)  # line as it lies in memory
         wide, left = Signal(), Signal()  # of the line in raw
         made = Signal()  # a line is completed in this cycle
         m.d.sync += [
@@ -186,7 +186,7 @@ class Unpacker(wiring.Component):
 
         halves = [self.i.payload.data[k * half : (k + 1) * half] for k in range(count)]
         if self.both:
-            before = Signal(2 * half)
+            before = Signal(2 * half, reset_less=True)
             with m.If(self.i.valid):  # what follows in the same word needs no more of it
                 m.d.sync += before.eq(self.i.payload.data[-2 * half :])
             halves = [before[:half], before[half:], *halves]

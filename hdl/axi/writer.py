@@ -213,7 +213,8 @@ class BurstWriter(wiring.Component):
         with m.Elif(moved):
             m.d.sync += left.eq(left - 1)
 
-        beat = Signal(range(self.unit_beats))
+        beat, data = Signal(range(self.unit_beats)), Signal.like(bus.wdata, reset_less=True)
+        m.d.comb += bus.wdata.eq(data)
         free = ~full | (active & bus.wready)
         # the same but for ``draining``; of their own, as ``free`` drives the whole register
         empty, stored = Signal(init=1), Signal()
@@ -224,7 +225,7 @@ class BurstWriter(wiring.Component):
                 full.eq(self.i.valid),
                 stored.eq(self.i.valid),
                 empty.eq(~self.i.valid),
-                bus.wdata.eq(self.i.payload.data.word_select(beat, self.data_width)),
+                data.eq(self.i.payload.data.word_select(beat, self.data_width)),
                 bus.wstrb.eq(self.i.payload.strobe.word_select(beat, self.data_width // 8)),
             ]
             with m.If(self.i.valid):

@@ -81,7 +81,9 @@ class Ring(wiring.Component):
         Read ports; each costs a copy of the memory.
     split : int
         Banks that a line is cut into, equally wide, the lowest bits in bank 0: every read port has
-        an address per bank.
+        an address per bank, and every bank counts where it is written.
+    always_ready : bool
+        The producer heeds ``space`` by itself; lines do not wait.
 
     Members
     -------
@@ -112,7 +114,15 @@ class Ring(wiring.Component):
     space: Signal
     read: Any
 
-    def __init__(self, *, shape: Any, depth: int, reads: int = 1, split: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        shape: Any,
+        depth: int,
+        reads: int = 1,
+        split: int = 1,
+        always_ready: bool = False,
+    ) -> None:
         _check_count("Depth", depth)
         _check_count("Reads", reads)
         _check_count("Split", split)
@@ -120,10 +130,11 @@ class Ring(wiring.Component):
         if width % split:
             raise ValueError(f"Split must divide the width of a line ({width}), not {split!r}")
         self.shape, self.depth, self.reads, self.split = shape, depth, reads, split
+        self.always_ready = always_ready
         port = ring_read_signature(shape=shape, depth=depth, split=split)
         super().__init__(
             {
-                "i": In(stream.Signature(shape)),
+                "i": In(stream.Signature(shape, always_ready=always_ready)),
                 "append": Out(1),
                 "release": In(1),
                 "oldest": Out(range(depth)),
@@ -140,11 +151,11 @@ class Ring(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         ready = Signal(init=1)
-        m.d.comb += [
-            self.i.ready.eq(ready),
-            self.append.eq(self.i.valid & ready),
-            self.level.eq(self.depth - self.space),
-        ]
+        m.d.comb += self.level.eq(self.depth - self.space)
+        if self.always_ready:
+            m.d.comb += self.append.eq(self.i.valid)
+        else:
+            m.d.comb += [self.i.ready.eq(ready), self.append.eq(self.i.valid & ready)]
         with m.If(self.append):
             m.d.sync += self.end.eq(next_index(self.end, self.depth))
         with m.If(self.release):
@@ -164,8 +175,11 @@ class Ring(wiring.Component):
             m.submodules[f"bank{bank}"] = ram = Ram(
                 shape=width, depth=self.depth, reads=self.reads
             )
+            place = Signal(range(self.depth), name=f"place{bank}")
+            with m.If(self.append):
+                m.d.sync += place.eq(next_index(place, self.depth))
             m.d.comb += [
-                ram.write.address.eq(self.end),
+                ram.write.address.eq(place),
                 ram.write.data.eq(line[bank * width : (bank + 1) * width]),
                 ram.write.en.eq(self.append),
             ]

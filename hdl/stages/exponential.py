@@ -77,8 +77,8 @@ class Exponential(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from ``i`` to ``o``: 12."""
-        return self.moves * self.pace + (self.pace == 1)
+        """Cycles from ``i`` to ``o``: 13, of them two in queues, or 12 at a pace of 4."""
+        return self.moves * self.pace + 2 * (self.pace == 1)
 
     @property
     def statistics_latency(self) -> int:
@@ -95,18 +95,19 @@ class Exponential(wiring.Component):
         m = Module()
         valid, last = Signal(self.moves), Signal(self.moves)
         advance, beat = Signal(), Signal(self.o.p.shape())
+        self._beat = given = Signal(self.i.p.shape())  # what enters
         m.submodules.pace = pace = Pace(cycles=self.pace)
         m.d.comb += [pace.advance.eq(advance), beat.last.eq(last[-1])]
         enter = self._enter if self.pace == 1 else self._enter_serial
         entering = enter(m, advance, pace, valid, last, beat)
         with m.If(advance):
-            m.d.sync += [valid.eq(valid << 1 | entering), last.eq(last << 1 | self.i.p.last)]
+            m.d.sync += [valid.eq(valid << 1 | entering), last.eq(last << 1 | given.last)]
         for n in range(self.params.groups):
             m.submodules[f"lane_{n}"] = lane = self._lane(m, advance, pace)
             m.d.comb += [
-                lane.score.eq(self.i.p.score[n]),
-                lane.maximum.eq(self.i.p.maximum),
-                lane.valid.eq(self.i.p.valid[n]),
+                lane.score.eq(given.score[n]),
+                lane.maximum.eq(given.maximum),
+                lane.valid.eq(given.valid[n]),
                 lane.scale.eq(self.scale.p),
                 beat.term[n].mantissa.eq(lane.mantissa),
                 beat.term[n].exponent_class.eq(lane.exponent_class),
@@ -121,11 +122,14 @@ class Exponential(wiring.Component):
         depth = 1 << (self.latency + 2 - 1).bit_length()
         m.submodules.terms = terms = Queue(shape=self.o.p.shape(), depth=depth)
         m.submodules.credit = credit = Credit(count=depth)
-        entering = self.i.valid & self.scale.valid & credit.some
+        m.submodules.beats = beats = Queue(shape=self.i.p.shape(), depth=2)
+        connect(m, self.i, beats.i)
+        entering = beats.o.valid & self.scale.valid & credit.some
         m.d.comb += [
             advance.eq(1),
-            self.i.ready.eq(self.scale.valid & credit.some),
-            self.scale.ready.eq(self.i.valid & self.i.p.last & credit.some),
+            self._beat.eq(beats.o.p),
+            beats.o.ready.eq(self.scale.valid & credit.some),
+            self.scale.ready.eq(beats.o.valid & beats.o.p.last & credit.some),
             terms.i.valid.eq(valid[-1]),
             terms.i.p.eq(beat),
             terms.o.ready.eq(self._fork(m, terms.o.valid, terms.o.p)),
@@ -141,6 +145,7 @@ class Exponential(wiring.Component):
         moved = self._fork(m, pace.due & valid[-1], beat)
         m.d.comb += [
             advance.eq(pace.due & (~valid[-1] | moved)),
+            self._beat.eq(self.i.p),
             self.i.ready.eq(advance),
             self.scale.ready.eq(advance & valid[0] & last[0]),
             pace.hold.eq((pace.phase == 0) & valid[0] & ~self.scale.valid),

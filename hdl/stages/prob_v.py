@@ -180,9 +180,9 @@ class ProbV(wiring.Component):
         more = Mux(valid, read.release, 0)
         m.d.comb += [
             terms.release.eq(valid & read.free),
-            self.value_release.eq(pending != 0),
         ]
-        m.d.sync += pending.eq(pending + more - self.value_release)
+        release = pending != 0
+        m.d.sync += [pending.eq(pending + more - release), self.value_release.eq(release)]
 
     def _operands(self, m: Module, read: Any, valid: Value, terms: Any, array: Any) -> None:
         """Memories answer; with several lane groups, each then chooses its term."""

@@ -157,7 +157,7 @@ class PassDrain(wiring.Component):
             with m.If(self.load[group]):
                 m.d.sync += held.eq(Cat(lanes))
             with m.Elif(take & chosen):
-                m.d.sync += held.eq(held >> step)
+                m.d.sync += held[:-step].eq(held[step:])  # what follows the last counts nowhere
             heads.append(Mux(chosen, held[:step], 0))
         return heads
 

@@ -56,9 +56,9 @@ class ParallelScorer(wiring.Component):
     o : Out(stream.Signature(score_beat_layout(params)))
         Scores.
     key : Out(ring_read_signature(...))
-        Read port of the K ring.
-    key_level, key_oldest, key_end, key_append : In
-        State of the K ring: ``level``, ``oldest``, ``end``, ``append``.
+        Read port of the K ring, one bank per lane group.
+    key_end, key_append : In
+        State of the K ring: ``end``, ``append``.
     key_release : Out(1)
         To the K ring.
     query : Out(query_read_signature(params))
@@ -79,14 +79,13 @@ class ParallelScorer(wiring.Component):
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = p = params
+        key = ring_read_signature(shape=line_layout(p), depth=p.kv_lines, split=p.groups)
         super().__init__(
             {
                 "row": In(stream.Signature(row_layout(p))),
                 "o_row": Out(stream.Signature(row_layout(p))),
                 "o": Out(stream.Signature(score_beat_layout(p))),
-                "key": Out(ring_read_signature(shape=line_layout(p), depth=p.kv_lines)),
-                "key_level": In(range(p.kv_lines + 1)),
-                "key_oldest": In(range(p.kv_lines)),
+                "key": Out(key),
                 "key_end": In(range(p.kv_lines)),
                 "key_append": In(1),
                 "key_release": Out(1),
@@ -119,11 +118,9 @@ class ParallelScorer(wiring.Component):
         assert query_latency(self.params) == 1 + dots.query_delay  # they meet at the multipliers
         self._rows(m, issuer)
         m.d.comb += [
-            issuer.level.eq(self.key_level),
-            issuer.oldest.eq(self.key_oldest),
             issuer.ring_end.eq(self.key_end),
             issuer.append.eq(self.key_append),
-            self.key.address[0].eq(issuer.index),
+            Cat(self.key.address).eq(Cat(issuer.index)),
             self.key.en.eq(1 if self.params.lut_ram else issuer.read),  # or it must hold
             self.key_release.eq(issuer.release),
             issuer.query_valid.eq(self.query.valid),

@@ -47,10 +47,11 @@ class LineIssuer(wiring.Component):
     -------
     row : In(stream.Signature({parts, keys, last_of_kv, key_mask, bank}))
         Rows.
-    level : In(range(kv_lines + 1)), oldest, ring_end : In(range(kv_lines)), append : In(1)
-        State of the K ring, see `Ring`: ``level``, ``oldest``, ``end``, ``append``.
-    index : Out(range(kv_lines)), read : Out(1), release : Out(1)
-        Line of the K ring to read, and whether to read and to release it.
+    ring_end : In(range(kv_lines)), append : In(1)
+        State of the K ring, see `Ring`: ``end``, ``append``.
+    index : Out(data.ArrayLayout(range(kv_lines), groups)), read : Out(1), release : Out(1)
+        Line of the K ring to read, a register for each bank, and whether to; whether the one read a
+        cycle before is released.
     query_valid : In(1)
         The row's query can be read.
     enable : In(1)
@@ -83,11 +84,9 @@ class LineIssuer(wiring.Component):
         super().__init__(
             {
                 "row": In(stream.Signature(self.row_layout)),
-                "level": In(range(p.kv_lines + 1)),
-                "oldest": In(range(p.kv_lines)),
                 "ring_end": In(range(p.kv_lines)),
                 "append": In(1),
-                "index": Out(range(p.kv_lines)),
+                "index": Out(data.ArrayLayout(range(p.kv_lines), p.groups)),
                 "read": Out(1),
                 "release": Out(1),
                 "query_valid": In(1),
@@ -169,7 +168,9 @@ class LineIssuer(wiring.Component):
         self, m: Module, valid: Value, keys: Value, last_of_kv: Value, finish: Value
     ) -> None:
         """Issue or say why not; follow the K ring."""
-        following = next_index(self.index, self.params.kv_lines)
+        depth = self.params.kv_lines
+        following = next_index(self.index[0], depth)
+        first = Signal(range(depth))  # line of the KV head
         some = Signal()  # the ring holds the line at the index
         key_valid = some | ~keys
         m.d.comb += [
@@ -179,16 +180,18 @@ class LineIssuer(wiring.Component):
             self.wait_key.eq(valid & self.enable & self.query_valid & ~key_valid),
             self.issue.eq(valid & self.enable & self.query_valid & key_valid),
             self.read.eq(self.issue & keys),
-            self.release.eq(self.read & last_of_kv),
         ]
+        m.d.sync += self.release.eq(self.read & last_of_kv)
+        with m.If(self.read & last_of_kv):
+            m.d.sync += first.eq(following)
         with m.If(finish & ~last_of_kv):  # back to the first line
             m.d.sync += [
-                self.index.eq(self.oldest),
-                some.eq((self.level != 0) | self.append),
+                *(index.eq(first) for index in self.index),
+                some.eq(some | keys | self.append),  # the row has read that line, if any
             ]
         with m.Elif(self.read):
             m.d.sync += [
-                self.index.eq(following),
+                *(index.eq(next_index(index, depth)) for index in self.index),
                 some.eq((following != self.ring_end) | self.append),
             ]
         with m.Elif(self.append):

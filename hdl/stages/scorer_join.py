@@ -204,7 +204,9 @@ class SegmentJoin(wiring.Component):
         places: list[tuple[list[int], Value, Value]],
     ) -> None:
         """Put the totals of the keys that end in a line in their places of the beat."""
-        for score, (groups, place, hit) in zip(self.o.p.score, places, strict=True):
+        scores = Signal.like(self.o.p.score, name="scores", reset_less=True)
+        m.d.comb += self.o.p.score.eq(scores)
+        for score, (groups, place, hit) in zip(scores, places, strict=True):
             with m.If(self.enable & valid & hit), m.Switch(place):
                 for number, group in enumerate(groups):
                     with m.Case(number) if number < len(groups) - 1 else m.Default():

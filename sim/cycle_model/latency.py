@@ -154,7 +154,7 @@ class Latency:
             beats_ahead=16 if fast else 0,
             rows_held=17 if fast else 2 if levels == 0 else 32,
             buffer=2 if levels == 0 and not fast else levels + 1 + (3 if fast else 2),
-            terms=12,
+            terms=12 + fast,
             term_pace=1 if fast else 4,
             row_pace=1 if fast else 19,
             statistics=9 + levels if fast else 14 + (params.max_keys - 1).bit_length(),

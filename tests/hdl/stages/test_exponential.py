@@ -180,7 +180,7 @@ def test_the_latencies_of_the_page():
         dut = Exponential(params=p)
         if p.lut_ram:
             of_statistics = 9 + (p.groups - 1).bit_length()
-            assert (dut.pace, dut.latency, dut.statistics_depth) == (1, 12, 16)
+            assert (dut.pace, dut.latency, dut.statistics_depth) == (1, 13, 16)
             assert dut.statistics_latency == of_statistics
         else:
             assert (dut.pace, dut.latency, dut.statistics_depth) == (4, 12, 1)

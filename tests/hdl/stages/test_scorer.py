@@ -56,7 +56,9 @@ class ScorerBench(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.params
-        m.submodules.ring = ring = Ring(shape=line_layout(p), depth=p.kv_lines)
+        m.submodules.ring = ring = Ring(
+            shape=line_layout(p), depth=p.kv_lines, split=p.groups
+        )
         m.submodules.store = store = QueryStore(params=p)
         m.submodules.scorer = scorer = ParallelScorer(params=p)
         words = [
@@ -89,8 +91,6 @@ class ScorerBench(wiring.Component):
         wiring.connect(m, scorer.key, ring.read[0])
         wiring.connect(m, scorer.query, store.read)
         m.d.comb += [
-            scorer.key_level.eq(ring.level),
-            scorer.key_oldest.eq(ring.oldest),
             scorer.key_end.eq(ring.end),
             scorer.key_append.eq(ring.append),
             ring.release.eq(scorer.key_release),
@@ -375,11 +375,9 @@ class IssueContract(wiring.Component):
         p = self.params
         m.submodules.dut = dut = LineIssuer(params=p)
         m.submodules.ring = ring = Ring(shape=1, depth=p.kv_lines)
-        free_inputs(m, dut, but=("level", "oldest", "ring_end", "append"))
+        free_inputs(m, dut, but=("ring_end", "append"))
         free_inputs(m, ring, but=("release", "read"))
         m.d.comb += [
-            dut.level.eq(ring.level),
-            dut.oldest.eq(ring.oldest),
             dut.ring_end.eq(ring.end),
             dut.append.eq(ring.append),
             ring.release.eq(dut.release),
@@ -387,13 +385,15 @@ class IssueContract(wiring.Component):
             Assume(dut.row.p.keys <= p.max_keys),
             Assert(dut.issue + dut.wait_row + dut.wait_output + dut.wait_query + dut.wait_key == 1),
         ]
-        offset = Mux(
-            dut.index >= ring.oldest, dut.index - ring.oldest, dut.index + p.kv_lines - ring.oldest
-        )
+        m.d.comb += [Assert(other == dut.index[0]) for other in dut.index]
+        place = dut.index[0]
+        offset = Mux(place >= ring.oldest, place - ring.oldest, place + p.kv_lines - ring.oldest)
         with m.If(dut.read):
             m.d.comb += Assert(offset < ring.level)
+        read, index = Signal(), Signal.like(place)  # in the cycle before
+        m.d.sync += [read.eq(dut.read), index.eq(place)]
         with m.If(dut.release):
-            m.d.comb += Assert(dut.read & (dut.index == ring.oldest))
+            m.d.comb += Assert(read & (index == ring.oldest))
         # lines of the row at hand
         keys, parts, lines = Signal(4), Signal(4), Signal(6)
         rows = dut.row.valid & dut.row.ready
