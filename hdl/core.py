@@ -144,7 +144,7 @@ class Core(wiring.Component):
                 m.d.sync += total.eq(before << size)
 
     def _activity(self, m, registers, control, datapath) -> None:
-        """What this cycle is counted as: why the Q·K array works or not."""
+        """What this cycle is counted as: why the Q·K array worked or not in the one before."""
         seen = Signal()  # a line was issued since the oldest job's turn
         with m.If(datapath.busy):
             m.d.sync += seen.eq(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -73,7 +73,7 @@ class Datapath(wiring.Component):
         A register: make everything as new. What it resets is ready `LocalResets.after` cycles after
         it falls, and takes no notice of anything before.
     idle : Out(1)
-        Under ``stop``: nothing is outstanding.
+        It is under ``stop``, and nothing was outstanding in the cycle before.
     read_error, write_error : Out(2)
         First error response, 0 for none.
     done : Out(1)
@@ -83,7 +83,7 @@ class Datapath(wiring.Component):
     read_units, written_granules : Out
         Memory traffic of this cycle, in units and in 32 bytes.
     busy, wait_query, wait_key, wait_output : Out(1)
-        What the Q·K array does.
+        What the Q·K array did in the cycle before.
     progress : Out(1)
         Something moved in the cycle before.
     """
@@ -317,14 +317,15 @@ class Datapath(wiring.Component):
         m.d.comb += [
             loader.stop.eq(self.stop),
             writer.stop.eq(self.stop),
-            self.idle.eq(loader.idle & writer.idle),
             self.read_error.eq(loader.error),
             self.write_error.eq(writer.error),
             self.done.eq(writer.done),
             self.read_units.eq(loader.read_units),
             self.written_granules.eq(writer.granules),
-            self.busy.eq(scorer.busy),
-            self.wait_query.eq(scorer.wait_query),
-            self.wait_key.eq(scorer.wait_key),
-            self.wait_output.eq(scorer.wait_output),
         ]
+        # registers: who looks at these is far away
+        names = ("busy", "wait_query", "wait_key", "wait_output")
+        m.d.sync += [getattr(self, name).eq(getattr(scorer, name)) for name in names]
+        idle = Signal(2)
+        m.d.sync += [idle[0].eq(self.stop & loader.idle), idle[1].eq(self.stop & writer.idle)]
+        m.d.comb += self.idle.eq(idle.all())

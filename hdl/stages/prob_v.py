@@ -102,7 +102,7 @@ class ProbV(wiring.Component):
     def latency(self) -> int:
         """Cycles from the last beat of a one-pass row to its first elements."""
         drain = PassDrain.latency_of(self.params)
-        return 3 + 2 * self._pipelined + ValueArray.latency + drain
+        return 4 + 2 * self._pipelined + ValueArray.latency + drain
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -115,7 +115,6 @@ class ProbV(wiring.Component):
         connect(m, self.row, steps.row)
         connect(m, drain.o, self.o)
         m.d.comb += [
-            steps.term_append.eq(terms.append),
             steps.value_append.eq(self.value_append),
             steps.room.eq(drain.room),
             drain.end.eq(steps.o.valid & steps.o.p.last),
@@ -126,6 +125,7 @@ class ProbV(wiring.Component):
             self.wait_value.eq(steps.wait_value),
             self.wait_output.eq(steps.wait_output),
         ]
+        m.d.sync += steps.term_append.eq(terms.append)  # who looks at it is far away
         read, valid = self._addresses(m, steps, terms)
         self._release(m, read, valid, terms)
         self._operands(m, read, valid, terms, array)

@@ -93,7 +93,7 @@ def _counters(pipeline: Pipeline, end: int) -> Prediction:
     """Gaps for want of a row count as setup before the first line, as tail behind it."""
     gaps = pipeline.gaps
     total = {cause: sum(g[cause] for g in gaps) for cause in ("row", "output", "query", "key")}
-    setup = gaps[0]["row"]
+    setup = gaps[0]["row"] + 1  # a cycle counts for what was done in the one before
     last = int(pipeline.score_last[-1])
     return Prediction(
         cycles=end,

@@ -252,7 +252,7 @@ class Pipeline:
         index = np.arange(steps)
         first = self.beat[number]
         beat = index * keys // p.groups
-        bounds = self.beat_left[first + beat] + self.latency.terms + 1
+        bounds = self.beat_left[first + beat] + self.latency.terms + 2
         if used:
             line = np.minimum((index + 1) * passes, lines) - 1
             bounds = np.maximum(bounds, self.value.arrive[self.value_base + line])
