@@ -161,7 +161,7 @@ class Latency:
             steps=5 + 2 * (params.groups > 1),
             drain=1 if levels == 0 else 2 + levels,
             output_pace=1 if fast else 5,
-            output=6 if fast else 1,
+            output=7 if fast else 1,
             write=4,
             finish=8,
             dropped=4,
