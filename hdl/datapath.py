@@ -276,7 +276,7 @@ class Datapath(wiring.Component):
             tally.counted.eq(statistics.valid & statistics.ready),
             tally.empty.eq(statistics.p.empty),
         ]
-        moving = (self.loader.q_line, self.loader.k_line, self.loader.v_line, self.writer.row)
+        moving = (self.loader.q_line, self.loader.k_line, self.loader.v_line, self.writer.i)
         moved = Cat(port.valid & port.ready for port in moving)
         m.d.sync += self.progress.eq(self.busy | prob_v.busy | moved.any())
 

@@ -40,9 +40,9 @@ class UnitGatherer(wiring.Component):
     at their heads, rotated. Channels may be skewed: a word waits for the last of them. The last
     word of a chunk waits only for the channels that hold wanted units.
 
-    Latency: from a chunk to its first word `latency` + 1 cycles, from units to their word
-    `latency`: 1 cycle with several channels, none with one. Throughput: one word per cycle, none
-    lost between chunks.
+    Latency: from a chunk to its first word 1 cycle and that of the words' queue, from units to
+    their word `latency`: 2 cycles with several channels, none with one. Throughput: one word per
+    cycle, none lost between chunks.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class UnitGatherer(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the last unit of a word to the word."""
-        return int(self.params.channels > 1)
+        return 2 * (self.params.channels > 1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -81,7 +81,8 @@ class UnitGatherer(wiring.Component):
         valid, last = Signal(), Signal()
         wanted, missing = Signal(channels), Signal(channels)
         complete, take = Signal(), Signal()
-        for c, unit in enumerate(self.i):
+        self._units = self._near(m)
+        for c, unit in enumerate(self._units):
             m.d.comb += [
                 missing[c].eq(wanted[c] & ~unit.valid),
                 unit.ready.eq(take & wanted[c]),
@@ -120,15 +121,45 @@ class UnitGatherer(wiring.Component):
                 take.eq(complete & self.o.ready),
             ]
         else:
-            # of two words: so that no path leads from the sinks to the channels
-            m.submodules.words = words = Queue(shape=word_layout(self.params), depth=2)
-            m.d.comb += [
-                words.i.valid.eq(complete),
-                words.i.payload.eq(word),
-                take.eq(complete & words.i.ready),
-            ]
-            connect(m, words.o, self.o)
+            self._queue(m, word, complete, take)
         return m
+
+    def _near(self, m: Module) -> list[stream.Interface]:
+        """Units, with several channels from a queue of two: so none waits for another's valid."""
+        if self.params.channels == 1:
+            return [self.i[0]]
+        units = []
+        for c, unit in enumerate(self.i):
+            m.submodules[f"units{c}"] = queue = Queue(shape=unit.payload.shape(), depth=2)
+            connect(m, wiring.flipped(unit), queue.i)
+            units.append(queue.o)
+        return units
+
+    def _queue(self, m: Module, word: Signal, complete: Signal, take: Signal) -> None:
+        """Two words, so that no path leads from the sinks to the channels.
+
+        What decides what becomes of a word has a queue of its own, which always moves with that of
+        the data.
+        """
+        layout = word_layout(self.params)
+        marks = data.StructLayout({n: f.shape for n, f in layout if n != "data"})
+        m.submodules.words = words = Queue(shape=layout["data"].shape, depth=2)
+        m.submodules.marks = mark = Queue(shape=marks, depth=2)
+        m.d.comb += [
+            words.i.valid.eq(complete),
+            words.i.payload.eq(word.data),
+            words.o.ready.eq(self.o.ready),
+            mark.i.valid.eq(complete),
+            mark.o.ready.eq(self.o.ready),
+            take.eq(complete & mark.i.ready),
+            self.o.valid.eq(mark.o.valid),
+            self.o.payload.data.eq(words.o.payload),
+        ]
+        for name, _ in marks:
+            m.d.comb += [
+                mark.i.payload[name].eq(word[name]),
+                self.o.payload[name].eq(mark.o.payload[name]),
+            ]
 
     def _wanted(self, entry: data.View, last: Value) -> Value:
         """Which channels hold a unit of the word."""
@@ -140,7 +171,7 @@ class UnitGatherer(wiring.Component):
 
     def _rotated(self, rotation: Value) -> Value:
         """The units with the one of channel ``rotation`` lowest: a barrel of 2:1 multiplexers."""
-        units = [unit.payload for unit in self.i]
+        units = [unit.payload for unit in self._units]
         for bit in range(len(rotation)):
             turned = units[1 << bit :] + units[: 1 << bit]
             units = [Mux(rotation[bit], b, a) for a, b in zip(units, turned, strict=True)]

@@ -148,12 +148,13 @@ class Loader(wiring.Component):
         """Cycles from a region to its first line beside the memory's, when nothing else loads."""
         if self.compact:
             return BurstSequencer.latency + 2 + TaggedReader.latency
-        latency = Chunker.latency + BurstSplitter.latency + Unpacker.latency
+        latency = Chunker.latency + BurstSplitter.latency
+        latency += 2 if self.params.wide_bytes >= self.params.lanes else 1  # unpacker
         if self.params.channels > 1:
             latency += 1  # queue of requests
             latency += 1 if self.params.lut_ram else 2  # data queue
             latency += self.params.unit_bytes > self.params.beat_bytes  # beats to units
-            latency += 1  # word register
+            latency += 2  # gatherer's queues
         return latency + self.line_registers
 
     @property

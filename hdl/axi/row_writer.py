@@ -11,6 +11,7 @@ from attnsieve.hdl.axi.interleave import share_of_channel
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.axi.writer import BurstWriter, unit_layout
 from attnsieve.hdl.layouts import output_layout, output_row_layout
+from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 
@@ -32,7 +33,8 @@ class RowWriter(wiring.Component):
     begin at any multiple of 32 bytes: where a unit is longer, byte strobes leave its other half
     alone. Rows that are not to be written are taken and dropped.
 
-    Latency from the first elements to ``awvalid``: ``latency`` = 1 cycle. Throughput:
+    Latency from the first elements to ``awvalid``: `latency` = 1 cycle, or 2 with LUT RAM, where
+    a queue of two keeps the elements near. Throughput:
     ``output_lanes`` elements per cycle without a gap between rows while the buses take as much; a
     row takes at least 2 cycles.
 
@@ -53,9 +55,9 @@ class RowWriter(wiring.Component):
     bus : Out(AXI4Signature).array(channels)
         Write channels.
     row_end : Out(1), job_end : Out(1)
-        The last elements of a row, of a job, are taken in this cycle.
+        The last elements of a row, of a job, are packed in this cycle.
     granules : Out
-        Pieces of 32 bytes of the row that ends in this cycle, if it is written; else 0.
+        Pieces of 32 bytes of the row that ended in the cycle before, if it is written; else 0.
     done : Out(1)
         High for one cycle when all writes of a job have been answered.
     stop : In(1), idle : Out(1), error : Out(2)
@@ -64,8 +66,6 @@ class RowWriter(wiring.Component):
 
     row: stream.Interface
     i: stream.Interface
-
-    latency = 1
 
     def __init__(self, *, params: CoreParams) -> None:
         if not isinstance(params, CoreParams):
@@ -88,6 +88,11 @@ class RowWriter(wiring.Component):
                 "error": Out(2),
             }
         )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's first elements to its first address."""
+        return 1 + self.params.lut_ram
 
     @property
     def unit_elements(self) -> int:
@@ -126,7 +131,12 @@ class RowWriter(wiring.Component):
             m.d.comb += writer.stop.eq(self.stop)
         job, blocked = self._jobs(m, writers)
         begun = Signal()  # elements of the row at hand have been taken
-        asked = self._requests(m, writers, job, ~blocked & (self.i.valid | begun))
+        self._elements = self.i
+        if p.lut_ram:
+            m.submodules.elements = elements = Queue(shape=output_layout(p), depth=2)
+            connect(m, wiring.flipped(self.i), elements.i)
+            self._elements = elements.o
+        asked = self._requests(m, writers, job, ~blocked & (self._elements.valid | begun))
         unit = self._pack(m, begun, asked, blocked)
         self._distribute(m, unit, writers)
         m.d.comb += self.idle.eq(Cat(writer.idle for writer in writers).all())
@@ -152,7 +162,7 @@ class RowWriter(wiring.Component):
             m.d.sync += [job.eq(~job), ended.bit_select(job, 1).eq(1)]
         with m.If(self.done):
             m.d.sync += [oldest.eq(~oldest), ended.bit_select(oldest, 1).eq(0)]
-        return job, ended.bit_select(job, 1)
+        return job, ended.all()
 
     @property
     def _row_granules(self) -> Value:
@@ -223,19 +233,27 @@ class RowWriter(wiring.Component):
         next_channel = Signal.like(channel)
         here = Mux(begun, next_channel, self._first_channel)
         halted = self.stop if self.compact else Const(0)  # its beats may not change then
-        start = self._offset << _log2(max(1, GRANULE // step_bytes))
+        if len(self._offset):
+            start = self._offset << _log2(max(1, GRANULE // step_bytes))
+            m.d.comb += place.eq(Mux(begun, stored, start))
+        else:
+            m.d.comb += place.eq(stored)
         m.d.comb += [
-            place.eq(Mux(begun, stored, start)),
             free.eq(~unit.valid | unit.ready),
             fire.eq(
-                self.row.valid & self.i.valid & free & ~blocked & (asked | ~last) & ~halted
+                self.row.valid
+                & self._elements.valid
+                & free
+                & ~blocked
+                & (asked | ~last)
+                & ~halted
             ),
             whole.eq(last | (place == places - 1)),
             taken.eq(fire),
             self.row_end.eq(fire & last),
             self.row.ready.eq(self.row_end),
-            self.granules.eq(Mux(self.row_end & row.write, self._row_granules, 0)),
         ]
+        m.d.sync += self.granules.eq(Mux(self.row_end & row.write, self._row_granules, 0))
         with m.If(free):
             m.d.sync += unit.valid.eq(fire & whole & row.write)
         with m.If(fire):
@@ -245,24 +263,28 @@ class RowWriter(wiring.Component):
                 next_channel.eq(here + whole),
                 channel.eq(here),
             ]
-        self._store(m, unit, elements, place, places, fire)
+        self._strobes(m, unit, place, places, fire)
+        # without waiting for elements, but that beats may not change under stop
+        self._store(m, unit, elements, place, places, fire if self.compact else free)
         return unit
 
     def _pieces(self, m: Module) -> tuple[Value, Value, Signal]:
         """Elements of a cycle, cut to units where a unit is shorter; the last; whether taken."""
         p, taken = self.params, Signal()
-        elements = self.i.payload.element.as_value()
+        elements = self._elements.payload.element.as_value()
         pieces = max(1, len(elements) // 8 // p.unit_bytes)
         piece = Signal(range(pieces))
         end = piece == pieces - 1
         with m.If(taken):
             m.d.sync += piece.eq(piece + 1)
-        m.d.comb += self.i.ready.eq(taken & end)
+        m.d.comb += self._elements.ready.eq(taken & end)
         chosen = elements.word_select(piece, len(elements) // pieces)
-        return chosen, self.i.payload.last & end, taken
+        return chosen, self._elements.payload.last & end, taken
 
-    def _store(self, m: Module, unit, elements: Value, place: Signal, places: int, fire) -> None:
-        """Puts elements at a place; strobes are kept for each granule."""
+    def _strobes(
+        self, m: Module, unit: stream.Interface, place: Signal, places: int, fire: Value
+    ) -> None:
+        """Strobes are kept for each granule."""
         p = self.params
         granules = max(1, p.unit_bytes // GRANULE)
         strobes = Signal(granules)
@@ -273,14 +295,25 @@ class RowWriter(wiring.Component):
                 fresh.eq((place == places - 1) | self.row_end),
                 strobes.eq(Mux(fresh, 0, strobes) | now),
             ]
-            with m.Switch(place):
-                for index in range(places):
-                    with m.Case(index):
-                        target = unit.payload.data.word_select(index, len(elements))
-                        m.d.sync += target.eq(elements)
         m.d.comb += unit.payload.strobe.eq(
             Cat(strobe.replicate(p.unit_bytes // granules) for strobe in strobes)
         )
+
+    def _store(
+        self,
+        m: Module,
+        unit: stream.Interface,
+        elements: Value,
+        place: Signal,
+        places: int,
+        load: Value,
+    ) -> None:
+        """Puts elements at their place."""
+        stored = Signal(unit.payload.data.shape(), name="data", reset_less=True)
+        for index in range(places):
+            with m.If(load & (place == index)):
+                m.d.sync += stored.word_select(index, len(elements)).eq(elements)
+        m.d.comb += unit.payload.data.eq(stored)
 
     def _distribute(self, m: Module, unit: stream.Interface, writers: list[_Writer]) -> None:
         """Each unit to the writer of its channel."""

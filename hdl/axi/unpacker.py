@@ -39,7 +39,8 @@ class Unpacker(wiring.Component):
     an 8-bit line, each line is picked from the last ``lanes`` bytes of the word before and from
     the word at hand; else words are collected in the line.
 
-    Latency: 1 cycle from the word that completes a line to the line. Throughput: in every cycle a
+    Latency: `latency` cycles from the word that completes a line to the line: 2 where lines are
+    picked, else 1. Throughput: in every cycle a
     line is made or a word is taken, both if the line uses the word up: so one word per cycle
     where lines are not shorter, and one line per cycle where they are. Lines do not wait.
 
@@ -67,7 +68,6 @@ class Unpacker(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    latency = 1
 
     def __init__(
         self,
@@ -117,6 +117,16 @@ class Unpacker(wiring.Component):
         )
 
     @property
+    def picks(self) -> bool:
+        """Whether lines are picked from words, and not collected from them."""
+        return self.wide_bytes >= self.lanes
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the word that completes a line to the line."""
+        return 2 if self.picks else 1
+
+    @property
     def both(self) -> bool:
         """Whether there is a 12-bit mode beside the 8-bit one."""
         return self.operand_bits == 12
@@ -127,16 +137,15 @@ class Unpacker(wiring.Component):
         raw = Signal(self.lanes * self.operand_bits, reset_less=True)  # line as it lies in memory
         wide, left = Signal(), Signal()  # of the line in raw
         made = Signal()  # a line is completed in this cycle
-        m.d.sync += [
-            self.o.valid.eq(made),
-            wide.eq(chunk.wide),
-            left.eq(chunk.left),
-            self.o.payload.tag.eq(self.i.payload.tag),
-        ]
-        if self.wide_bytes >= self.lanes:
+        line = Cat(made, chunk.wide, chunk.left, self.i.payload.tag)
+        if self.picks:
             self._pick(m, raw, made)
+            decided = Signal.like(line)
+            m.d.sync += decided.eq(line)
+            line = decided
         else:
             self._collect(m, raw, made)
+        m.d.sync += Cat(self.o.valid, wide, left, self.o.payload.tag).eq(line)
         self._operands(m, raw, wide, left)
         return m
 
@@ -158,7 +167,7 @@ class Unpacker(wiring.Component):
         """Lines from the word and the end of the one before, in half lines of 8-bit operands.
 
         ``begin`` counts half lines from two before the word. A line is two halves, or three at
-        12 bits.
+        12 bits. Where a line begins is decided a cycle before it is picked.
         """
         half = self.lanes * 4
         count = self.wide_bytes * 8 // half  # halves of a word
@@ -184,24 +193,31 @@ class Unpacker(wiring.Component):
         with m.Elif(made):
             m.d.sync += begin.eq(after)
 
-        halves = [self.i.payload.data[k * half : (k + 1) * half] for k in range(count)]
+        at, valid = Signal.like(begin), Signal()  # of the word that lines are picked from
+        word = Signal.like(self.i.payload.data, reset_less=True)
+        m.d.sync += [word.eq(self.i.payload.data), valid.eq(self.i.valid), at.eq(begin)]
+        halves = [word[k * half : (k + 1) * half] for k in range(count)]
         if self.both:
             before = Signal(2 * half, reset_less=True)
-            with m.If(self.i.valid):  # what follows in the same word needs no more of it
-                m.d.sync += before.eq(self.i.payload.data[-2 * half :])
+            with m.If(valid):  # what follows in the same word needs no more of it
+                m.d.sync += before.eq(word[-2 * half :])
             halves = [before[:half], before[half:], *halves]
-            starts = range(count + 2)
         else:
             halves = [Const(0, half), Const(0, half), *halves]
-            starts = range(2, count + 2, 2)
-        line = Signal.like(raw)
-        width = len(raw) // half
-        with m.Switch(begin):
-            for start in starts:
-                picked = [halves[min(start + k, count + 1)] for k in range(width)]
-                with m.Case(start):
-                    m.d.comb += line.eq(Cat(picked))
-        m.d.sync += raw.eq(line)
+        step = 1 if self.both else 2
+        for k in range(len(raw) // half):
+            picked: list[Value] = [halves[min(n + k, count + 1)] for n in range(0, count + 2, step)]
+            m.d.sync += raw[k * half : (k + 1) * half].eq(
+                self._choose(at[step - 1 :], picked)
+            )
+
+    def _choose(self, number: Value, choices: list[Value]) -> Value:
+        """A tree of multiplexers, each driven by a bit of the number: nothing is decoded."""
+        choices = choices + choices[-1:] * ((1 << len(number)) - len(choices))
+        for bit in number:
+            pairs = zip(choices[::2], choices[1::2], strict=True)
+            choices = [a if a is b else Mux(bit, b, a) for a, b in pairs]
+        return choices[0]
 
     def _collect(self, m: Module, raw: Signal, made: Signal) -> None:
         """Several words make a line: each goes to its place in the line register."""

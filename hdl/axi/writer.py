@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.axi.burst import BurstSplitter
 from attnsieve.hdl.axi.responses import Responses
 from attnsieve.hdl.axi.signature import AXI4Signature
+from attnsieve.hdl.lib.queue import Queue
 
 __all__ = ["BurstWriter", "unit_layout", "write_request_layout"]
 
@@ -194,17 +195,16 @@ class BurstWriter(wiring.Component):
         return started
 
     def _data(self, m: Module, draining: Signal, waiting: Signal, started: Value) -> None:
-        """W: a register in front of the bus, the burst under way, and one that waits."""
+        """W: a queue in front of the bus, the burst under way, and one that waits."""
         bus = self.bus
         longest = range(min(self.burst, self.max_units * self.unit_beats))
         next_left, left = Signal(longest), Signal(longest)
-        active, full, moved = Signal(), Signal(), Signal()
+        active, moved = Signal(), Signal()
         with m.If(started):
             m.d.sync += [waiting.eq(1), next_left.eq(self._splitter.o.payload.len)]
         with m.Elif(~active | (moved & bus.wlast)):
             m.d.sync += waiting.eq(0)
         m.d.comb += [
-            bus.wvalid.eq(active & full),
             bus.wlast.eq(left == 0),
             moved.eq(bus.wvalid & bus.wready),
         ]
@@ -213,22 +213,23 @@ class BurstWriter(wiring.Component):
         with m.Elif(moved):
             m.d.sync += left.eq(left - 1)
 
-        beat, data = Signal(range(self.unit_beats)), Signal.like(bus.wdata, reset_less=True)
-        m.d.comb += bus.wdata.eq(data)
-        free = ~full | (active & bus.wready)
-        # the same but for ``draining``; of their own, as ``free`` drives the whole register
-        empty, stored = Signal(init=1), Signal()
-        ready = empty | (stored & active & bus.wready)
-        m.d.comb += self.i.ready.eq(ready & (beat == self.unit_beats - 1))
-        with m.If(free):
-            m.d.sync += [
-                full.eq(self.i.valid),
-                stored.eq(self.i.valid),
-                empty.eq(~self.i.valid),
-                data.eq(self.i.payload.data.word_select(beat, self.data_width)),
-                bus.wstrb.eq(self.i.payload.strobe.word_select(beat, self.data_width // 8)),
-            ]
-            with m.If(self.i.valid):
-                m.d.sync += beat.eq(beat + 1)
+        # of two beats, so that WREADY leads to no wide register
+        layout = data.StructLayout({"data": self.data_width, "strobe": self.data_width // 8})
+        m.submodules.beats = beats = Queue(shape=layout, depth=2)
+        beat = Signal(range(self.unit_beats))
+        m.d.comb += [
+            beats.i.valid.eq(self.i.valid),
+            beats.i.payload.data.eq(self.i.payload.data.word_select(beat, self.data_width)),
+            beats.i.payload.strobe.eq(
+                self.i.payload.strobe.word_select(beat, self.data_width // 8)
+            ),
+            self.i.ready.eq(beats.i.ready & (beat == self.unit_beats - 1)),
+            bus.wvalid.eq(active & (beats.o.valid | draining)),
+            bus.wdata.eq(Mux(draining, 0, beats.o.payload.data)),  # which an empty queue changes
+            bus.wstrb.eq(Mux(draining, 0, beats.o.payload.strobe)),
+            beats.o.ready.eq(active & bus.wready & ~draining),
+        ]
+        with m.If(beats.i.valid & beats.i.ready):
+            m.d.sync += beat.eq(beat + 1)
         with m.If((self.stop | draining) & (~bus.wvalid | bus.wready)):
-            m.d.sync += [draining.eq(1), full.eq(1), stored.eq(0), empty.eq(0), bus.wstrb.eq(0)]
+            m.d.sync += draining.eq(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,6 +30,8 @@ class Queue(wiring.Component):
 
     * in a row of registers, at a depth of up to 2 and, without LUT RAM, where they have less than
       512 bits altogether: the first register is the output, and all move on by one as it is taken;
+    * in two registers in turn, at a depth of 2 from 512 bits on: each is enabled by one flip-flop,
+      and a multiplexer follows them;
     * in LUT RAM and one register, the output;
     * without LUT RAM in a block RAM, whose own register is the output.
 
@@ -75,6 +77,11 @@ class Queue(wiring.Component):
         return self.depth <= 2 or (not self.lut_ram and bits < MEMORY_BITS)
 
     @property
+    def in_turn(self) -> bool:
+        """Whether payloads are in two registers that take turns."""
+        return self.depth == 2 and 2 * Shape.cast(self.shape).width >= MEMORY_BITS
+
+    @property
     def latency(self) -> int:
         """Cycles from the transfer into an empty queue until the output is valid."""
         return 1 if self.lut_ram or self.in_registers else 2
@@ -84,7 +91,9 @@ class Queue(wiring.Component):
         push = self.i.valid & self.i.ready
         pop = self.o.valid & self.o.ready
         free = ~self.o.valid | self.o.ready
-        if self.in_registers:
+        if self.in_turn:
+            self._alternating(m, push, pop)
+        elif self.in_registers:
             self._shifted(m, push, pop)
         else:
             level = self._level(m, push, pop)
@@ -97,22 +106,15 @@ class Queue(wiring.Component):
     def _shifted(self, m: Module, push: Value, pop: Value) -> None:
         """Registers in a row; the lowest are filled. What is free takes anything meanwhile."""
         filled = Signal(self.depth)
-        ready = ~filled[-1]
-        if Shape.cast(self.shape).width * self.depth >= MEMORY_BITS:
-            ready = Signal(init=1)  # of its own, as the last place's drives many multiplexers
         m.d.comb += [
             self.o.valid.eq(filled[0]),
-            self.i.ready.eq(ready),
+            self.i.ready.eq(~filled[-1]),
             self.level.eq(sum(filled)),
         ]
         with m.If(push & ~pop):
             m.d.sync += filled.eq(Cat(1, filled))
-            if isinstance(ready, Signal):
-                m.d.sync += ready.eq(~Cat(1, filled)[self.depth - 1])
         with m.If(pop & ~push):
             m.d.sync += filled.eq(filled >> 1)
-            if isinstance(ready, Signal):
-                m.d.sync += ready.eq(1)
         places = [self._register(f"place{n}") for n in range(self.depth)]
         for n, place in enumerate(places):
             leaves = pop if n + 1 < self.depth else Const(0)  # nothing comes as the last one does
@@ -122,6 +124,26 @@ class Queue(wiring.Component):
                     with m.If(filled[n + 1]):
                         m.d.sync += place.eq(places[n + 1])
         m.d.comb += Value.cast(self.o.payload).eq(places[0])
+
+    def _alternating(self, m: Module, push: Value, pop: Value) -> None:
+        """Two registers, filled and emptied in turn. One that is empty takes anything meanwhile."""
+        empty = Signal(2, init=3)
+        into, out = Signal(), Signal()  # whose turn it is
+        ready = Signal(init=1)
+        m.d.comb += [self.i.ready.eq(ready), self.level.eq(self.o.valid + ~ready)]
+        with m.If(push):
+            m.d.sync += [into.eq(~into), empty.bit_select(into, 1).eq(0)]
+        with m.If(pop):
+            m.d.sync += [out.eq(~out), empty.bit_select(out, 1).eq(1)]
+        with m.If(push & ~pop):
+            m.d.sync += [self.o.valid.eq(1), ready.eq(~self.o.valid)]
+        with m.If(pop & ~push):
+            m.d.sync += [self.o.valid.eq(~ready), ready.eq(1)]
+        places = [self._register(f"place{n}") for n in range(2)]
+        for n, place in enumerate(places):
+            with m.If(empty[n]):
+                m.d.sync += place.eq(self.i.payload)
+        m.d.comb += Value.cast(self.o.payload).eq(Mux(out, places[1], places[0]))
 
     def _level(self, m: Module, push: Value, pop: Value) -> Signal:
         """Count the payloads, and keep "not full" in a register."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from attnsieve.hdl.axi.loader import is_compact
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Latency"]
@@ -130,13 +131,14 @@ class Latency:
         tree = (params.segment - 1).bit_length()
         products = 3 + -(-tree // 2) if fast else 1 + tree
         queue = (1 if params.lut_ram else 2) if several else 0
+        picks = params.wide_bytes >= params.lanes  # lines are picked from words
         return cls(
             start=20,
             region=2,
             rows=20,
             request=1 + several,
-            word=queue + (params.unit_bytes > params.beat_bytes) + several,
-            line=2 + fast,
+            word=queue + (params.unit_bytes > params.beat_bytes) + 2 * several,
+            line=2 + fast + (picks and not is_compact(params)),
             room=2,
             queue=queue,
             requests_ahead=3 if several else 1,
@@ -161,7 +163,7 @@ class Latency:
             steps=5 + 2 * (params.groups > 1),
             drain=1 if levels == 0 else 2 + levels,
             output_pace=1 if fast else 5,
-            output=6 if fast else 1,
+            output=7 if fast else 1,
             write=4,
             finish=8,
             dropped=4,

@@ -190,7 +190,8 @@ AXI_BUGS = [
         f"{_WRITER}first_error_is_kept"),
     Bug("axi/writer.py", "bit_select(next_job, 1) & ~self.stop", "bit_select(next_job, 1)",
         "writes begin after a stop", f"{_WRITER}stop_in_any_cycle"),
-    Bug("axi/writer.py", "empty.eq(0), bus.wstrb.eq(0)]", "empty.eq(0)]",
+    Bug("axi/writer.py", "bus.wstrb.eq(Mux(draining, 0, beats.o.payload.strobe))",
+        "bus.wstrb.eq(beats.o.payload.strobe)",
         "beats after a stop have strobes", f"{_WRITER}stop_in_any_cycle"),
     # -- row_addresses
     Bug("axi/row_addresses.py", "address.eq(address + granules)", "address.eq(address + 1)",

@@ -50,6 +50,10 @@ LIB_BUGS = [
     Bug("lib/queue.py", "with m.If(pop & ~push):\n            m.d.sync += [level",
         "with m.If(pop):\n            m.d.sync += [level",
         "level is wrong after push and pop in one cycle", f"{_QUEUE}order"),
+    Bug("lib/queue.py", "empty.bit_select(out, 1).eq(1)", "empty.bit_select(into, 1).eq(1)",
+        "a register that takes turns is overwritten", f"{_QUEUE}proof {_QUEUE}order"),
+    Bug("lib/queue.py", "self.o.valid.eq(~ready), ready.eq(1)", "self.o.valid.eq(0), ready.eq(1)",
+        "of two payloads in turn, the second is lost", f"{_QUEUE}order"),
     Bug("lib/queue.py", "and bits < MEMORY_BITS", "and bits <= MEMORY_BITS",
         "registers instead of a block RAM", f"{_QUEUE}many_bits_are_in_memory"),
     # -- ring

@@ -363,10 +363,10 @@ def test_decode_throughput():
 @pytest.mark.parametrize(
     ("kwargs", "latency"),
     [
-        ({"channels": 1}, 8),
-        ({"channels": 2}, 11),
-        ({"channels": 2, "lut_ram": False}, 11),
-        ({"channels": 2, "data_width": 64}, 12),
+        ({"channels": 1}, 9),
+        ({"channels": 2}, 13),
+        ({"channels": 2, "lut_ram": False}, 13),
+        ({"channels": 2, "data_width": 64}, 14),
     ],
 )
 def test_latency(kwargs, latency):
