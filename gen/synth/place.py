@@ -30,9 +30,9 @@ def arguments(family: str, options: SynthOptions) -> list[str]:
         package = "CABGA756" if options.ecp5_device == "LFE5U-85F" else "CABGA256"
         size = _ECP5_SIZE[options.ecp5_device]
         speed = str(options.ecp5_speed)
-        # On the reference core the static placer needs a third of the default's time for wires 15
-        # to 20 % shorter; the default router did not finish in twenty minutes.
-        ways = ["--placer", "static", "--router", "router2"]
+        # On the reference core, of half a device, critical nets must weigh more than by default:
+        # 61 MHz instead of 47 after placement.
+        ways = ["--placer", "heap", "--placer-heap-timingweight", "30"]
         return [size, "--package", package, "--speed", speed, *ways, "--lpf-allow-unconstrained"]
     device = options.ice40_device
     return [f"--{device.lower()}", "--package", _ICE40_PACKAGE[device], "--pcf-allow-unconstrained"]
