@@ -9,11 +9,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout
-from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
 __all__ = [
+    "LineStore",
     "QueryCutter",
     "QueryStore",
     "query_head_layout",
@@ -72,9 +72,10 @@ class QueryStore(wiring.Component):
     """Takes lines of query rows and hands out rows, part by part.
 
     Rows of a head lie back to back in its lines; a head starts in a new line. With one lane group a
-    line is a segment and goes straight into the store. Otherwise lines wait in a queue, a segment
-    per cycle is cut from the oldest, and what follows the last row of a head in its last line is
-    dropped. Segments are kept in one ring per lane group, so that each can read another part.
+    line is a segment and goes straight into the store. Otherwise lines wait in a `LineStore`, a
+    segment per cycle is cut from the oldest, and what follows the last row of a head in its last
+    line is dropped. Segments are kept in one ring per lane group, so that each can read another
+    part.
 
     A row takes `parts` cycles to enter. There is room for four of the longest rows: while the
     current one is in use, the following ones enter.
@@ -130,15 +131,15 @@ class QueryStore(wiring.Component):
     @property
     def capacity(self) -> int:
         """Lines that the store takes before any row is released, at least."""
-        return self.depth if self.params.groups == 1 else 17
+        return self.depth if self.params.groups == 1 else 16
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        segment = Signal(p.segment * p.operand_bits, reset_less=True)
+        segment = Signal(p.segment * p.operand_bits)
         write = Signal()  # into the rings
         row_written = Signal()  # that is a row's last segment
-        take = Signal()  # a place is used up; one cycle before the write where segments are cut
+        take = Signal()  # a place is used up; two cycles before the write where segments are cut
         free, room = Signal(range(self.depth + 1), init=self.depth), Signal(init=1)
         left = Signal.like(free)  # free places of the next cycle; there is room for one
         if p.groups == 1:
@@ -188,28 +189,29 @@ class QueryStore(wiring.Component):
         room: Signal,
     ) -> None:
         p = self.params
-        m.submodules.lines = lines = Queue(
-            shape=line_layout(p), depth=self.capacity, lut_ram=p.lut_ram
-        )
+        m.submodules.lines = lines = LineStore(params=p, depth=self.capacity)
         m.submodules.cutter = cutter = QueryCutter(params=p)
+        read, row_read = Signal(), Signal()  # a segment of the lines; it is its row's last
         m.d.comb += [
             lines.i.payload.eq(self.i.payload),
             lines.i.valid.eq(self.i.valid),
             self.i.ready.eq(lines.i.ready),
-            self.space.eq(self.capacity - lines.level),
-            cutter.i.payload.eq(lines.o.payload),
-            cutter.i.valid.eq(lines.o.valid),
-            lines.o.ready.eq(cutter.i.ready),
+            self.space.eq(lines.space),
+            cutter.line.valid.eq(lines.line.valid),
+            lines.line.ready.eq(cutter.line.ready),
+            lines.place.eq(cutter.o.payload),
             cutter.head.payload.eq(self.head.payload),
             cutter.head.valid.eq(self.head.valid),
             self.head.ready.eq(cutter.head.ready),
             cutter.o.ready.eq(room),
             take.eq(cutter.o.valid & cutter.o.ready),
+            segment.eq(lines.segment),
         ]
         m.d.sync += [
-            write.eq(take),
-            row_written.eq(take & cutter.row_end),
-            segment.eq(cutter.o.payload),
+            read.eq(take),
+            row_read.eq(take & cutter.row_end),
+            write.eq(read),
+            row_written.eq(row_read),
         ]
 
     def _rings(self, m: Module, segment: Value, write: Value) -> None:
@@ -243,6 +245,98 @@ class QueryStore(wiring.Component):
         m.d.comb += Value.cast(self.read.data).eq(Cat(columns))
 
 
+class LineStore(wiring.Component):
+    """A queue of lines that is read by segments of the oldest: a memory for each segment.
+
+    All addresses and enables are registers: a line is written wherever there is a free place, and
+    counts if it is valid. Latency: 1 cycle from a line to ``line.valid``, `latency` cycles from
+    ``place`` to ``segment``.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    depth : int
+        Lines, a power of two.
+
+    Members
+    -------
+    i : In(stream.Signature(line_layout(params)))
+        Lines.
+    space : Out(range(depth + 1))
+        Free places.
+    line : Out(stream.Signature(0))
+        There is a line; with its transfer it gives its place back.
+    place : In(range(groups))
+        Segment of it to read.
+    segment : Out(segment)
+        That segment.
+    """
+
+    i: stream.Interface
+    space: Signal
+    line: stream.Interface
+    place: Signal
+    segment: Signal
+
+    #: Cycles from a place to its segment.
+    latency = 2
+
+    def __init__(self, *, params: CoreParams, depth: int) -> None:
+        if isinstance(depth, bool) or not isinstance(depth, int):
+            raise TypeError(f"Depth must be an integer, not {depth!r}")
+        if depth < 2 or depth & (depth - 1):
+            raise ValueError(f"Depth must be a power of two from 2 on, not {depth!r}")
+        self.params, self.depth = params, depth
+        super().__init__(
+            {
+                "i": In(stream.Signature(line_layout(params))),
+                "space": Out(range(depth + 1), init=depth),
+                "line": Out(stream.Signature(0)),
+                "place": In(range(params.groups)),
+                "segment": Out(params.segment * params.operand_bits),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        head, tail = Signal(range(self.depth)), Signal(range(self.depth))
+        ready, valid = Signal(init=1), self.line.valid
+        push, pop = self.i.valid & ready, valid & self.line.ready
+        m.d.comb += self.i.ready.eq(ready)
+        with m.If(push):
+            m.d.sync += tail.eq(tail + 1)
+        with m.If(pop):
+            m.d.sync += head.eq(head + 1)
+        with m.If(push & ~pop):
+            m.d.sync += [self.space.eq(self.space - 1), ready.eq(self.space != 1), valid.eq(1)]
+        with m.If(pop & ~push):
+            m.d.sync += [self.space.eq(self.space + 1), ready.eq(1)]
+            m.d.sync += valid.eq(self.space != self.depth - 1)
+        place = Signal.like(self.place)  # of what the memories have read
+        m.d.sync += place.eq(self.place)
+        segments = []
+        for group in range(p.groups):
+            m.submodules[f"memory{group}"] = ram = Ram(
+                shape=len(self.segment), depth=self.depth, distributed=p.lut_ram
+            )
+            segments.append(ram.read[0].data)
+            m.d.comb += [
+                ram.write.address.eq(tail),
+                ram.write.data.eq(
+                    Value.cast(self.i.payload).word_select(group, len(self.segment))
+                ),
+                ram.write.en.eq(ready),
+                ram.read[0].address.eq(head),
+                ram.read[0].en.eq(1),
+            ]
+        cut = Signal.like(self.segment, reset_less=True)
+        m.d.sync += cut.eq(Cat(segments).word_select(place, len(cut)))
+        m.d.comb += self.segment.eq(cut)
+        return m
+
+
 class QueryCutter(wiring.Component):
     """Cuts lines into segments, one per cycle, and drops what follows a head's last row.
 
@@ -255,16 +349,16 @@ class QueryCutter(wiring.Component):
     -------
     head : In(stream.Signature(query_head_layout(params)))
         Taken before its first segment, with the last one of the head before at the earliest.
-    i : In(stream.Signature(line_layout(params)))
+    line : In(stream.Signature(0))
         Lines, taken with their last segment.
-    o : Out(stream.Signature(segment))
-        Segments.
+    o : Out(stream.Signature(range(groups)))
+        Segments, by their place in the line.
     row_end : Out(1)
         The segment is its row's last.
     """
 
     head: stream.Interface
-    i: stream.Interface
+    line: stream.Interface
     o: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -272,8 +366,8 @@ class QueryCutter(wiring.Component):
         super().__init__(
             {
                 "head": In(stream.Signature(query_head_layout(params))),
-                "i": In(stream.Signature(line_layout(params))),
-                "o": Out(stream.Signature(params.segment * params.operand_bits)),
+                "line": In(stream.Signature(0)),
+                "o": Out(stream.Signature(range(params.groups))),
                 "row_end": Out(1),
             }
         )
@@ -289,10 +383,10 @@ class QueryCutter(wiring.Component):
         line_end = head_end | full
         taken = Signal()
         m.d.comb += [
-            self.o.valid.eq(self.i.valid & open_),
+            self.o.valid.eq(self.line.valid & open_),
             taken.eq(self.o.valid & self.o.ready),
-            self.o.payload.eq(Value.cast(self.i.payload).word_select(place, len(self.o.payload))),
-            self.i.ready.eq(taken & line_end),
+            self.o.payload.eq(place),
+            self.line.ready.eq(taken & line_end),
             self.head.ready.eq(~open_ | (taken & head_end)),
         ]
         with m.If(taken):

@@ -151,7 +151,7 @@ class Latency:
             rows_issued=3 if fast else 2,
             rows_ahead=16 if params.lut_ram else 4,
             statistics_ahead=16 if fast else 3,
-            query=2 if params.groups > 1 else 0,
+            query=3 if params.groups > 1 else 0,
             score=1 + products + scan + (1 if params.groups == 1 else 2) + fast,
             beats_ahead=16 if fast else 0,
             rows_held=17 if fast else 2 if levels == 0 else 32,

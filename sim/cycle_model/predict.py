@@ -66,7 +66,7 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     segments = LineTimes(_query_segments(params), rows[-1].segments)
     lines = [LineTimes(params.kv_lines, sum(r.lines for r in of)) for of in regions[1:]]
     cut = params.groups > 1  # lines of one segment go straight into the store
-    queries = LineTimes(17, sum(r.lines for r in regions[0])) if cut else segments
+    queries = LineTimes(16, sum(r.lines for r in regions[0])) if cut else segments
     lines.insert(0, queries)
     model = CompactLoaderModel if is_compact(params) else LoaderModel
     loader = model(params, timing, latency, regions, lines)

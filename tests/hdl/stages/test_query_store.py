@@ -9,9 +9,9 @@ from amaranth.hdl import Assert, Assume, Module, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.hdl.stages.query_store import QueryCutter, QueryStore
+from attnsieve.hdl.stages.query_store import LineStore, QueryCutter, QueryStore
 from attnsieve.sim.formal import HoldRule, free_inputs, prove
-from attnsieve.sim.unit import run_streams
+from attnsieve.sim.unit import run_streams, simulate
 
 
 def small(groups, **changes):
@@ -147,6 +147,58 @@ def test_bad_params():
         QueryStore(params="dense")
 
 
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+@pytest.mark.parametrize("name", ["two groups", "four groups"])
+def test_lines_wait(name, rate):
+    """As many as there are places; any segment of the oldest can be read."""
+    p, rng = CONFIGS[name], random.Random(4)
+    dut = LineStore(params=p, depth=4)
+    sent = [[rng.randrange(-99, 99) for _ in range(p.lanes)] for _ in range(40)]
+    top = 1 << p.operand_bits
+
+    async def bench(ctx):
+        waiting, entered, asked = list(sent), [], []
+        while waiting or entered or asked:
+            valid = bool(waiting) and rng.random() < 0.9
+            take, place = rng.random() < rate, rng.randrange(p.groups)
+            ctx.set(dut.i.valid, valid)
+            ctx.set(dut.i.payload, waiting[0] if waiting else [0] * p.lanes)
+            ctx.set(dut.line.ready, take)
+            ctx.set(dut.place, place)
+            assert ctx.get(dut.space) == 4 - len(entered)
+            assert ctx.get(dut.line.valid) == bool(entered)
+            assert ctx.get(dut.i.ready) == (len(entered) < 4)
+            moved = valid and len(entered) < 4
+            begin = place * p.segment
+            asked.append(entered[0][begin : begin + p.segment] if entered else None)
+            await ctx.tick("sync")
+            if entered and take:
+                entered.pop(0)
+            if moved:
+                entered.append(waiting.pop(0))
+            if len(asked) == dut.latency:
+                want = asked.pop(0)
+                if want is not None:
+                    value = sum(x % top << p.operand_bits * n for n, x in enumerate(want))
+                    assert ctx.get(dut.segment) == value
+            if not waiting and not entered and all(a is None for a in asked):
+                break
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(
+    ("depth", "error", "message"),
+    [
+        (12, ValueError, r"^Depth must be a power of two from 2 on, not 12$"),
+        ("4", TypeError, r"^Depth must be an integer, not '4'$"),
+    ],
+)
+def test_bad_depth_of_lines(depth, error, message):
+    with pytest.raises(error, match=message):
+        LineStore(params=CONFIGS["two groups"], depth=depth)
+
+
 class CutterContract(wiring.Component):
     """Segments come in order; what follows a head's last segment in its line is dropped."""
 
@@ -165,16 +217,15 @@ class CutterContract(wiring.Component):
         m.d.comb += Assume((given.queries >= 1) & (given.queries <= 3))
         head, known = Signal.like(given), Signal()  # the head that has been taken
         taken, done = Signal(8), Signal(8)  # segments of this head, of this line
-        m.d.comb += Assert(dut.o.valid == (dut.i.valid & known))
-        want = dut.i.payload.as_value().word_select(done[:2], p.operand_bits)
+        m.d.comb += Assert(dut.o.valid == (dut.line.valid & known))
         end = taken + 1 == head.parts[:2] * head.queries[:2]
         with m.If(dut.o.valid):
-            m.d.comb += Assert(dut.o.payload == want)
+            m.d.comb += Assert(dut.o.payload == done)
             m.d.comb += Assert(done < p.groups)
         moved = dut.o.valid & dut.o.ready
         m.d.comb += [
             Assert(dut.head.ready == (~known | (moved & end))),
-            Assert(dut.i.ready == (moved & (end | (done == p.groups - 1)))),
+            Assert(dut.line.ready == (moved & (end | (done == p.groups - 1)))),
         ]
         with m.If(dut.head.ready):
             m.d.sync += [head.eq(given), known.eq(dut.head.valid)]
@@ -182,7 +233,7 @@ class CutterContract(wiring.Component):
             m.d.sync += [taken.eq(taken + 1), done.eq(done + 1)]
             with m.If(end):
                 m.d.sync += taken.eq(0)
-            with m.If(dut.i.ready):
+            with m.If(dut.line.ready):
                 m.d.sync += done.eq(0)
         return m
 
