@@ -249,6 +249,48 @@ def test_cutter_proof():
     prove(CutterContract(QueryCutter(params=p)), depth=12)
 
 
+class LineContract(wiring.Component):
+    """Any one line is there after those before it, and its segments are what was sent."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        p = dut.params
+        free_inputs(m, dut)
+        m.submodules.hold = HoldRule(dut.line)
+        chosen, pushed, popped = AnyConst(4), Signal(5), Signal(5)
+        line = Signal(len(dut.i.payload.as_value()))
+        with m.If(dut.i.valid & dut.i.ready):
+            m.d.sync += pushed.eq(pushed + 1)
+            with m.If(pushed == chosen):
+                m.d.sync += line.eq(dut.i.payload)
+        with m.If(dut.line.valid & dut.line.ready):
+            m.d.sync += popped.eq(popped + 1)
+        level = (pushed - popped)[:5]
+        m.d.comb += [
+            Assert(dut.line.valid == (level != 0)),
+            Assert(dut.i.ready == (level != dut.depth)),
+            Assert(dut.space == dut.depth - level),
+        ]
+        asked, place = dut.line.valid & (popped == chosen), dut.place
+        for n in range(dut.latency):
+            was_asked, was_place = Signal(name=f"asked{n}"), Signal.like(place, name=f"place{n}")
+            m.d.sync += [was_asked.eq(asked), was_place.eq(place)]
+            asked, place = was_asked, was_place
+        with m.If(asked):
+            m.d.comb += Assert(dut.segment == line.word_select(place, p.operand_bits))
+        return m
+
+
+def test_line_store_proof():
+    p = Thin(lanes=2, max_head_dim=16, max_queries=3, operand_bits=8, output_lanes=1)
+    prove(LineContract(LineStore(params=p, depth=2)), depth=10)
+
+
 class StoreContract(wiring.Component):
     """With one lane group: any segment reads back from its row until the row's last read."""
 
