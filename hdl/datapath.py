@@ -13,12 +13,7 @@ from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
-from attnsieve.hdl.layouts import (
-    head_layout,
-    line_layout,
-    region_layout,
-    row_layout,
-)
+from attnsieve.hdl.layouts import head_layout, line_layout, region_layout, row_layout
 from attnsieve.hdl.lib.broadcast import Broadcast
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.reset import LocalResets

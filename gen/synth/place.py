@@ -30,8 +30,8 @@ def arguments(family: str, options: SynthOptions) -> list[str]:
         package = "CABGA756" if options.ecp5_device == "LFE5U-85F" else "CABGA256"
         size = _ECP5_SIZE[options.ecp5_device]
         speed = str(options.ecp5_speed)
-        # On the reference core, of half a device, critical nets must weigh more than by default:
-        # 61 MHz instead of 47 after placement.
+        # The reference core is spread over the whole device by its multipliers and memories:
+        # critical nets must weigh more than by default.
         ways = ["--placer", "heap", "--placer-heap-timingweight", "30"]
         return [size, "--package", package, "--speed", speed, *ways, "--lpf-allow-unconstrained"]
     device = options.ice40_device
