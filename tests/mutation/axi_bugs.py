@@ -147,7 +147,7 @@ AXI_BUGS = [
         "target.valid.eq(taken)", "channels without units are asked too", f"{_LOADER}lines"),
     Bug("axi/loader.py", "delivered[number].eq(sink.valid)",
         "delivered[number].eq(line.valid)", "a line counts as delivered to every sink",
-        f"{_LOADER}small_sinks_are_never_overrun {_LOADER}lines"),
+        f"{_LOADER}small_sinks_of_the_compact_loader"),
     Bug("axi/loader.py", "Mux(reader.error != 0, reader.error, found)",
         "Mux(reader.error == 3, reader.error, found)", "SLVERR of a lower channel is lost",
         f"{_LOADER}error_on_any_channel"),
