@@ -40,9 +40,9 @@ class UnitGatherer(wiring.Component):
     at their heads, rotated. Channels may be skewed: a word waits for the last of them. The last
     word of a chunk waits only for the channels that hold wanted units.
 
-    Latency: from a chunk to its first word 1 cycle and that of the words' queue, from units to
-    their word `latency`: 2 cycles with several channels, none with one. Throughput: one word per
-    cycle, none lost between chunks.
+    Latency: from units to their word `latency`: 2 cycles with several channels, none with one;
+    from a chunk to its first word a cycle more. Throughput: one word per cycle, none lost between
+    chunks.
 
     Parameters
     ----------
@@ -77,9 +77,11 @@ class UnitGatherer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         channels = self.params.channels
-        entry = Signal(self.chunk.payload.shape())  # words counts down here
+        chunk = self._next_chunk(m)
+        entry = Signal(chunk.payload.shape())  # words counts down here
         valid, last = Signal(), Signal()
         wanted, missing = Signal(channels), Signal(channels)
+        final = Signal(channels)  # wanted of the last word
         complete, take = Signal(), Signal()
         self._units = self._near(m)
         for c, unit in enumerate(self._units):
@@ -89,21 +91,23 @@ class UnitGatherer(wiring.Component):
             ]
         m.d.comb += [
             complete.eq(valid & ~missing.any()),
-            self.chunk.ready.eq(~valid | (take & last)),
+            chunk.ready.eq(~valid | (take & last)),
         ]
         with m.If(take):
             m.d.sync += [
                 entry.words.eq(entry.words - 1),
                 last.eq(entry.words == 1),
-                wanted.eq(self._wanted(entry, entry.words == 1)),
+                wanted.eq(Mux(entry.words == 1, final, ~Const(0, channels))),
             ]
-        with m.If(self.chunk.ready):
-            single = self.chunk.payload.words == 0
+        with m.If(chunk.ready):
+            single = chunk.payload.words == 0
+            held = self._final(chunk.payload)
             m.d.sync += [
-                valid.eq(self.chunk.valid),
-                entry.eq(self.chunk.payload),
+                valid.eq(chunk.valid),
+                entry.eq(chunk.payload),
                 last.eq(single),
-                wanted.eq(self._wanted(self.chunk.payload, single)),
+                final.eq(held),
+                wanted.eq(Mux(single, held, ~Const(0, channels))),
             ]
         word = Signal(word_layout(self.params))
         m.d.comb += [
@@ -123,6 +127,14 @@ class UnitGatherer(wiring.Component):
         else:
             self._queue(m, word, complete, take)
         return m
+
+    def _next_chunk(self, m: Module) -> stream.Interface:
+        """Chunks, from a queue of two with several channels, whose valid bits come late."""
+        if self.params.channels == 1:
+            return self.chunk
+        m.submodules.chunks = chunks = Queue(shape=self.chunk.payload.shape(), depth=2)
+        connect(m, wiring.flipped(self.chunk), chunks.i)
+        return chunks.o
 
     def _near(self, m: Module) -> list[stream.Interface]:
         """Units, with several channels from a queue of two: so none waits for another's valid."""
@@ -161,13 +173,13 @@ class UnitGatherer(wiring.Component):
                 self.o.payload[name].eq(mark.o.payload[name]),
             ]
 
-    def _wanted(self, entry: data.View, last: Value) -> Value:
-        """Which channels hold a unit of the word."""
+    def _final(self, entry: data.View) -> Value:
+        """Which channels hold a unit of a chunk's last word."""
         if self.params.channels == 1:
             return Const(1)
         bits = len(entry.rotation)
         positions = [(c - entry.rotation)[:bits] for c in range(self.params.channels)]
-        return Cat(~last | (position <= entry.tail) for position in positions)
+        return Cat(position <= entry.tail for position in positions)
 
     def _rotated(self, rotation: Value) -> Value:
         """The units with the one of channel ``rotation`` lowest: a barrel of 2:1 multiplexers."""
