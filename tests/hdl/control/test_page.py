@@ -13,6 +13,8 @@ from attnsieve.hdl.control.rows import RowSequencer
 from attnsieve.hdl.control.tables import MaskTable
 from attnsieve.hdl.params import CoreParams
 
+LUT = CoreParams(lut_ram=True)
+PLAIN = CoreParams(lut_ram=False)
 PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
 
 
@@ -22,7 +24,8 @@ PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
         ("registers", "(`JobMemory.latency`)", JobMemory(params=CoreParams()).latency),
         ("registers", "(`Counters.latency`)", Counters.latency),
         ("registers", "mask read (`latency`)", MaskTable.latency),
-        ("writer#Row writer", "`awvalid` (`latency`)", RowWriter.latency),
+        ("writer#Row writer", "with LUT RAM (`latency`)", RowWriter(params=LUT).latency),
+        ("writer#Row writer", "without LUT RAM (`latency`)", RowWriter(params=PLAIN).latency),
         ("writer#Burst writer", "`awvalid` (`latency`)", BurstWriter.latency),
         ("writer#Burst writer", "(`data_latency`)", BurstWriter.data_latency),
         ("writer#Granule writer", "`awvalid` (`latency`)", GranuleWriter.latency),
