@@ -41,13 +41,15 @@ class BurstSequencer(wiring.Component):
     number of its chunks asked for is kept here.
 
     Streams are looked at one by one, one per cycle: Q first, then the one of K and V whose turn
-    it is, then the other. After a chunk of Q the search goes on, after one of K or V it begins
-    anew: so queries go first, but short rows hide behind keys and values. K and V take turns by
-    regions, K first. A stream whose sink has room never waits for one whose sink has none. While
-    there are no regions of K and V, only Q is looked at.
+    it is, then the other. One that has a region but no room is left a cycle later, so that the
+    sum of what is on its way is not on the path that chooses. After a chunk of Q the search goes
+    on, after one of K or V it begins anew: so queries go first, but short rows hide behind keys
+    and values. K and V take turns by regions, K first. A stream whose sink has room never waits
+    for one whose sink has none. While there are no regions of K and V, only Q is looked at.
 
     Latency: `latency` = 1 cycle from a region to its first burst if its stream is looked at, up
-    to 2 more if not. Throughput: one burst per cycle, and 1 to 3 cycles between chunks.
+    to 2 more if not, and 1 more for each stream without room that is looked at before.
+    Throughput: one burst per cycle, and 1 to 5 cycles between chunks.
 
     Parameters
     ----------
@@ -120,9 +122,9 @@ class BurstSequencer(wiring.Component):
         self._burst(m, region.address, wide, done, rest, part)
         asked = Signal()  # the last burst of a chunk is taken
         m.d.comb += asked.eq(self.o.valid & self.o.ready & self.o.payload.tag.end)
-        eligible = self._of_chosen([r.valid for r in self.region]) & self._room(m, rest, asked)
-        self._sequence(m, eligible, asked, part)
-        self._turns(m, eligible, asked, final)
+        there = self._of_chosen([r.valid for r in self.region])
+        full = self._sequence(m, there, self._room(m, rest, asked), asked, part)
+        self._turns(m, ~there | full, asked, final)
         self._progress(m, asked, final, done)
         return m
 
@@ -171,23 +173,30 @@ class BurstSequencer(wiring.Component):
         free = self._steps(self._of_chosen(list(self.space)))
         return (free > Cat(rest, chunks)) & ~chunks.all()
 
-    def _sequence(self, m: Module, eligible: Value, asked: Signal, part: Signal) -> None:
-        """Look for a stream that can go, then ask for the bursts of its chunk."""
-        asking = Signal()
+    def _sequence(
+        self, m: Module, there: Value, room: Value, asked: Signal, part: Signal
+    ) -> Signal:
+        """Look for a stream that can go, then ask for the bursts of its chunk.
+
+        Tells that the chosen stream had no room in the cycle before.
+        """
+        asking, full = Signal(), Signal()
         m.d.comb += self.o.valid.eq(asking)
+        m.d.sync += full.eq(~asking & there & ~room & ~full)
         with m.If(~asking):
-            m.d.sync += asking.eq(eligible)
+            m.d.sync += asking.eq(there & room & ~full)
         with m.Elif(self.o.ready):
             m.d.sync += part.eq(part + 1)
         with m.If(asked):
             m.d.sync += [asking.eq(0), part.eq(0)]
+        return full
 
-    def _turns(self, m: Module, eligible: Value, asked: Signal, final: Signal) -> None:
+    def _turns(self, m: Module, cannot: Value, asked: Signal, final: Signal) -> None:
         """Which stream is looked at next."""
         value_turn = Signal()  # values go before keys
         first = Mux(value_turn, Sink.VALUE, Sink.KEY)
         second = Mux(value_turn, Sink.KEY, Sink.VALUE)
-        with m.If(asked | (~self.o.valid & ~eligible)):
+        with m.If(asked | (~self.o.valid & cannot)):
             with m.If(self._chosen == Sink.QUERY):
                 with m.If(self.region[Sink.KEY].valid | self.region[Sink.VALUE].valid):
                     m.d.sync += self._chosen.eq(first)

@@ -18,7 +18,7 @@ _BURST_BYTES = 32
 
 
 class CompactLoaderModel(LoaderModel):
-    """Looks at one stream per cycle, and asks for a chunk if there is room for all of it.
+    """Looks at one stream per cycle, two if it has no room, and asks for whole chunks only.
 
     Parameters as of `LoaderModel`. A chunk that is on its way counts as a whole one.
     """
@@ -48,6 +48,7 @@ class CompactLoaderModel(LoaderModel):
             return False
         now, stream = self.choose_at, self.looked_at
         while not self._able(stream, now):
+            now += self._open_at(stream, now)  # it has no room: left a cycle later
             stream = self._following(stream, now, searching=True)
             now += 1
         self._issue(stream, now)
