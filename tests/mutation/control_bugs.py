@@ -155,7 +155,8 @@ CONTROL_BUGS = [
         "with m.Elif(self.verdict.code == StatusCode.WATCHDOG):", "refused jobs run",
         f"{_JOBS}jobs_in_order_good_and_refused"),
     Bug("control/dispatcher.py", "m.d.sync += left[index].eq(0)", "m.d.sync += left.eq(0)",
-        "only the first unit gets the job", f"{_JOBS}jobs_in_order_good_and_refused"),
+        "only the first unit gets the job",
+        f"{_JOBS}every_job_follows_when_the_queue_is_full[tiny]"),
     # -- supervisor
     Bug("control/supervisor.py", "Mux(error[0], decode, slave)", "Mux(error[0], slave, decode)",
         "SLVERR is reported as DECERR", f"{_JOBS}error_is_reported_for_its_own_job[q-0-2]",

@@ -23,11 +23,12 @@ class Datapath:
         self.errors = {}  # region address -> read error raised when it is taken
         self.silent = False  # never done: for the watchdog
         self.rows, self.cleared = 0, 0
+        self.clears, self.ended = 0, 0  # times that it was cleared; jobs that were done
         self.queries = []  # addresses of regions of Q
 
     async def run(self, ctx):
         dut = self.dut
-        due, now, error, outstanding = deque(), 0, 0, 0
+        due, now, error, outstanding, clearing = deque(), 0, 0, 0, 0
         while True:
             take = self.rng.random() < 0.8
             for port in (dut.query, dut.key, dut.value, dut.row, dut.output):
@@ -45,6 +46,9 @@ class Datapath:
                   for v in (s.valid & s.ready, s.p.address)))
             now += 1
             outstanding = max(0, outstanding - 1)
+            self.ended += done
+            self.clears += clear and not clearing
+            clearing = clear
             if clear:
                 due.clear()
                 error, self.cleared = 0, self.cleared + 1
@@ -85,7 +89,11 @@ def run(params, script, *, watchdog=0, datapath=None, mantissas=None):
             if action == "start":
                 ctx.set(dut.job.p, {k: v for k, v in argument[0].items() if k != "bank"})
                 ctx.set(dut.job.valid, 1)
-                await ctx.tick().until(dut.job.ready)
+                taken, waited = False, 0
+                while not taken:
+                    *_, taken = await ctx.tick().sample(dut.job.ready)
+                    waited += 1
+                    assert waited < 6000, f"job {started} is not taken"
                 ctx.set(dut.job.valid, 0)
                 started += 1
             elif action == "abort":
@@ -151,10 +159,11 @@ def test_error_is_reported_for_its_own_job(error, bad, tensor):
         path.errors = {requests[bad][f"{tensor}_base"]: error}
         return path
 
-    results, _ = run(SMALL, [("start", r) for r in requests], datapath=failing)
+    results, path = run(SMALL, [("start", r) for r in requests], datapath=failing)
     want = [StatusCode.OK] * 3
     want[bad] = StatusCode.READ_SLVERR if error == 2 else StatusCode.READ_DECERR
     assert results == want
+    assert path.ended >= 2  # no job is good that was not done
 
 
 @pytest.mark.parametrize("bad", range(3))
@@ -182,9 +191,10 @@ def test_errors_among_refused_jobs(bad, refused):
 def test_abort_ends_every_job_and_the_next_one_runs(wait):
     script = [("start", small(1)), ("start", small(2)), ("wait", wait), ("abort",),
               ("wait", 60), ("start", small(3))]
-    results, _ = run(SMALL, script)
+    results, path = run(SMALL, script)
     assert results[-1] == StatusCode.OK
     assert len(results) == 3
+    assert path.clears <= 1  # all of them end at once
     assert set(results[:2]) <= {StatusCode.ABORTED, StatusCode.OK}
     if wait < 40:
         assert results[:2] == [StatusCode.ABORTED] * 2
