@@ -6,8 +6,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.lib import wiring
 
 from attnsieve.hdl.lib.credit import Credit
+from attnsieve.sim.formal import free_inputs, prove
 from attnsieve.sim.unit import simulate
 
 
@@ -40,3 +43,29 @@ def test_some_tells_whether_there_are_any(count, first):
             left += give - take
 
     simulate(dut, bench)
+
+
+class Counted(wiring.Component):
+    """``some`` tells whether fewer were taken than were there at first or given back."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        free_inputs(m, dut)
+        left = Signal(range(dut.count + 1), init=dut.first)
+        m.d.sync += left.eq(left + dut.give - dut.take)
+        m.d.comb += [
+            Assume(~dut.take | dut.some),
+            Assume(~dut.give | (left != dut.count)),
+            Assert(dut.some == (left != 0)),
+        ]
+        return m
+
+
+@pytest.mark.parametrize("count, first", [(1, None), (1, 0), (3, 1), (4, None), (7, 0)])
+def test_proof(count, first):
+    prove(Counted(Credit(count=count, first=first)), depth=2 * count + 3)
