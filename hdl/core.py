@@ -15,6 +15,7 @@ from attnsieve.hdl.control.register_map import ADDRESS_BITS
 from attnsieve.hdl.control.registers import Registers
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.datapath import Datapath
+from attnsieve.hdl.layouts import work_members
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Core", "master_prefixes"]
@@ -70,7 +71,7 @@ class Core(wiring.Component):
         connect(m, control.fetch, registers.fetch)
         connect(m, control.store, registers.store)
         m.d.comb += control.jobs.eq(registers.readable)
-        for name in ("query", "key", "value", "output", "scale", "row"):
+        for name in work_members(p):
             connect(m, getattr(control, name), getattr(datapath, name))
         self._ports(m, registers, datapath)
         self._tables(m, registers, control, datapath)

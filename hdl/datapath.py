@@ -13,7 +13,13 @@ from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
-from attnsieve.hdl.layouts import head_layout, line_layout, region_layout, row_layout
+from attnsieve.hdl.layouts import (
+    head_layout,
+    line_layout,
+    region_layout,
+    row_layout,
+    work_members,
+)
 from attnsieve.hdl.lib.broadcast import Broadcast
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.reset import LocalResets
@@ -50,14 +56,8 @@ class Datapath(wiring.Component):
 
     Members
     -------
-    query, key, value : In(stream(region_layout))
-        Regions to fetch, head by head.
-    output : In(stream(region_layout))
-        Where the outputs of each head go; nothing but the address counts.
-    scale : In(stream(head_layout))
-        Scale of each head.
-    row : In(stream(row_layout))
-        Rows to compute.
+    query, key, value, output, scale, row : In(stream)
+        The work of each job; see `work_members`.
     mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
         Key mask; see `ParallelScorer`.
     read, write : Out(AXI4Signature) of channels
@@ -95,15 +95,9 @@ class Datapath(wiring.Component):
             )
         read = AXI4Signature(addr_width=p.addr_width, data_width=p.data_width, write=False)
         write = AXI4Signature(addr_width=p.addr_width, data_width=p.data_width, read=False)
-        region = stream.Signature(region_layout(p))
         super().__init__(
             {
-                "query": In(region),
-                "key": In(region),
-                "value": In(region),
-                "output": In(region),
-                "scale": In(stream.Signature(head_layout(p))),
-                "row": In(stream.Signature(row_layout(p))),
+                **{name: member.flip() for name, member in work_members(p).items()},
                 "mask_bank": Out(p.bank_bits),
                 "mask_beat": Out(range(p.max_beats)),
                 "mask_used": Out(1),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Member, Out
 
 from attnsieve.hdl.params import CoreParams
 
@@ -19,6 +20,7 @@ __all__ = [
     "score_beat_layout",
     "statistics_layout",
     "term_beat_layout",
+    "work_members",
 ]
 
 
@@ -161,3 +163,18 @@ def output_layout(p: CoreParams) -> data.StructLayout:
             "last": unsigned(1),  # last of the row
         }
     )
+
+
+def work_members(p: CoreParams) -> dict[str, Member]:
+    """The work of a job, from the job control to the datapath: regions to fetch, head by head;
+    where the outputs of each head go (nothing but the address counts); scale of each head; rows to
+    compute."""
+    region = stream.Signature(region_layout(p))
+    return {
+        "query": Out(region),
+        "key": Out(region),
+        "value": Out(region),
+        "output": Out(region),
+        "scale": Out(stream.Signature(head_layout(p))),
+        "row": Out(stream.Signature(row_layout(p))),
+    }

@@ -11,7 +11,7 @@ from attnsieve.hdl.control.sequencers import Sequencers
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.supervisor import Supervisor
 from attnsieve.hdl.control.words import fetch_signature, store_signature
-from attnsieve.hdl.layouts import head_layout, region_layout, row_layout
+from attnsieve.hdl.layouts import work_members
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["JobControl"]
@@ -35,12 +35,8 @@ class JobControl(wiring.Component):
         Jobs that are started, not finished, and can be read; falls as a result is taken.
     fetch : Out(fetch_signature), store : Out(store_signature)
         Ports of the job memory.
-    query, key, value, output : Out(stream(region_layout))
-        Regions to fetch, and to write.
-    scale : Out(stream(head_layout))
-        Scale of each head.
-    row : Out(stream(row_layout))
-        Rows to compute.
+    query, key, value, output, scale, row : Out(stream)
+        The work of each job; see `work_members`.
     query_bank, query_index, query_en : Out, query_valid : In(1)
         Query mask, the bit one cycle after ``query_en``.
     abort : In(1), watchdog : In(24)
@@ -60,18 +56,12 @@ class JobControl(wiring.Component):
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
-        region = stream.Signature(region_layout(params))
         super().__init__(
             {
                 "jobs": In(range(params.queue_depth + 2)),
                 "fetch": Out(fetch_signature(params)),
                 "store": Out(store_signature(params)),
-                "query": Out(region),
-                "key": Out(region),
-                "value": Out(region),
-                "output": Out(region),
-                "scale": Out(stream.Signature(head_layout(params))),
-                "row": Out(stream.Signature(row_layout(params))),
+                **work_members(params),
                 "query_bank": Out(params.bank_bits),
                 "query_index": Out(params.query_bits),
                 "query_en": Out(1),
@@ -97,7 +87,7 @@ class JobControl(wiring.Component):
         sequencers = self.units(params=self.params)
         m.submodules.sequencers = ResetInserter(self.clear)(sequencers)
         wiring.connect(m, supervisor.result, flipped(self.result))
-        for name in ("fetch", "store", "query", "key", "value", "output", "scale", "row"):
+        for name in ("fetch", "store", *work_members(self.params)):
             wiring.connect(m, getattr(sequencers, name), flipped(getattr(self, name)))
         for name in ("query_bank", "query_index", "query_en", "walking"):
             m.d.comb += getattr(self, name).eq(getattr(sequencers, name))

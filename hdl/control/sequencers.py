@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from attnsieve.hdl.control.checker import JobChecker
@@ -15,7 +15,7 @@ from attnsieve.hdl.control.regions import RegionSequencer
 from attnsieve.hdl.control.rows import RowSequencer
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.words import FetchArbiter, fetch_signature, store_signature
-from attnsieve.hdl.layouts import head_layout, region_layout, row_layout
+from attnsieve.hdl.layouts import work_members
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["Sequencers"]
@@ -40,12 +40,8 @@ class Sequencers(wiring.Component):
         The verdict on the next job.
     fetch : Out(fetch_signature), store : Out(store_signature)
         Ports of the job memory.
-    query, key, value, output : Out(stream(region_layout))
-        Regions to fetch, and to write.
-    scale : Out(stream(head_layout))
-        Scale of each head.
-    row : Out(stream(row_layout))
-        Rows to compute.
+    query, key, value, output, scale, row : Out(stream)
+        The work of each job; see `work_members`.
     query_bank, query_index, query_en : Out, query_valid : In(1)
         Query mask, the bit one cycle after ``query_en``.
     walking : Out(1)
@@ -70,7 +66,6 @@ class Sequencers(wiring.Component):
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
-        region = stream.Signature(region_layout(params))
         super().__init__(
             {
                 "waiting": In(range(params.queue_depth + 2)),
@@ -83,12 +78,7 @@ class Sequencers(wiring.Component):
                 "code": Out(StatusCode),
                 "fetch": Out(fetch_signature(params)),
                 "store": Out(store_signature(params)),
-                "query": Out(region),
-                "key": Out(region),
-                "value": Out(region),
-                "output": Out(region),
-                "scale": Out(stream.Signature(head_layout(params))),
-                "row": Out(stream.Signature(row_layout(params))),
+                **work_members(params),
                 "query_bank": Out(params.bank_bits),
                 "query_index": Out(params.query_bits),
                 "query_en": Out(1),

@@ -6,14 +6,26 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.ring import ring_sum
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.prob_v_walk import step_layout, term_ring_depth, walk_layout
 
-__all__ = ["StepGate"]
+__all__ = ["StepGate", "gate_members"]
+
+
+def gate_members(params: CoreParams) -> dict[str, Member]:
+    """What the gate watches, offers and tells of; see `StepGate`."""
+    return {
+        "term_append": In(1),
+        "value_append": In(1),
+        "room": In(1),
+        "o": Out(stream.Signature(step_layout(params), always_ready=True)),
+        "wait_value": Out(1),
+        "wait_output": Out(1),
+    }
 
 
 class StepGate(wiring.Component):
@@ -56,17 +68,8 @@ class StepGate(wiring.Component):
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
-        super().__init__(
-            {
-                "i": In(stream.Signature(walk_layout(params))),
-                "term_append": In(1),
-                "value_append": In(1),
-                "room": In(1),
-                "o": Out(stream.Signature(step_layout(params), always_ready=True)),
-                "wait_value": Out(1),
-                "wait_output": Out(1),
-            }
-        )
+        walk = stream.Signature(walk_layout(params))
+        super().__init__({"i": In(walk), **gate_members(params)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -6,14 +6,14 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from attnsieve.hdl.layouts import row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.params import CoreParams
-from attnsieve.hdl.stages.prob_v_gate import StepGate
+from attnsieve.hdl.stages.prob_v_gate import StepGate, gate_members
 from attnsieve.hdl.stages.prob_v_plan import RowPlan
-from attnsieve.hdl.stages.prob_v_walk import StepWalk, step_layout
+from attnsieve.hdl.stages.prob_v_walk import StepWalk
 
 __all__ = ["StepSequencer"]
 
@@ -34,15 +34,8 @@ class StepSequencer(wiring.Component):
     Members
     -------
     row : In(stream(row_layout))
-    term_append : In(1)
-        A beat of terms is being written to the term ring.
-    value_append : In(1)
-        A line is being written to the V ring.
-    room : In(1)
-        A pass may end.
-    o : Out(stream(step_layout, always_ready))
-    wait_value, wait_output : Out(1)
-        The step at hand waits for V lines; it waits for nothing but room.
+    term_append, value_append, room, o, wait_value, wait_output
+        See `StepGate`.
     """
 
     row: stream.Interface
@@ -60,17 +53,8 @@ class StepSequencer(wiring.Component):
         if not isinstance(params, CoreParams):
             raise TypeError(f"Params must be a CoreParams, not {params!r}")
         self.params = params
-        super().__init__(
-            {
-                "row": In(stream.Signature(row_layout(params))),
-                "term_append": In(1),
-                "value_append": In(1),
-                "room": In(1),
-                "o": Out(stream.Signature(step_layout(params), always_ready=True)),
-                "wait_value": Out(1),
-                "wait_output": Out(1),
-            }
-        )
+        row = stream.Signature(row_layout(params))
+        super().__init__({"row": In(row), **gate_members(params)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
