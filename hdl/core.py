@@ -16,7 +16,7 @@ from attnsieve.hdl.control.registers import Registers
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.datapath import Datapath
 from attnsieve.hdl.layouts import work_members
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["Core", "master_prefixes"]
 
@@ -50,8 +50,7 @@ class Core(wiring.Component):
     """
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         self._master = AXI4Signature(addr_width=params.addr_width, data_width=params.data_width)
         self._slave = AXI4LiteSignature(addr_width=ADDRESS_BITS)

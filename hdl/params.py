@@ -9,23 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from math import gcd
 
-__all__ = ["CoreParams"]
+from attnsieve.hdl.lib.checks import check_int, check_power_of_two
+
+__all__ = ["CoreParams", "check_params"]
 
 
 def _ceil_log2(n: int) -> int:
     return (n - 1).bit_length()
-
-
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
-
-
-def _check_power_of_two(name: str, value: int) -> None:
-    if value & (value - 1):
-        raise ValueError(f"{name} must be a power of two, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,34 +76,30 @@ class CoreParams:
     lut_ram: bool = True
 
     def __post_init__(self) -> None:
-        _check_int("lanes", self.lanes, 1, 1024)
-        _check_power_of_two("lanes", self.lanes)
-        _check_int("max_head_dim", self.max_head_dim, 16, 128)
+        check_power_of_two("lanes", self.lanes, 1, 1024)
+        check_int("max_head_dim", self.max_head_dim, 16, 128)
         if self.max_head_dim % 16:
             raise ValueError(f"max_head_dim must be a multiple of 16, not {self.max_head_dim!r}")
-        _check_int("max_keys", self.max_keys, 1, 4096)
-        _check_int("max_queries", self.max_queries, 1, 4096)
-        _check_int("max_heads", self.max_heads, 1, 64)
-        _check_int("operand_bits", self.operand_bits, 8, 12)
+        check_int("max_keys", self.max_keys, 1, 4096)
+        check_int("max_queries", self.max_queries, 1, 4096)
+        check_int("max_heads", self.max_heads, 1, 64)
+        check_int("operand_bits", self.operand_bits, 8, 12)
         if self.operand_bits not in (8, 12):
             raise ValueError(f"operand_bits must be 8 or 12, not {self.operand_bits!r}")
-        _check_int("buffer_elements", self.buffer_elements, self.max_head_dim, 1 << 20)
+        check_int("buffer_elements", self.buffer_elements, self.max_head_dim, 1 << 20)
         if self.buffer_elements % self.lanes:
             raise ValueError(
                 f"buffer_elements must be a multiple of lanes ({self.lanes}), "
                 f"not {self.buffer_elements!r}"
             )
-        _check_int("output_lanes", self.output_lanes, 1, self.segment)
-        _check_power_of_two("output_lanes", self.output_lanes)
-        _check_int("p_bits", self.p_bits, 12, 16)
-        _check_int("channels", self.channels, 1, 16)
-        _check_power_of_two("channels", self.channels)
-        _check_int("data_width", self.data_width, 32, 512)
-        _check_power_of_two("data_width", self.data_width)
-        _check_int("addr_width", self.addr_width, 20, 64)
-        _check_int("burst_beats", self.burst_beats, 1, 256)
-        _check_int("outstanding_beats", self.outstanding_beats, 2, 1024)
-        _check_int("queue_depth", self.queue_depth, 1, 8)
+        check_power_of_two("output_lanes", self.output_lanes, 1, self.segment)
+        check_int("p_bits", self.p_bits, 12, 16)
+        check_power_of_two("channels", self.channels, 1, 16)
+        check_power_of_two("data_width", self.data_width, 32, 512)
+        check_int("addr_width", self.addr_width, 20, 64)
+        check_int("burst_beats", self.burst_beats, 1, 256)
+        check_int("outstanding_beats", self.outstanding_beats, 2, 1024)
+        check_int("queue_depth", self.queue_depth, 1, 8)
         if not isinstance(self.lut_ram, bool):
             raise TypeError(f"lut_ram must be true or false, not {self.lut_ram!r}")
 
@@ -301,3 +287,9 @@ class CoreParams:
     def alignment(self) -> int:
         """Alignment of bases and strides in bytes."""
         return max(32, self.beat_bytes)
+
+
+def check_params(params: object) -> None:
+    """Raise unless ``params`` is a `CoreParams`: what a component with ``params`` does first."""
+    if not isinstance(params, CoreParams):
+        raise TypeError(f"Params must be a CoreParams, not {params!r}")

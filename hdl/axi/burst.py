@@ -7,15 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.signature import BOUNDARY
+from attnsieve.hdl.lib.checks import check_int, check_power_of_two
 
 __all__ = ["BurstSplitter", "whole_burst"]
-
-
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
 
 
 def whole_burst(*, burst_beats: int, data_width: int) -> int:
@@ -60,12 +54,10 @@ class BurstSplitter(wiring.Component):
     def __init__(
         self, *, addr_width: int, data_width: int, burst_beats: int, max_beats: int
     ) -> None:
-        _check_int("Address width", addr_width, 12, 64)
-        _check_int("Data width", data_width, 8, 1024)
-        if data_width & (data_width - 1):
-            raise ValueError(f"Data width must be a power of two, not {data_width!r}")
-        _check_int("Burst beats", burst_beats, 1, 256)
-        _check_int("Max beats", max_beats, 1, 1 << 32)
+        check_int("Address width", addr_width, 12, 64)
+        check_power_of_two("Data width", data_width, 8, 1024)
+        check_int("Burst beats", burst_beats, 1, 256)
+        check_int("Max beats", max_beats, 1, 1 << 32)
         self.addr_width = addr_width
         self.data_width = data_width
         self.burst_beats = burst_beats

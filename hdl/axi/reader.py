@@ -8,17 +8,11 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.burst import BurstSplitter, whole_burst
 from attnsieve.hdl.axi.signature import AXI4Signature
+from attnsieve.hdl.lib.checks import check_int, check_power_of_two
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 
 __all__ = ["BurstReader", "request_layout"]
-
-
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
 
 
 def request_layout(*, addr_width: int, max_units: int) -> data.StructLayout:
@@ -99,12 +93,10 @@ class BurstReader(wiring.Component):
         lut_ram: bool = True,
     ) -> None:
         signature = AXI4Signature(addr_width=addr_width, data_width=data_width, write=False)
-        _check_int("Unit bytes", unit_bytes, data_width // 8, 4096)
-        if unit_bytes & (unit_bytes - 1):
-            raise ValueError(f"Unit bytes must be a power of two, not {unit_bytes!r}")
-        _check_int("Max units", max_units, 1, 1 << 32)
-        _check_int("Burst beats", burst_beats, 1, 256)
-        _check_int("Outstanding beats", outstanding_beats, 2, 1 << 16)
+        check_power_of_two("Unit bytes", unit_bytes, data_width // 8, 4096)
+        check_int("Max units", max_units, 1, 1 << 32)
+        check_int("Burst beats", burst_beats, 1, 256)
+        check_int("Outstanding beats", outstanding_beats, 2, 1 << 16)
         self.addr_width, self.data_width = addr_width, data_width
         self.unit_bytes, self.max_units = unit_bytes, max_units
         self.burst_beats, self.outstanding_beats = burst_beats, outstanding_beats

@@ -6,6 +6,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
+
 __all__ = ["Responses"]
 
 
@@ -39,10 +41,7 @@ class Responses(wiring.Component):
     waiting: Signal
 
     def __init__(self, *, most: int) -> None:
-        if isinstance(most, bool) or not isinstance(most, int):
-            raise TypeError(f"Most must be an integer, not {most!r}")
-        if most < 1:
-            raise ValueError(f"Most must be at least 1, not {most!r}")
+        check_int("Most", most, 1)
         self.most = most
         super().__init__(
             {

@@ -12,7 +12,7 @@ from attnsieve.hdl.axi.granule_writer import GRANULE
 from attnsieve.hdl.layouts import output_row_layout, row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["RowAddresses", "headed_row_layout"]
 
@@ -53,8 +53,7 @@ class RowAddresses(wiring.Component):
     o: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         super().__init__(
             {

@@ -13,7 +13,7 @@ from attnsieve.hdl.axi.writer import BurstWriter, unit_layout
 from attnsieve.hdl.layouts import output_layout, output_row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["GRANULE", "RowWriter"]
 
@@ -68,8 +68,7 @@ class RowWriter(wiring.Component):
     i: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Parameters must be CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         bus = AXI4Signature(
             addr_width=params.addr_width, data_width=params.data_width, read=False

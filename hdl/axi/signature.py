@@ -6,6 +6,8 @@ from amaranth.hdl import Module, unsigned
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Member, Out
 
+from attnsieve.hdl.lib.checks import check_int, check_power_of_two
+
 __all__ = ["AXI4LiteSignature", "AXI4Signature", "Response", "flat_members", "forward"]
 
 #: Bytes that a burst must not cross.
@@ -23,19 +25,6 @@ class Response(enum.IntEnum, shape=2):
     EXOKAY = 1
     SLVERR = 2
     DECERR = 3
-
-
-def _check_width(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
-
-
-def _check_data_width(value: int, high: int) -> None:
-    _check_width("Data width", value, 32, high)
-    if value & (value - 1):
-        raise ValueError(f"Data width must be a power of two, not {value!r}")
 
 
 def _address_channel(prefix: str, addr_width: int, size: int, id_width: int) -> dict[str, Member]:
@@ -96,9 +85,9 @@ class AXI4Signature(wiring.Signature):
         read: bool = True,
         write: bool = True,
     ) -> None:
-        _check_width("Address width", addr_width, 1, 64)
-        _check_data_width(data_width, 1024)
-        _check_width("Identifier width", id_width, 1, 32)
+        check_int("Address width", addr_width, 1, 64)
+        check_power_of_two("Data width", data_width, 32, 1024)
+        check_int("Identifier width", id_width, 1, 32)
         if not (read or write):
             raise ValueError("AXI4 signature must have read or write channels, not neither")
         self.addr_width = addr_width
@@ -157,8 +146,8 @@ class AXI4LiteSignature(wiring.Signature):
     """
 
     def __init__(self, *, addr_width: int, data_width: int = 32) -> None:
-        _check_width("Address width", addr_width, 1, 64)
-        _check_data_width(data_width, 64)
+        check_int("Address width", addr_width, 1, 64)
+        check_power_of_two("Data width", data_width, 32, 64)
         self.addr_width = addr_width
         self.data_width = data_width
         super().__init__(

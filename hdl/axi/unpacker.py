@@ -6,14 +6,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int, check_power_of_two
+
 __all__ = ["Unpacker", "chunk_layout"]
-
-
-def _check_power_of_two(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high or value & (value - 1):
-        raise ValueError(f"{name} must be a power of two in {low}..{high}, not {value!r}")
 
 
 def chunk_layout(*, max_lines: int) -> data.StructLayout:
@@ -78,14 +73,11 @@ class Unpacker(wiring.Component):
         max_lines: int,
         tag_bits: int = 0,
     ) -> None:
-        _check_power_of_two("Lanes", lanes, 2, 1024)
-        _check_power_of_two("Wide bytes", wide_bytes, 4, 2048)
+        check_power_of_two("Lanes", lanes, 2, 1024)
+        check_power_of_two("Wide bytes", wide_bytes, 4, 2048)
         if operand_bits not in (8, 12):
             raise ValueError(f"Operand bits must be 8 or 12, not {operand_bits!r}")
-        if isinstance(max_lines, bool) or not isinstance(max_lines, int):
-            raise TypeError(f"Max lines must be an integer, not {max_lines!r}")
-        if max_lines < 1:
-            raise ValueError(f"Max lines must be at least 1, not {max_lines!r}")
+        check_int("Max lines", max_lines, 1)
         self.lanes, self.wide_bytes, self.operand_bits = lanes, wide_bytes, operand_bits
         self.max_lines, self.tag_bits = max_lines, tag_bits
         super().__init__(

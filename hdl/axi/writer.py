@@ -9,16 +9,10 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.axi.burst import BurstSplitter
 from attnsieve.hdl.axi.responses import Responses
 from attnsieve.hdl.axi.signature import AXI4Signature
+from attnsieve.hdl.lib.checks import check_int, check_power_of_two
 from attnsieve.hdl.lib.queue import Queue
 
 __all__ = ["BurstWriter", "unit_layout", "write_request_layout"]
-
-
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
 
 
 def write_request_layout(*, addr_width: int, max_units: int) -> data.StructLayout:
@@ -108,11 +102,9 @@ class BurstWriter(wiring.Component):
         max_outstanding: int = 15,
     ) -> None:
         signature = AXI4Signature(addr_width=addr_width, data_width=data_width, read=False)
-        _check_int("Unit bytes", unit_bytes, data_width // 8, 4096)
-        if unit_bytes & (unit_bytes - 1):
-            raise ValueError(f"Unit bytes must be a power of two, not {unit_bytes!r}")
-        _check_int("Max units", max_units, 1, 1 << 32)
-        _check_int("Max outstanding", max_outstanding, 1, 255)
+        check_power_of_two("Unit bytes", unit_bytes, data_width // 8, 4096)
+        check_int("Max units", max_units, 1, 1 << 32)
+        check_int("Max outstanding", max_outstanding, 1, 255)
         self.addr_width, self.data_width = addr_width, data_width
         self.unit_bytes, self.max_units = unit_bytes, max_units
         self.max_outstanding = max_outstanding

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.signature import AXI4LiteSignature
+from attnsieve.hdl.lib.checks import check_int
 
 __all__ = ["AXILiteSlave", "write_layout"]
 
@@ -49,10 +50,7 @@ class AXILiteSlave(wiring.Component):
     """
 
     def __init__(self, *, addr_width: int) -> None:
-        if isinstance(addr_width, bool) or not isinstance(addr_width, int):
-            raise TypeError(f"Address width must be an integer, not {addr_width!r}")
-        if not 3 <= addr_width <= 64:
-            raise ValueError(f"Address width must be in 3..64, not {addr_width!r}")
+        check_int("Address width", addr_width, 3, 64)
         self.addr_width = addr_width
         self.asked = Signal()  # a read was transferred and is not answered; for proofs
         word_bits = addr_width - 2

@@ -14,7 +14,7 @@ from attnsieve.hdl.control.register_map import ADDRESS_BITS, Access, RegisterMap
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.tables import MaskTable
 from attnsieve.hdl.control.words import BASE, WORDS, fetch_signature, store_signature
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["Registers"]
 
@@ -68,8 +68,7 @@ class Registers(wiring.Component):
     """
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Parameters must be CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         bank = params.bank_bits
         super().__init__(

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int, check_power_of_two
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
@@ -50,13 +51,8 @@ class MaskTable(wiring.Component):
     latency = 1
 
     def __init__(self, *, params: CoreParams, bits: int, lanes: int) -> None:
-        for name, value in (("Bits", bits), ("Lanes", lanes)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, not {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value!r}")
-        if lanes & (lanes - 1):
-            raise ValueError(f"Lanes must be a power of two, not {lanes!r}")
+        check_int("Bits", bits, 1)
+        check_power_of_two("Lanes", lanes)
         self.params = params
         self.bits = bits
         self.lanes = lanes

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.register_map import register_map
 from attnsieve.hdl.layouts import region_layout
+from attnsieve.hdl.lib.checks import check_int
 from attnsieve.hdl.params import CoreParams
 
 __all__ = [
@@ -233,10 +234,7 @@ class FetchArbiter(wiring.Component):
     o: Any
 
     def __init__(self, *, params: CoreParams, readers: int) -> None:
-        if isinstance(readers, bool) or not isinstance(readers, int):
-            raise TypeError(f"Readers must be an integer, not {readers!r}")
-        if readers < 1:
-            raise ValueError(f"Readers must be at least 1, not {readers!r}")
+        check_int("Readers", readers, 1)
         port = fetch_signature(params)
         super().__init__({"reader": In(port).array(readers), "o": Out(port)})
 

@@ -8,6 +8,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
+
 __all__ = ["Credit"]
 
 
@@ -39,11 +41,8 @@ class Credit(wiring.Component):
 
     def __init__(self, *, count: int, first: int | None = None) -> None:
         first = count if first is None else first
-        for name, value, least in (("Count", count, 1), ("First", first, 0)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, not {value!r}")
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, not {value!r}")
+        check_int("Count", count, 1)
+        check_int("First", first, 0)
         if first > count:
             raise ValueError(f"First must be at most {count}, not {first!r}")
         self.count, self.first = count, first

@@ -8,6 +8,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
+
 __all__ = ["Multiplier", "MultiplierStyle"]
 
 
@@ -61,16 +63,9 @@ class Multiplier(wiring.Component):
         b_most: int | None = None,
         style: MultiplierStyle = MultiplierStyle.NATIVE,
     ) -> None:
-        most = 1 if b_most is None else b_most
-        for name, value, least in (
-            ("a_bits", a_bits, 2),
-            ("b_bits", b_bits, 2),
-            ("b_most", most, 1),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, not {value!r}")
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, not {value!r}")
+        check_int("a_bits", a_bits, 2)
+        check_int("b_bits", b_bits, 2)
+        check_int("b_most", 1 if b_most is None else b_most, 1)
         self.a_bits, self.b_bits, self.b_signed = a_bits, b_bits, b_signed
         self.b_most = (1 << b_bits) - 1 if b_most is None else b_most
         self.style = MultiplierStyle(style)

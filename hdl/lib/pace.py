@@ -8,6 +8,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
+
 __all__ = ["Pace"]
 
 
@@ -37,10 +39,7 @@ class Pace(wiring.Component):
     due: Signal
 
     def __init__(self, *, cycles: int) -> None:
-        if isinstance(cycles, bool) or not isinstance(cycles, int):
-            raise TypeError(f"Cycles must be an integer, not {cycles!r}")
-        if cycles < 1:
-            raise ValueError(f"Cycles must be at least 1, not {cycles!r}")
+        check_int("Cycles", cycles, 1)
         self.cycles = cycles
         super().__init__(
             {"advance": In(1), "hold": In(1), "phase": Out(range(cycles)), "due": Out(1)}

@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
 from attnsieve.hdl.lib.pointer import next_index
 from attnsieve.hdl.lib.ram import Ram
 
@@ -57,10 +58,7 @@ class Queue(wiring.Component):
     level: Signal
 
     def __init__(self, *, shape: Any, depth: int, lut_ram: bool = True) -> None:
-        if isinstance(depth, bool) or not isinstance(depth, int):
-            raise TypeError(f"Depth must be an integer, not {depth!r}")
-        if depth < 1:
-            raise ValueError(f"Depth must be at least 1, not {depth!r}")
+        check_int("Depth", depth, 1)
         self.shape, self.depth, self.lut_ram = shape, depth, lut_ram
         super().__init__(
             {

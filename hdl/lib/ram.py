@@ -9,6 +9,8 @@ from amaranth.hdl import Module, Shape, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
+
 __all__ = ["Ram"]
 
 
@@ -55,11 +57,8 @@ class Ram(wiring.Component):
         distributed: bool = False,
         granularity: int | None = None,
     ) -> None:
-        for name, value in (("Depth", depth), ("Reads", reads)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, not {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value!r}")
+        check_int("Depth", depth, 1)
+        check_int("Reads", reads, 1)
         width = Shape.cast(shape).width
         if granularity is not None and (granularity < 1 or width % granularity):
             raise ValueError(f"Granularity must be a divisor of {width}, not {granularity!r}")

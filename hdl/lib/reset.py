@@ -8,6 +8,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
+
 __all__ = ["LocalResets"]
 
 
@@ -37,10 +39,7 @@ class LocalResets(wiring.Component):
     after = 2
 
     def __init__(self, *, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"Count must be an integer, not {count!r}")
-        if count < 1:
-            raise ValueError(f"Count must be at least 1, not {count!r}")
+        check_int("Count", count, 1)
         super().__init__({"i": In(1), "o": Out(count, init=(1 << count) - 1)})
 
     def elaborate(self, platform: Any) -> Module:

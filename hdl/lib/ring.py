@@ -8,17 +8,11 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
 from attnsieve.hdl.lib.pointer import next_index
 from attnsieve.hdl.lib.ram import Ram
 
 __all__ = ["Ring", "ring_read_signature", "ring_sum"]
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value!r}")
 
 
 def ring_read_signature(*, shape: Any, depth: int, split: int = 1) -> wiring.Signature:
@@ -123,9 +117,9 @@ class Ring(wiring.Component):
         split: int = 1,
         always_ready: bool = False,
     ) -> None:
-        _check_count("Depth", depth)
-        _check_count("Reads", reads)
-        _check_count("Split", split)
+        check_int("Depth", depth, 1)
+        check_int("Reads", reads, 1)
+        check_int("Split", split, 1)
         width = Shape.cast(shape).width
         if width % split:
             raise ValueError(f"Split must divide the width of a line ({width}), not {split!r}")

@@ -8,15 +8,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
+
 __all__ = ["SerialMultiplier", "SerialShifter"]
-
-
-def _check(least: int, **values: object) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be an integer, not {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value!r}")
 
 
 class SerialMultiplier(wiring.Component):
@@ -56,8 +50,9 @@ class SerialMultiplier(wiring.Component):
     o: Signal
 
     def __init__(self, *, a_bits: int, step: int, init: int = 0, signed: bool = False) -> None:
-        _check(1, a_bits=a_bits, step=step)
-        _check(0, init=init)
+        check_int("a_bits", a_bits, 1)
+        check_int("step", step, 1)
+        check_int("init", init, 0)
         self.step, self.init, self.signed = step, init, signed
         bits = max(a_bits, init.bit_length()) + signed
         super().__init__(
@@ -128,8 +123,9 @@ class SerialShifter(wiring.Component):
     over: Signal
 
     def __init__(self, *, shape: Shape, shift_bits: int, step: int, turns: int) -> None:
-        _check(1, shift_bits=shift_bits, step=step)
-        _check(2, turns=turns)
+        check_int("shift_bits", shift_bits, 1)
+        check_int("step", step, 1)
+        check_int("turns", turns, 2)
         self.step, self.turns = step, turns
         super().__init__(
             {

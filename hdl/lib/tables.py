@@ -9,6 +9,7 @@ from amaranth.hdl import Module, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.checks import check_int
 from attnsieve.hdl.lib.serial import SerialMultiplier
 
 __all__ = ["SerialLookup", "TableLookup", "exponential_table", "reciprocal_table"]
@@ -43,10 +44,7 @@ def _check_table(values: Sequence[int], offset_bits: int) -> None:
         raise ValueError(f"Table must have 2**n + 1 values, not {len(values)!r}")
     if any(b > a for a, b in zip(values, values[1:], strict=False)) or values[-1] < 0:
         raise ValueError("Table must fall and not be negative")
-    if isinstance(offset_bits, bool) or not isinstance(offset_bits, int):
-        raise TypeError(f"Offset bits must be an integer, not {offset_bits!r}")
-    if offset_bits < 1:
-        raise ValueError(f"Offset bits must be at least 1, not {offset_bits!r}")
+    check_int("Offset bits", offset_bits, 1)
 
 
 def _slopes(values: Sequence[int]) -> list[int]:

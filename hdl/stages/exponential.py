@@ -18,7 +18,7 @@ from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.pace import Pace
 from attnsieve.hdl.lib.queue import Queue
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.stages.exponential_lane import ExponentialLane, SerialExponentialLane
 from attnsieve.hdl.stages.reciprocal import Reciprocal, SerialReciprocal
 from attnsieve.hdl.stages.row_sum import RowSum
@@ -60,8 +60,7 @@ class Exponential(wiring.Component):
     statistics: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         self.moves = (ExponentialLane if params.lut_ram else SerialExponentialLane).moves
         self.pace = 1 if params.lut_ram else SerialExponentialLane.pace

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.layouts import head_layout, row_beat_layout
 from attnsieve.hdl.lib.serial import SerialMultiplier, SerialShifter
 from attnsieve.hdl.lib.tables import SerialLookup, TableLookup, exponential_table
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["ExponentialLane", "SerialExponentialLane"]
 
@@ -57,8 +57,7 @@ class ExponentialLane(wiring.Component):
     moves = 11
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         layout = row_beat_layout(params)["maximum"].shape
         super().__init__(
@@ -177,8 +176,7 @@ class SerialExponentialLane(wiring.Component):
     pace = 4
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         layout = row_beat_layout(params)["maximum"].shape
         super().__init__(

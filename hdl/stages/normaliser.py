@@ -14,7 +14,7 @@ from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.pace import Pace
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.serial import SerialMultiplier, SerialShifter
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["Normaliser"]
 
@@ -55,8 +55,7 @@ class Normaliser(wiring.Component):
     _moves = 6
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         self.pace = 1 if params.lut_ram else 5
         super().__init__(

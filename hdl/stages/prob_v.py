@@ -17,7 +17,7 @@ from attnsieve.hdl.layouts import (
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.geometry import legal_parts, lookup, prob_v_cell, prob_v_passes
 from attnsieve.hdl.lib.ring import Ring, ring_read_signature, ring_sum
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.stages.prob_v_array import ValueArray
 from attnsieve.hdl.stages.prob_v_drain import PassDrain
 from attnsieve.hdl.stages.prob_v_steps import StepSequencer
@@ -77,8 +77,7 @@ class ProbV(wiring.Component):
     wait_output: Signal
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         self._pipelined = params.groups > 1
         port = ring_read_signature(

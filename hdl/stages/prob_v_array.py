@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout, term_beat_layout
 from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.stages.prob_v_drain import pass_layout
 
 __all__ = ["ValueArray", "array_step_layout"]
@@ -64,8 +64,7 @@ class ValueArray(wiring.Component):
     leave: Signal
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         self.style = _style(params)
         super().__init__(

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.layouts import accumulator_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.stages.prob_v_room import PassRoom
 
 __all__ = ["PassDrain", "pass_layout"]
@@ -63,8 +63,7 @@ class PassDrain(wiring.Component):
     o: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         self.levels = self._levels(params)
         super().__init__(

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import row_layout
 from attnsieve.hdl.lib.geometry import legal_parts, lookup, prob_v_keys, prob_v_passes
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["RowPlan", "plan_layout"]
 
@@ -58,8 +58,7 @@ class RowPlan(wiring.Component):
     latency = 1
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         super().__init__(
             {

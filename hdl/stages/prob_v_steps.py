@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In
 
 from attnsieve.hdl.layouts import row_layout
 from attnsieve.hdl.lib.connect import connect
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.stages.prob_v_gate import StepGate, gate_members
 from attnsieve.hdl.stages.prob_v_plan import RowPlan
 from attnsieve.hdl.stages.prob_v_walk import StepWalk
@@ -50,8 +50,7 @@ class StepSequencer(wiring.Component):
     latency = RowPlan.latency + 1 + StepGate.latency
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         row = stream.Signature(row_layout(params))
         super().__init__({"row": In(row), **gate_members(params)})

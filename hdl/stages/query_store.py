@@ -9,8 +9,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import line_layout
+from attnsieve.hdl.lib.checks import check_power_of_two
 from attnsieve.hdl.lib.ram import Ram
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = [
     "LineStore",
@@ -106,8 +107,7 @@ class QueryStore(wiring.Component):
     read: Any
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         super().__init__(
             {
@@ -283,10 +283,7 @@ class LineStore(wiring.Component):
     latency = 2
 
     def __init__(self, *, params: CoreParams, depth: int) -> None:
-        if isinstance(depth, bool) or not isinstance(depth, int):
-            raise TypeError(f"Depth must be an integer, not {depth!r}")
-        if depth < 2 or depth & (depth - 1):
-            raise ValueError(f"Depth must be a power of two from 2 on, not {depth!r}")
+        check_power_of_two("Depth", depth, 2)
         self.params, self.depth = params, depth
         super().__init__(
             {

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import statistics_layout
 from attnsieve.hdl.lib.tables import SerialLookup, TableLookup, reciprocal_table
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["Reciprocal", "SerialReciprocal"]
 
@@ -45,8 +45,7 @@ class Reciprocal(wiring.Component):
     latency = 2 + TableLookup.latency
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         super().__init__(
             {
@@ -120,8 +119,7 @@ class SerialReciprocal(wiring.Component):
     o: stream.Interface
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         super().__init__(
             {

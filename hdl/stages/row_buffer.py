@@ -11,7 +11,7 @@ from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ram import Ram
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["RowBuffer", "RowMaximum", "SerialRowMaximum"]
 
@@ -167,8 +167,7 @@ class RowBuffer(wiring.Component):
     """
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = params
         super().__init__(
             {

@@ -14,7 +14,7 @@ from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.geometry import legal_parts, lookup, scorer_cell
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ring import ring_read_signature
-from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.stages.query_store import query_latency, query_read_signature
 from attnsieve.hdl.stages.scorer_array import SegmentDots, dots_latency
 from attnsieve.hdl.stages.scorer_issue import LineIssuer, issue_layout
@@ -76,8 +76,7 @@ class ParallelScorer(wiring.Component):
     """
 
     def __init__(self, *, params: CoreParams) -> None:
-        if not isinstance(params, CoreParams):
-            raise TypeError(f"Params must be a CoreParams, not {params!r}")
+        check_params(params)
         self.params = p = params
         key = ring_read_signature(shape=line_layout(p), depth=p.kv_lines, split=p.groups)
         super().__init__(

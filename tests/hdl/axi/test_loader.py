@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 from amaranth.hdl import Mux
 
+from attnsieve.gen import config
 from attnsieve.hdl.axi.loader import Loader
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import run_streams, simulate
@@ -34,18 +35,7 @@ def make(**kwargs):
     return CoreParams(**(defaults | kwargs))
 
 
-TINY = CoreParams(
-    lanes=4,
-    max_head_dim=32,
-    max_keys=64,
-    max_queries=64,
-    max_heads=16,
-    buffer_elements=1536,
-    output_lanes=1,
-    channels=1,
-    data_width=32,
-    lut_ram=False,
-)
+TINY = config.load("dense-tiny").core
 
 
 @dataclass
@@ -76,7 +66,7 @@ class Memory:
         self.p = p
         self.bytes = bytearray()
         self.random = random.Random(seed)
-        self.base = 0x1000_0000
+        self.base = 1 << p.addr_width - 4
 
     def place(self, values, bits):
         """Put a region at the next aligned address after a random gap; fill gaps with noise."""

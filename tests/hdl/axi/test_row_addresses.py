@@ -10,15 +10,13 @@ from amaranth.asserts import AnySeq
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
+from attnsieve.gen import config
 from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.formal import HoldRule, prove
 from attnsieve.sim.unit import run_streams
 
-TINY = CoreParams(
-    lanes=4, max_head_dim=32, max_keys=64, max_queries=64, buffer_elements=1024, channels=1,
-    data_width=32, addr_width=24, lut_ram=False,
-)  # fmt: skip
+TINY = config.load("dense-tiny").core
 CORES = {"tiny": TINY, "dense": CoreParams(), "wide": CoreParams(addr_width=40)}
 
 

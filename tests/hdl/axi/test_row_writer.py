@@ -285,5 +285,5 @@ def test_stop(preset):
 
 
 def test_bad_parameters():
-    with pytest.raises(TypeError, match=r"^Parameters must be CoreParams, not None$"):
+    with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not None$"):
         RowWriter(params=None)

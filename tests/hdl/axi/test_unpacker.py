@@ -117,13 +117,13 @@ def test_reference_rates():
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
-        ({"lanes": 1}, ValueError, r"^Lanes must be a power of two in 2\.\.1024, not 1$"),
-        ({"lanes": 12}, ValueError, r"^Lanes must be a power of two in 2\.\.1024, not 12$"),
+        ({"lanes": 1}, ValueError, r"^Lanes must be in 2\.\.1024, not 1$"),
+        ({"lanes": 12}, ValueError, r"^Lanes must be a power of two, not 12$"),
         ({"lanes": 4.0}, TypeError, r"^Lanes must be an integer, not 4\.0$"),
         (
             {"wide_bytes": 2},
             ValueError,
-            r"^Wide bytes must be a power of two in 4\.\.2048, not 2$",
+            r"^Wide bytes must be in 4\.\.2048, not 2$",
         ),
         ({"operand_bits": 10}, ValueError, r"^Operand bits must be 8 or 12, not 10$"),
         ({"max_lines": 0}, ValueError, r"^Max lines must be at least 1, not 0$"),

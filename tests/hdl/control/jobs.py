@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+from attnsieve.gen import config
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.words import address_words, extent_layout, job_words, size_layout
 from attnsieve.hdl.params import CoreParams
 
-TINY = CoreParams(
-    lanes=4, max_head_dim=32, max_keys=64, max_queries=64, max_heads=16, buffer_elements=1536,
-    output_lanes=1, channels=1, data_width=32, lut_ram=False,
-)
+TINY = replace(config.load("dense-tiny").core, queue_depth=2)
 SMALL = CoreParams(lanes=64, max_keys=70, max_queries=50, max_heads=12, buffer_elements=8192)
 
 

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from amaranth.hdl import unsigned
 
+from attnsieve.gen import config
 from attnsieve.hdl.control.counters import COUNTS, KINDS, Activity, Counters, result_layout
 from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.register_map import STALLS, Access, register_map
@@ -20,10 +22,7 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import simulate
 from attnsieve.sim.unit.axi_lite import AXILiteMaster
 
-TINY = CoreParams(
-    lanes=4, max_head_dim=32, max_keys=64, max_queries=64, max_heads=16, buffer_elements=1536,
-    output_lanes=1, channels=1, data_width=32, lut_ram=False,
-)  # fmt: skip
+TINY = replace(config.load("dense-tiny").core, queue_depth=2)
 WIDE = CoreParams(addr_width=40, max_keys=100, max_queries=70, queue_depth=1)
 CORES = {"tiny": TINY, "wide": WIDE}
 
@@ -691,5 +690,5 @@ def test_write_latency():
 
 
 def test_bad_parameters():
-    with pytest.raises(TypeError, match=r"^Parameters must be CoreParams, not 5$"):
+    with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 5$"):
         Registers(params=5)

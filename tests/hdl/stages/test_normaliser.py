@@ -8,23 +8,13 @@ import random
 import numpy as np
 import pytest
 
+from attnsieve.gen import config
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.normaliser import Normaliser
 from attnsieve.sim.golden.output import normalise
 from attnsieve.sim.unit import run_streams
 
-TINY = CoreParams(
-    lanes=4,
-    max_head_dim=32,
-    max_keys=64,
-    max_queries=64,
-    max_heads=16,
-    buffer_elements=1536,
-    output_lanes=1,
-    channels=1,
-    data_width=32,
-    lut_ram=False,
-)
+TINY = config.load("dense-tiny").core
 SHAPES = {
     "tiny": TINY,
     "dense": CoreParams(),

@@ -13,6 +13,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.gen import config
 from attnsieve.hdl.layouts import (
     accumulator_layout,
     line_layout,
@@ -28,18 +29,7 @@ from attnsieve.sim.golden.prob_v import prob_v_integer
 from attnsieve.sim.golden.softmax import Terms
 from attnsieve.sim.unit import run_streams
 
-TINY = CoreParams(
-    lanes=4,
-    max_head_dim=32,
-    max_keys=64,
-    max_queries=64,
-    max_heads=16,
-    buffer_elements=1536,
-    output_lanes=1,
-    channels=1,
-    data_width=32,
-    lut_ram=False,
-)
+TINY = config.load("dense-tiny").core
 SMALL = {"max_keys": 70, "buffer_elements": 70 * 128, "max_queries": 70}
 TWO = CoreParams(lanes=32, output_lanes=4, **SMALL)
 FOUR = CoreParams(lanes=64, output_lanes=4, **SMALL)

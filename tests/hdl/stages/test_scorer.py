@@ -9,6 +9,7 @@ from amaranth.hdl import Assert, Assume, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.gen import config
 from attnsieve.hdl.layouts import line_layout, row_layout, score_beat_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.ring import Ring
@@ -19,10 +20,7 @@ from attnsieve.hdl.stages.scorer_issue import LineIssuer
 from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
-TINY = CoreParams(
-    lanes=4, max_head_dim=32, max_keys=64, max_queries=64, max_heads=16, buffer_elements=1536,
-    output_lanes=1, channels=1, data_width=32, lut_ram=False,
-)  # fmt: skip
+TINY = config.load("dense-tiny").core
 STALLS = ("busy", "wait_row", "wait_output", "wait_query", "wait_key")
 
 

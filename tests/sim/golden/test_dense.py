@@ -5,16 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attnsieve.gen import config
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.dense import dense_exact, dense_float, dense_layer
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.quantise import dequantise_output, quantise_layer
 
-TINY = CoreParams(
-    lanes=4, max_head_dim=32, max_keys=64, max_queries=64, max_heads=16, buffer_elements=1536,
-    output_lanes=1, channels=1, data_width=32, lut_ram=False,
-)  # fmt: skip
+TINY = config.load("dense-tiny").core
 CORES = {
     "dense": CoreParams(),
     "tiny": TINY,
