@@ -55,7 +55,7 @@ _BACK = """\
 abc -liberty cells.lib {period} -constr abc.constr
 setundef -zero
 clean
-splitnets
+splitnets -ports
 opt_clean -purge
 tee -q -o {report} stat -liberty cells.lib -json
 """
@@ -92,7 +92,8 @@ report_power
 
 def _area(path: Path) -> dict[str, Any]:
     modules = json.loads(path.read_text())["modules"]
-    return {name.removeprefix("\\"): module for name, module in modules.items()}
+    # a module that holds nothing but a memory has no area
+    return {name.removeprefix("\\"): {"area": 0.0, **module} for name, module in modules.items()}
 
 
 def _number(log: str, pattern: str) -> float | None:

@@ -15,6 +15,7 @@ from attnsieve.gen.synth.liberty import DEFAULT, cell_areas, driving_cell
 from attnsieve.gen.synth.targets import TARGETS, count
 from attnsieve.gen.synth.wrapper import stub, wrapper
 from attnsieve.gen.verilog import Port, ports
+from attnsieve.hdl.lib.ram import Ram
 
 OPTIONS = SynthOptions(clock_mhz=48.0)
 
@@ -139,6 +140,39 @@ def test_standard_cells(stand_in):
     assert best["critical_path"]["end"] in {*report["blocks"], "(top)"}
     assert report["memory_area"]["register_bits"] == 1024
     assert asic.SRAM_SOURCE in printed(report)
+
+
+class Bytes(wiring.Component):
+    """Words whose bytes are written apart."""
+
+    address: In(6)
+    en: In(4)
+    go: In(1)
+    word: In(32)
+    o: Out(32)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.ram = ram = Ram(shape=32, depth=64, granularity=8)
+        m.d.comb += [
+            ram.write.address.eq(self.address),
+            ram.write.data.eq(self.word),
+            ram.write.en.eq(self.en & self.go.replicate(4)),
+            ram.read[0].address.eq(self.address),
+            ram.read[0].en.eq(1),
+            self.o.eq(ram.read[0].data),
+        ]
+        return m
+
+
+def test_standard_cells_around_a_memory_with_byte_enables():
+    """Its enables are joined to several pieces of a port."""
+    needs("sta")
+    if not DEFAULT.exists():
+        pytest.skip("no Liberty file: sudo apt-get install qflow-tech-osu018")
+    report = synth_component(Bytes(), "core", "asic", SynthOptions(clock_mhz=100))
+    assert report["best"]["worst_slack_ns"] >= 0
+    assert report["memory_area"]["sram_bits"] == 32 * 64
 
 
 def test_another_library(stand_in, tmp_path):
