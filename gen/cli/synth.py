@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from attnsieve.gen.cli.console import out, print_json, steps
-from attnsieve.gen.cli.options import Json, Overlays, Seed, Settings, System, configuration
+from attnsieve.gen.cli.options import Json, Overlays, Settings, System, configuration
 from attnsieve.gen.output import output_file
 from attnsieve.gen.synth import print_report, synth
 
@@ -39,11 +39,15 @@ def command(
     ] = None,
     config: Overlays = None,
     settings: Settings = None,
-    seed: Seed = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of the placer."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Synthesize SYSTEM for a target: resources by block, memories, timing."""
-    chosen = configuration(system, config, [*(settings or ()), f"synth.seed={seed}"])
+    own = [] if seed is None else [f"synth.seed={seed}"]
+    chosen = configuration(system, config, [*(settings or ()), *own])
     with ExitStack() as stack:
         file = stack.enter_context(output_file(output)) if output else None
         with steps(f"{chosen.name} on {target}") as progress:

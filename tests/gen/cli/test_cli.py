@@ -144,6 +144,16 @@ def test_output_in_the_way(attnsieve, trace, tmp_path):
     assert (tmp_path / "x").read_text() == "mine"
 
 
+def test_the_seed_is_the_configuration_s_if_none_is_given(attnsieve, monkeypatch):
+    def seed(config, *args, **kwargs):
+        raise UserError(f"seed {config.synth.seed}")
+
+    monkeypatch.setattr("attnsieve.gen.cli.synth.synth", seed)
+    words = ("synth", "dense", "--target", "ecp5", "--set", "synth.seed=7")
+    assert attnsieve(*words) == (2, "", "attnsieve: seed 7\n")
+    assert attnsieve(*words, "--seed", 9) == (2, "", "attnsieve: seed 9\n")
+
+
 def test_a_missing_tool_is_named(attnsieve, monkeypatch):
     def missing(name):
         raise tools.MissingToolError(f"{name} is not installed: pip install {name}")
