@@ -171,8 +171,8 @@ def total(folder: Path, top: str, target: Target, stub: str) -> Mapped:
 def memories(folder: Path, top: str) -> list[dict[str, Any]]:
     """Memories by instance: width, depth and bits. Reads ``design.il`` in ``folder``."""
     script = (
-        f"read_rtlil design.il\nhierarchy -top {top}\nproc\nflatten\nopt_clean\nmemory_collect\n"
-        "select t:$mem_v2\nwrite_json -selected memories.json\n"
+        f"read_rtlil design.il\nhierarchy -top {top}\nproc -norom\nflatten\nopt_clean\n"
+        "memory_collect\nselect t:$mem_v2\nwrite_json -selected memories.json\n"
     )
     run_yosys(script, folder, quiet=True)
     modules = json.loads((folder / "memories.json").read_text())["modules"]
