@@ -14,7 +14,7 @@ from attnsieve.hdl.lib.ragged import ragged_layout
 __all__ = ["Packer"]
 
 #: Levels of the rotator between two registers.
-LEVELS = 3
+LEVELS = 4
 
 
 class Packer(wiring.Component):
@@ -24,7 +24,7 @@ class Packer(wiring.Component):
     as the next item comes or the group ends, so that it is known to be the last or not. Only a
     group's last beat may have gaps at its top, and if the group has no item at all, nothing else.
 
-    Latency: `latency` = ceil(ceil(log2(lanes)) / 3) + 1 cycles, at least 2, to the beat that an
+    Latency: `latency` = ceil(ceil(log2(lanes)) / 4) + 1 cycles, at least 2, to the beat that an
     item drives out. Throughput: a beat per cycle in, as long as not more than one would have to
     come out: where a group's last beat gives two, a beat that gives one waits a cycle behind it.
 

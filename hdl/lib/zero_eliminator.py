@@ -14,7 +14,7 @@ from attnsieve.hdl.lib.ragged import flagged_layout, ragged_layout
 __all__ = ["ZeroEliminator"]
 
 #: Levels of either network between two registers.
-LEVELS = 3
+LEVELS = 4
 
 
 class ZeroEliminator(wiring.Component):
@@ -24,10 +24,10 @@ class ZeroEliminator(wiring.Component):
     shifter moves every item down by 2**n lanes whose count has bit n set. Low bits first: so two
     items never want the same lane. Counts need not move: an item that was above c gaps has moved
     over no more than c mod 2**n of them, so from bit n on the count of the lane where it is now is
-    c too. Both networks have ``ceil(log2(lanes))`` levels, with a register after every 3 and after
+    c too. Both networks have ``ceil(log2(lanes))`` levels, with a register after every 4 and after
     the last of each.
 
-    Latency: `latency` = 2 · ceil(ceil(log2(lanes)) / 3) cycles, and 1 with one lane. Throughput:
+    Latency: `latency` = 2 · ceil(ceil(log2(lanes)) / 4) cycles, and 1 with one lane. Throughput:
     one beat per cycle. All registers share one enable, so a beat's flags and data stay together.
 
     Parameters

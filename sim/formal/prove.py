@@ -25,7 +25,7 @@ opt_clean
 async2sync
 dffunmap
 chformal -lower
-opt_clean
+opt_clean -purge
 write_smt2 -wires top.smt2
 """
 

@@ -6,10 +6,14 @@ from __future__ import annotations
 import random
 
 import pytest
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.lib import wiring
 
 from attnsieve.hdl.axi.burst_sequencer import BURST, CHUNK, BurstSequencer
 from attnsieve.hdl.axi.chunker import Sink
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.unit import run_streams, simulate
 
 
@@ -247,3 +251,115 @@ def test_full_sink_blocks_no_other():
 )
 def test_serves(kwargs, serves):
     assert BurstSequencer.serves(make(**kwargs)) is serves
+
+
+class Proof(wiring.Component):
+    """Any regions, any sinks: no sink is overrun; the first region of ``sink`` is read once, whole.
+
+    Parameters
+    ----------
+    sink : Sink
+    more : int
+        Bytes by which the claim is wrong; 0 to prove it.
+    """
+
+    def __init__(self, *, sink, more=0):
+        self.params, self.sink, self.more = make(operand_bits=12), sink, more
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        p, sink = self.params, self.sink
+        dut = m.submodules.dut = BurstSequencer(params=p, max_bursts=4)
+        free_inputs(m, dut, but=("space", "returned"))
+        m.submodules += HoldRule(dut.o)
+        tag, transfer = dut.o.payload.tag, dut.o.valid & dut.o.ready
+        for region in dut.region:
+            r = region.payload
+            m.d.comb += [
+                Assume(r.lines[:2] == 0),
+                Assume((r.lines != 0) & (r.lines <= p.kv_lines)),
+                Assume(r.address % BURST == 0),
+                Assume(r.address < 1 << 16),
+            ]
+        for s in range(3):
+            self._room(m, dut, s, transfer & (tag.sink == s))
+        self._cover(m, dut, dut.region[sink].payload, transfer & (tag.sink == sink))
+        return m
+
+    def _room(self, m, dut, s, transfer):
+        """Lines in a sink and on their way to it; a chunk has at most 16 lines."""
+        whole = CHUNK // self.params.lanes
+        capacity, held, coming = AnyConst(6), Signal(8), Signal(8)
+        chunks, returned, freed = Signal(4), AnySeq(1), AnySeq(8)
+        lines, asked = AnySeq(8), Signal(8)
+        first = Signal(init=1)  # burst of its chunk
+        size = Signal(8)
+        left = Signal(16)  # lines of the region not asked for yet
+        begun = Signal()
+        r = dut.region[s].payload
+        rest = Mux(begun, left, r.lines)
+        m.d.comb += size.eq(Mux(rest < whole, rest, whole))
+        m.d.comb += asked.eq(Mux(transfer & first, size, 0))
+        with m.If(transfer):
+            m.d.sync += first.eq(dut.o.payload.tag.end)
+            with m.If(first):
+                m.d.sync += [left.eq(rest - size), begun.eq(rest != size)]
+        m.d.comb += [
+            dut.returned[s].eq(returned),
+            dut.space[s].eq(capacity - held),
+            Assume(~returned | (chunks != 0)),
+            Assume(~returned | ((lines <= coming) & (lines <= whole) & (lines != 0))),
+            Assume(~returned | (coming - lines <= whole * (chunks - 1))),
+            Assume(~returned | (chunks != 1) | (lines == coming)),
+            Assume(freed <= held),
+            Assert(held + coming <= capacity),
+            Assert(chunks <= 4),
+        ]
+        ended = transfer & dut.o.payload.tag.end
+        m.d.sync += [
+            held.eq(held + Mux(returned, lines, 0) - freed),
+            coming.eq(coming + asked - Mux(returned, lines, 0)),
+            chunks.eq(chunks + ended - returned),
+        ]
+
+    def _cover(self, m, dut, region, transfer):
+        """Bursts follow one another to the end of the region, which is taken with the last."""
+        o, unit = dut.o.payload, Mux(region.wide, 24, 16)  # bytes of 16 elements
+        at, of_chunk, ended = Signal(16), Signal(8), Signal()
+        total = (region.lines >> 2) * unit
+        left, whole = total - at, 4 * unit
+        chunk = Mux(left < whole - of_chunk, left, whole - of_chunk)  # bytes of it not asked for
+        size = Mux(chunk < BURST, chunk, BURST)
+        with m.If(dut.o.valid & (o.tag.sink == self.sink) & ~ended):
+            m.d.comb += [
+                Assert(dut.region[self.sink].valid),
+                Assert(o.address == region.address + at + self.more),
+                Assert((o.len + 1) * self.params.beat_bytes == size),
+                Assert(o.tag.wide == region.wide),
+                Assert(o.tag.end == (chunk <= BURST)),
+                Assert(dut.region[self.sink].ready == (transfer & (size == left))),
+                Cover(region.wide & (at > 96) & (size < BURST)),
+            ]
+            with m.If(transfer):
+                m.d.sync += [
+                    at.eq(at + size),
+                    of_chunk.eq(Mux(chunk <= BURST, 0, of_chunk + size)),
+                    ended.eq(size == left),
+                ]
+        with m.If(dut.region[self.sink].ready):
+            m.d.comb += Assert(transfer)
+
+
+@pytest.mark.parametrize("sink", list(Sink))
+def test_proof(sink):
+    prove(Proof(sink=sink), depth=10, name="burst sequencer")
+
+
+def test_everything_is_reached():
+    prove(Proof(sink=Sink.KEY), depth=14, mode="cover", name="burst sequencer")
+
+
+def test_a_wrong_claim_is_refuted():
+    with pytest.raises(ProofError):
+        prove(Proof(sink=Sink.KEY, more=1), depth=10, name="burst sequencer")

@@ -8,12 +8,12 @@ from math import lcm
 
 import pytest
 from amaranth.asserts import AnyConst, AnySeq
-from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.axi.chunker import Chunker, ChunkSizes, Sink
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.formal import HoldRule, free_inputs, prove
+from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
 
@@ -196,6 +196,100 @@ class NoOverrun(wiring.Component):
 def test_proof_of_no_overrun():
     p = make(lanes=8, channels=1, data_width=64, max_keys=32, max_queries=32, max_head_dim=16)
     prove(NoOverrun(Chunker(params=p)), depth=12)  # two chunks
+
+
+class Adjacent(wiring.Component):
+    """The chunks of any first region of a stream: adjacent, on the right channels, all of it.
+
+    Parameters
+    ----------
+    sink : Sink
+    more : int
+        Units by which the claim is wrong; 0 to prove it.
+    """
+
+    def __init__(self, dut, sink, more=0):
+        self.dut, self.sink, self.more = dut, sink, more
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut, sink, p = self.dut, self.sink, self.dut.params
+        m.submodules.dut = dut
+        free_inputs(m, dut, but=("space", "delivered"))
+        m.d.comb += [space.eq(AnyConst(len(space))) for space in dut.space]
+        channels, unit = p.channels, p.unit_bytes
+        region, offered = dut.region[sink].payload, dut.region[sink].valid
+        m.d.comb += Assume(~offered | (region.address % unit == 0))
+        m.d.comb += Assume(~offered | (region.bytes == region.lines * p.lanes))
+        m.d.comb += Assume(~offered | (region.address + region.bytes < 1 << p.addr_width))
+        m.d.comb += Assume(~offered | ((region.lines != 0) & (region.wide == 0)))
+        known, ended = Signal(), Signal()
+        following, units, lines = Signal(p.addr_width + 1), Signal(16), Signal(16)
+        waste = Signal(unit.bit_length())
+        with m.If(offered & dut.region[sink].ready & ~known):
+            m.d.sync += [
+                known.eq(1),
+                following.eq(region.address // unit + self.more),
+                units.eq((region.bytes + unit - 1) // unit),
+                lines.eq(region.lines),
+                waste.eq(-region.bytes % unit),
+            ]
+        o, chunk = dut.o, dut.o.payload.chunk
+        with m.If(o.valid & (chunk.sink == sink) & ~ended):
+            last = lines == chunk.lines + 1
+            m.d.comb += [
+                Assert(known),
+                Assert(chunk.lines < lines),
+                Assert(o.payload.units <= units),
+                Assert((o.payload.units == units) == last),
+                Assert(o.payload.waste == Mux(last, waste, 0)),
+                Assert(o.payload.units == chunk.words * channels + chunk.tail + 1),
+                Assert(chunk.rotation == following % channels),
+                Cover(last & (lines < 3) & (following % channels == 1)),
+            ]
+            for c in range(channels):
+                behind = (c - following)[: channels.bit_length() - 1]  # units before its first
+                count = (o.payload.units - behind + channels - 1) // channels
+                request = o.payload.request[c]
+                m.d.comb += [
+                    Assert(request.units == Mux(o.payload.units > behind, count, 0)),
+                    Assert(
+                        (request.units == 0)
+                        | (request.address == (following + behind) // channels * unit)
+                    ),
+                ]
+            with m.If(o.ready):
+                m.d.sync += [
+                    following.eq(following + o.payload.units),
+                    units.eq(units - o.payload.units),
+                    lines.eq(lines - chunk.lines - 1),
+                    ended.eq(last),
+                ]
+        return m
+
+
+def small():
+    return Chunker(
+        params=make(
+            lanes=8, channels=2, data_width=256, addr_width=20, operand_bits=8,
+            max_keys=32, max_queries=32, max_head_dim=16, burst_beats=8,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sink", list(Sink))
+def test_proof_of_cover(sink):
+    prove(Adjacent(small(), sink), depth=18, name="chunker")
+
+
+def test_everything_is_reached():
+    prove(Adjacent(small(), Sink.KEY), depth=16, mode="cover", name="chunker")
+
+
+def test_a_wrong_claim_is_refuted():
+    with pytest.raises(ProofError):
+        prove(Adjacent(small(), Sink.KEY, more=1), depth=13, name="chunker")
 
 
 def test_bad_lanes():

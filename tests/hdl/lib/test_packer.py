@@ -74,7 +74,7 @@ def test_latency_and_throughput(lanes):
     assert times["o"][4] - times["i"][4] == dut.latency + 1
     assert result.last("i") - result.first("i") == len(full) - 1
     levels = (lanes - 1).bit_length()
-    assert dut.latency == max(1, -(-levels // 3)) + 1
+    assert dut.latency == max(1, -(-levels // 4)) + 1
 
 
 @pytest.mark.parametrize(("length", "waits"), [(1, 1), (2, 0)])

@@ -70,7 +70,7 @@ def test_latency_and_throughput(lanes):
     assert result.first("o") - result.first("i") == dut.latency
     assert result.last("o") - result.first("o") == len(beats) - 1
     levels = (lanes - 1).bit_length()
-    assert dut.latency == max(1, 2 * -(-levels // 3))
+    assert dut.latency == max(1, 2 * -(-levels // 4))
 
 
 @pytest.mark.parametrize(
