@@ -25,6 +25,15 @@ LIB_BUGS = [
         "_are_any"),
     Bug("lib/credit.py", "with m.If(self.give & ~self.take):", "with m.If(self.give):",
         "one is made as one is taken", "lib/test_credit.py::test_some_tells_whether_there_are_any"),
+    # -- bypass queue
+    Bug("lib/bypass_queue.py", "self.i.valid & (waiting | ~self.o.ready)", "self.i.valid & waiting",
+        "what is not taken at once is lost", "lib/test_bypass_queue.py::test_order[0.4-2]",
+        quick=True),
+    Bug("lib/bypass_queue.py", "self.i.valid & (waiting | ~self.o.ready)", "self.i.valid",
+        "what is taken at once comes twice", "lib/test_bypass_queue.py::test_order"),
+    Bug("lib/bypass_queue.py", "Mux(waiting, queue.o.payload, self.i.payload)",
+        "Mux(self.i.valid, self.i.payload, queue.o.payload)", "what comes overtakes what waits",
+        "lib/test_bypass_queue.py::test_order"),
     # -- zero eliminator
     Bug("lib/zero_eliminator.py", "comes | (beat.keep[k]", "(beat.keep[k]",
         "an item moves once", f"{_ELIMINATOR}every_pattern", quick=True),

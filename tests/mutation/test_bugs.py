@@ -10,9 +10,10 @@ from .axi_bugs import AXI_BUGS
 from .control_bugs import CONTROL_BUGS
 from .hunt import ROOT, PlantError, plant
 from .lib_bugs import LIB_BUGS
+from .select_bugs import SELECT_BUGS
 from .stage_bugs import STAGE_BUGS
 
-BUGS = [*LIB_BUGS, *AXI_BUGS, *CONTROL_BUGS, *STAGE_BUGS]
+BUGS = [*LIB_BUGS, *AXI_BUGS, *CONTROL_BUGS, *SELECT_BUGS, *STAGE_BUGS]
 
 #: Files of hdl/ in which no bugs are planted, and why.
 WITHOUT_BUGS = {
@@ -20,6 +21,10 @@ WITHOUT_BUGS = {
     "layouts": "no hardware: names and widths of payloads",
     "lib/checks": "no hardware: messages about parameters",
     "lib/ragged": "no hardware: names and widths of payloads",
+    "lib/delay": "registers in a row, planted in the blocks that use them",
+    "lib/reduce": "or and sum as trees, planted in the blocks that use them",
+    "select/top_k": "no hardware: checked sizes and layouts",
+    "select/search": "no hardware: names and widths of payloads",
     "axi/signature": "no hardware: names of wires",
     "control/register_map": "no hardware: a table, which the tests of registers go through",
     "control/status": "no hardware: numbers of status codes",

@@ -229,6 +229,15 @@ def test_random_heads(name, stall):
         run(p, random_work(p, seed, mask=mask), mask, stall=stall, seed=seed)
 
 
+@pytest.mark.parametrize("name", ["tiny", "one group", "two groups"])
+def test_keys_that_come_slowly(name):
+    """Sums over several lines are kept while the next line is not there."""
+    p = CONFIGS[name]
+    for seed in range(3):
+        work = random_work(p, seed, heads=2)
+        run(p, work, stall={"k": 0.9, "o": 0.3, "q": 0.3}, seed=seed)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", CONFIGS)
 def test_many_random_heads(name):

@@ -1,0 +1,45 @@
+"""A short code of a number that keeps its order: where its leading one is, and what follows it.
+
+A value below 2**fraction is its own code. Any other one has its leading one at bit p >= fraction;
+its code is (p - fraction + 1) * 2**fraction + the ``fraction`` bits after the leading one. So small
+values are told apart exactly and large ones to a constant relative error: codes spread skewed
+values, such as softmax terms, over many buckets.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Mux, Value
+
+__all__ = ["code_bits", "code_count", "code_rest", "code_start", "leading_code"]
+
+
+def code_count(value_bits: int, fraction: int) -> int:
+    """Codes of ``value_bits``-bit values."""
+    return (value_bits - fraction + 1) << fraction
+
+
+def code_bits(value_bits: int, fraction: int) -> int:
+    """Bits of a code."""
+    return (code_count(value_bits, fraction) - 1).bit_length()
+
+
+def leading_code(value: Value, fraction: int) -> Value:
+    """Code of an unsigned value."""
+    bits = len(value)
+    code: Value = value[:fraction] if fraction else Const(0, 0)
+    for place in range(fraction, bits):  # the highest leading one comes last
+        this = Cat(value[place - fraction : place], Const(place - fraction + 1, bits.bit_length()))
+        code = Mux(value[place], this, code)
+    return code[: code_bits(bits, fraction)]
+
+
+def code_rest(code: Value, fraction: int) -> Value:
+    """Low bits of a value that its code leaves open."""
+    exponent = code[fraction:]
+    return Mux(exponent == 0, 0, exponent - 1)[: max(1, len(exponent))]
+
+
+def code_start(code: Value, value_bits: int, fraction: int) -> Value:
+    """Least value that has the code."""
+    head = Cat(code[:fraction], code[fraction:].any())
+    return (head << code_rest(code, fraction))[:value_bits]

@@ -1,0 +1,249 @@
+"""The further steps of a radix select: one digit of the value per pass over its candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.lib.bypass_queue import BypassQueue
+from attnsieve.hdl.lib.checks import check_int
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.delay import delayed
+from attnsieve.hdl.lib.packer import Packer
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.lib.ragged import flagged_layout, ragged_layout
+from attnsieve.hdl.lib.reduce import either
+from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
+from attnsieve.hdl.select.bucket_find import BucketFind
+from attnsieve.hdl.select.histogram import Histogram
+from attnsieve.hdl.select.search import found_layout, search_layout
+from attnsieve.hdl.select.top_k import TopKParams
+
+__all__ = ["Refine"]
+
+#: Cycles from a beat to its candidates in their queue.
+SLACK = 16
+
+
+class Refine(wiring.Component):
+    """Rows with a search each in; passes over their candidates, until the threshold is known.
+
+    A pass reads a row's beats. Values with the known high bits are its candidates: their next
+    ``digit_bits`` bits are counted, and they are packed in a queue of their own for the next pass.
+    So the first pass reads the whole row, later ones only ceil(candidates / lanes) beats. A pass
+    is the last if no bits are left, or if there is but one candidate.
+
+    Passes of several rows follow one another without a gap; older rows go first. A pass over b
+    beats tells the next search `latency` = 5 cycles after its last beat. Nothing waits within: a
+    row is begun only when its candidates have room. Rows may end in another order.
+
+    Parameters
+    ----------
+    params : TopKParams
+    digit_bits : int
+        Bits of a pass.
+    rows : int
+        Most rows inside, a power of two.
+
+    Members
+    -------
+    search : In(stream(search_layout))
+        One per row, in the order of the rows.
+    row : In(stream({value[lanes], keep, last}))
+    found : Out(stream(found_layout, always ready))
+    """
+
+    search: stream.Interface
+    row: stream.Interface
+    found: stream.Interface
+
+    latency = 1 + Histogram.latency + BucketFind.latency
+
+    def __init__(self, *, params: TopKParams, digit_bits: int, rows: int) -> None:
+        check_int("Digit bits", digit_bits, 1, params.value_bits)
+        self.params, self.digit_bits, self.rows = params, digit_bits, rows
+        tag_bits = (rows - 1).bit_length()
+        self.state = search_layout(params, tag_bits)
+        self.beat = data.StructLayout(
+            {
+                "value": data.ArrayLayout(unsigned(params.value_bits), params.lanes),
+                "keep": unsigned(params.lanes),
+                "last": unsigned(1),
+            }
+        )
+        found = found_layout(params, tag_bits)
+        super().__init__(
+            {
+                "search": In(stream.Signature(self.state)),
+                "row": In(stream.Signature(self.beat)),
+                "found": Out(stream.Signature(found, always_ready=True)),
+            }
+        )
+
+    @property
+    def late(self) -> int:
+        """Cycles by which candidates come later than the search for them."""
+        return max(0, _Candidates(self.params).latency - self.latency - 1)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.again = again = BypassQueue(shape=self.state, depth=self.rows)
+        m.submodules.candidates = candidates = _Candidates(self.params)
+        search, beat, take = self._passes(m, again.o, candidates)
+        match, digits, shift = self._match(m, search, beat)
+        m.d.comb += [
+            candidates.i.valid.eq(take & (shift != 0) & ~search.single & ~search.known),
+            candidates.i.p.item.eq(beat.value),
+            candidates.i.p.keep.eq(match),
+            candidates.i.p.last.eq(beat.last),
+        ]
+        m.submodules.histogram = histogram = Histogram(
+            buckets=1 << self.digit_bits, lanes=self.params.lanes, count_bits=self.params.count_bits
+        )
+        m.d.sync += [
+            histogram.i.valid.eq(take & ~search.known),
+            histogram.i.p.keep.eq(match),
+            histogram.i.p.last.eq(beat.last),
+            *(code.eq(digit) for code, digit in zip(histogram.i.p.code, digits, strict=True)),
+        ]
+        alone = self._alone(m, take, beat, match)
+        self._conclude(m, again.i, histogram.o, search, shift, alone)
+        return m
+
+    def _passes(self, m: Module, again: Any, candidates: Any) -> tuple[Any, Any, Signal]:
+        """The search and the beat at hand: rows that go on before new ones."""
+        search, running, old = Signal(self.state), Signal(), Signal()
+        beat, take = Signal(self.beat), Signal()
+        free = Signal()
+        filled = Cat(lane < candidates.o.p.count for lane in range(self.params.lanes))
+        m.d.comb += [
+            beat.value.eq(
+                Mux(old, candidates.o.p.item.as_value(), self.row.p.value.as_value())
+            ),
+            beat.keep.eq(Mux(old, filled, self.row.p.keep)),
+            beat.last.eq(Mux(old, candidates.o.p.last, self.row.p.last)),
+            take.eq(running & Mux(old, candidates.o.valid, self.row.valid)),
+            candidates.o.ready.eq(running & old),
+            self.row.ready.eq(running & ~old),
+            free.eq(~running | (take & beat.last)),
+            again.ready.eq(free),
+            self.search.ready.eq(free & ~again.valid & candidates.room),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                running.eq(again.valid | (self.search.valid & candidates.room)),
+                old.eq(again.valid),
+                search.eq(Mux(again.valid, again.payload, self.search.payload)),
+            ]
+        return search, beat, take
+
+    def _match(self, m: Module, search: Any, beat: Any) -> tuple[Signal, list[Value], Signal]:
+        """Which values have the known bits; their next digits; the bits left open below those."""
+        bits, width = self.params.value_bits, self.digit_bits
+        shift, known = Signal.like(search.rest), Signal(bits)
+        m.d.comb += [
+            shift.eq(Mux(search.rest > width, search.rest - width, 0)),
+            known.eq(Const((1 << bits) - 1, bits) << search.rest),
+        ]
+        match = Signal(self.params.lanes)
+        for lane, value in enumerate(beat.value):
+            differs = ((value ^ search.value) & known).any()
+            m.d.comb += match[lane].eq(beat.keep[lane] & ~differs)
+        return match, [(value >> shift)[:width] for value in beat.value], shift
+
+    def _alone(self, m: Module, take: Value, beat: Any, match: Value) -> Value:
+        """The candidates of a pass, one over the other, as its bucket is found: of a single
+        candidate its value."""
+        here, so_far = Signal(self.params.value_bits), Signal(self.params.value_bits)
+        matching = [Mux(match[n], value, 0) for n, value in enumerate(beat.value)]
+        m.d.sync += here.eq(Mux(take, either(matching), 0))
+        with m.If(delayed(m, take & beat.last, 2)):  # of the pass before
+            m.d.sync += so_far.eq(here)
+        with m.Else():
+            m.d.sync += so_far.eq(so_far | here)
+        return delayed(m, so_far, self.latency - 2)
+
+    def _conclude(
+        self, m: Module, again: Any, counts: Any, search: Any, shift: Value, alone: Value
+    ) -> None:
+        """After a pass: the threshold, or the search for the next pass."""
+        p, found = self.params, self.found
+        m.submodules.find = find = BucketFind(
+            buckets=1 << self.digit_bits, count_bits=p.count_bits
+        )
+        k = delayed(m, search.k, 1 + Histogram.latency)
+        m.d.comb += [find.i.valid.eq(counts.valid), find.i.p.count.eq(counts.p), find.i.p.k.eq(k)]
+        k = delayed(m, k, BucketFind.latency)
+        tag, value, rest, single = (
+            delayed(m, each, self.latency)
+            for each in (search.tag, search.value, shift, search.single)
+        )
+        done = single | (rest == 0)
+        bucket = find.o.p
+        m.d.comb += [
+            again.valid.eq(find.o.valid & ~done),
+            again.p.tag.eq(tag),
+            again.p.value.eq(value | (bucket.bucket << rest)),
+            again.p.rest.eq(rest),
+            again.p.k.eq(k - bucket.above),
+            again.p.single.eq(bucket.reaching - bucket.above == 1),
+        ]
+        m.d.sync += [
+            found.valid.eq(find.o.valid & done),
+            found.p.tag.eq(tag),
+            found.p.threshold.value.eq(Mux(single, alone, again.p.value)),
+            found.p.threshold.equal.eq(again.p.k),
+        ]
+
+
+class _Candidates(wiring.Component):
+    """Packs the candidates of a pass and keeps them for the next one.
+
+    There is room for the longest row beside another one, and for the beats on their way.
+    """
+
+    def __init__(self, params: TopKParams) -> None:
+        self.params = params
+        self.shape = unsigned(params.value_bits)
+        layout = ragged_layout(shape=self.shape, lanes=params.lanes)
+        flagged = flagged_layout(shape=self.shape, lanes=params.lanes)
+        super().__init__(
+            {
+                "i": In(stream.Signature(flagged, always_ready=True)),
+                "o": Out(stream.Signature(layout)),
+                "room": Out(1),  # a whole row can come
+            }
+        )
+
+        depth = 2 * params.max_beats + SLACK
+        self.eliminator = ZeroEliminator(shape=self.shape, lanes=params.lanes)
+        self.between = BypassQueue(shape=layout, depth=1)  # the packer may wait for a cycle
+        self.packer = Packer(shape=self.shape, lanes=params.lanes)
+        self.queue = Queue(shape=layout, depth=depth, lut_ram=False)
+        self.near = Queue(shape=layout, depth=2)  # a register behind the block RAM
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat to the candidates that it drives out."""
+        blocks = (self.eliminator, self.between, self.packer, self.queue, self.near)
+        return sum(block.latency for block in blocks)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.eliminator, m.submodules.between = self.eliminator, self.between
+        m.submodules.packer, m.submodules.queue = self.packer, self.queue
+        m.submodules.near = self.near
+        m.d.comb += [
+            self.eliminator.i.valid.eq(self.i.valid),
+            self.eliminator.i.payload.eq(self.i.payload),
+        ]
+        connect(m, self.eliminator.o, self.between.i)
+        connect(m, self.between.o, self.packer.i)
+        connect(m, self.packer.o, self.queue.i)
+        connect(m, self.queue.o, self.near.i)
+        connect(m, self.near.o, self.o)
+        m.d.sync += self.room.eq(self.queue.level <= self.params.max_beats)
+        return m

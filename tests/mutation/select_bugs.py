@@ -1,0 +1,83 @@
+"""Bugs in ``hdl/select``."""
+
+from __future__ import annotations
+
+from .bug import Bug
+
+__all__ = ["SELECT_BUGS"]
+
+_HISTOGRAM = "select/test_histogram.py::test_"
+_ORDER = "select/test_row_order.py::test_"
+_RADIX = "select/test_radix_select.py::test_"
+
+SELECT_BUGS = [
+    # -- leading code
+    Bug("select/leading_code.py", "Mux(exponent == 0, 0, exponent - 1)", "exponent",
+        "a code leaves a bit too many open", "select/test_leading_code.py::test_every_value",
+        quick=True),
+    Bug("select/leading_code.py", "value[place - fraction : place]",
+        "value[place - fraction : place][::-1]", "the bits after the leading one are turned around",
+        "select/test_leading_code.py::test_every_value"),
+    Bug("select/leading_code.py", "code[:fraction], code[fraction:].any()",
+        "code[:fraction], 1", "small values begin with a one",
+        "select/test_leading_code.py::test_every_value"),
+    # -- histogram
+    Bug("select/histogram.py", "Mux(first, 0, o.p[bucket])", "o.p[bucket]",
+        "a row is counted on top of the last one", f"{_HISTOGRAM}counts[0.0-5-3]", quick=True),
+    Bug("select/histogram.py", "i.p.code[lane] >= bucket if", "i.p.code[lane] > bucket if",
+        "a code does not reach its own bucket", f"{_HISTOGRAM}counts"),
+    Bug("select/histogram.py", "i.p.keep[lane] & (", "(",
+        "lanes that do not take part are counted", f"{_HISTOGRAM}counts"),
+    Bug("select/histogram.py", "o.valid.eq(valid & last)", "o.valid.eq(valid)",
+        "every beat tells counts", f"{_HISTOGRAM}counts"),
+    # -- bucket
+    Bug("select/bucket_find.py", "i.p.count[b] >= i.p.k", "i.p.count[b] > i.p.k",
+        "the bucket of the k-th is missed if it is the last there", f"{_HISTOGRAM}bucket",
+        quick=True),
+    Bug("select/bucket_find.py", "reached & ~(reached >> 1)", "reached & (reached >> 1)",
+        "buckets below are taken too", f"{_HISTOGRAM}bucket"),
+    Bug("select/bucket_find.py", "o.p.above.eq(either(above))", "o.p.above.eq(either(reaching))",
+        "those in the bucket count as above it", f"{_HISTOGRAM}bucket"),
+    # -- first digit
+    Bug("select/first_digit.py", "none | every | (rest == 0)", "none | every",
+        "a code of one value is searched further", f"{_RADIX}latency[16-8]", quick=True),
+    Bug("select/first_digit.py", "k >= total", "k > total",
+        "a row that is kept whole is searched", f"{_RADIX}adversarial_rows"),
+    Bug("select/first_digit.py", "o.p.k.eq(k - bucket.p.above)", "o.p.k.eq(k)",
+        "those above the bucket are searched for in it", f"{_RADIX}random_rows[3-12-100-0.0]"),
+    Bug("select/first_digit.py", "bucket.p.reaching - bucket.p.above == 1",
+        "bucket.p.reaching == 1", "a single candidate is not known as such",
+        f"{_RADIX}latency"),
+    # -- refine
+    Bug("select/refine.py", "k - bucket.above", "k - bucket.reaching",
+        "k counts those in the bucket as above it", f"{_RADIX}adversarial_rows[two values-15]",
+        quick=True),
+    Bug("select/refine.py", "Mux(search.rest > width, search.rest - width, 0)",
+        "Mux(search.rest > width, search.rest - width, 1)", "the last bit is never looked at",
+        f"{_RADIX}adversarial_rows"),
+    Bug("select/refine.py", "beat.keep[lane] & ~differs", "beat.keep[lane]",
+        "every value is a candidate", f"{_RADIX}random_rows[3-12-100-0.0]"),
+    Bug("select/refine.py", "self.search.ready.eq(free & ~again.valid & candidates.room)",
+        "self.search.ready.eq(free & candidates.room)", "a search is lost as a row goes on",
+        f"{_RADIX}rows_follow_one_another_without_a_gap"),
+    Bug("select/refine.py", "Mux(single, alone, again.p.value)", "again.p.value",
+        "of a single candidate only the bucket is told", f"{_RADIX}latency"),
+    Bug("select/refine.py", "old.eq(again.valid)", "old.eq(self.search.valid)",
+        "candidates are taken for a row", f"{_RADIX}rows_follow_one_another_without_a_gap"),
+    # -- row order
+    Bug("select/row_order.py", "self.o.valid.eq(there.bit_select(oldest, 1))",
+        "self.o.valid.eq(there.any())", "rows leave as they are found", f"{_ORDER}order",
+        quick=True),
+    Bug("select/row_order.py", "oldest.eq(oldest + taken)", "oldest.eq(oldest + self.o.valid)",
+        "a row that is not taken is passed over", f"{_ORDER}order"),
+    Bug("select/row_order.py", "with m.If(taken & (oldest == row)):", "with m.If(oldest == row):",
+        "a row is forgotten before it is taken", f"{_ORDER}order"),
+    # -- radix select
+    Bug("select/radix_select.py", '"waiting": begun', '"waiting": taken',
+        "searches have no place while a long row is dropped", f"{_RADIX}options[0-1-2]",
+        quick=True),
+    Bug("select/radix_select.py", "ended.eq(take & self.i.p.last)", "ended.eq(take)",
+        "every beat counts as a row", f"{_RADIX}rows_follow_one_another_without_a_gap"),
+    Bug("select/radix_select.py", "values.valid.eq(take)", "values.valid.eq(self.i.valid)",
+        "beats that wait are kept too", f"{_RADIX}random_rows[2-6-9-stall2]"),
+]
