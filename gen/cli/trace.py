@@ -27,7 +27,7 @@ def command(
         int | None, typer.Option("--pad-to", metavar="N", help="minilm: pad to so many tokens.")
     ] = None,
     tokens: Annotated[
-        int | None, typer.Option("--tokens", metavar="N", help="smollm2: tokens to record.")
+        int | None, typer.Option("--tokens", metavar="N", help="smollm2: exactly so many tokens.")
     ] = None,
     layers: Annotated[
         str | None, typer.Option("--layers", metavar="A-B,C", help="smollm2: layers to record.")

@@ -163,7 +163,7 @@ def logits(hidden: Float) -> Float:
 def record(
     text: str | None = None,
     *,
-    tokens: int = 300,
+    tokens: int | None = None,
     layers: str | Sequence[int] | None = None,
     decode_steps: int = 0,
 ) -> Trace:
@@ -177,14 +177,16 @@ def record(
     text : str
         A text; one of our own by default.
     tokens : int
-        Where the text is cut.
+        Number of tokens, which the text must have; the rest is cut off. By default, 300 or all.
     layers : str or sequence of int
         Layers to keep, such as ``"0-2,15"``; all by default. Layers above the last are not run.
     decode_steps : int
         0: all tokens are queries at once, causal. N: the last N tokens are queries, one step each,
         and the trace is a decode trace.
     """
-    ids = tokenize(LONG_ENGLISH if text is None else text, tokens)
+    ids = tokenize(LONG_ENGLISH if text is None else text, 300 if tokens is None else tokens)
+    if tokens is not None and len(ids) < tokens:
+        raise UserError(f"the text has {len(ids)} tokens, not {tokens}: give a longer one (--text)")
     if not 0 <= decode_steps <= len(ids):
         raise UserError(
             f"decode steps must be in 0..{len(ids)}, the tokens of the text, not {decode_steps}"

@@ -105,3 +105,9 @@ def test_perplexity_of_plain_prose():
     scores -= scores.max(axis=1, keepdims=True)
     chosen = scores[np.arange(len(ids) - 1), ids[1:]] - np.log(np.exp(scores).sum(axis=1))
     assert np.exp(-chosen.mean()) < 60
+
+
+def test_a_text_that_is_too_short():
+    with pytest.raises(UserError, match=r"^the text has \d tokens, not 40: give a longer one"):
+        smollm2.record("Two short words.", tokens=40, layers="0")
+    assert smollm2.record("Two short words.", layers="0").q.shape[2] < 10
