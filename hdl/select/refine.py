@@ -37,8 +37,8 @@ class Refine(wiring.Component):
     is the last if no bits are left, or if there is but one candidate.
 
     Passes of several rows follow one another without a gap; older rows go first. A pass over b
-    beats tells the next search `latency` = 5 cycles after its last beat. Nothing waits within: a
-    row is begun only when its candidates have room. Rows may end in another order.
+    beats tells the next search `latency` = 5 cycles after its last beat. A row is begun
+    only when its candidates have room, so passes end. Rows may end in another order.
 
     Parameters
     ----------
@@ -92,10 +92,12 @@ class Refine(wiring.Component):
         m = Module()
         m.submodules.again = again = BypassQueue(shape=self.state, depth=self.rows)
         m.submodules.candidates = candidates = _Candidates(self.params)
-        search, beat, take = self._passes(m, again.o, candidates)
+        search, beat, there, take = self._passes(m, again.o, candidates)
         match, digits, shift = self._match(m, search, beat)
+        goes_on = (shift != 0) & ~search.single & ~search.known
         m.d.comb += [
-            candidates.i.valid.eq(take & (shift != 0) & ~search.single & ~search.known),
+            take.eq(there & (candidates.i.ready | ~goes_on)),
+            candidates.i.valid.eq(there & goes_on),
             candidates.i.p.item.eq(beat.value),
             candidates.i.p.keep.eq(match),
             candidates.i.p.last.eq(beat.last),
@@ -113,10 +115,13 @@ class Refine(wiring.Component):
         self._conclude(m, again.i, histogram.o, search, shift, alone)
         return m
 
-    def _passes(self, m: Module, again: Any, candidates: Any) -> tuple[Any, Any, Signal]:
-        """The search and the beat at hand: rows that go on before new ones."""
+    def _passes(
+        self, m: Module, again: Any, candidates: Any
+    ) -> tuple[Any, Any, Signal, Signal]:
+        """The search and the beat at hand, and whether it is there: rows that go on before new
+        ones. The last one, whether the beat is taken, is for the caller to tell."""
         search, running, old = Signal(self.state), Signal(), Signal()
-        beat, take = Signal(self.beat), Signal()
+        beat, there, take = Signal(self.beat), Signal(), Signal()
         free = Signal()
         filled = Cat(lane < candidates.o.p.count for lane in range(self.params.lanes))
         m.d.comb += [
@@ -125,9 +130,9 @@ class Refine(wiring.Component):
             ),
             beat.keep.eq(Mux(old, filled, self.row.p.keep)),
             beat.last.eq(Mux(old, candidates.o.p.last, self.row.p.last)),
-            take.eq(running & Mux(old, candidates.o.valid, self.row.valid)),
-            candidates.o.ready.eq(running & old),
-            self.row.ready.eq(running & ~old),
+            there.eq(running & Mux(old, candidates.o.valid, self.row.valid)),
+            candidates.o.ready.eq(take & old),
+            self.row.ready.eq(take & ~old),
             free.eq(~running | (take & beat.last)),
             again.ready.eq(free),
             self.search.ready.eq(free & ~again.valid & candidates.room),
@@ -138,7 +143,7 @@ class Refine(wiring.Component):
                 old.eq(again.valid),
                 search.eq(Mux(again.valid, again.payload, self.search.payload)),
             ]
-        return search, beat, take
+        return search, beat, there, take
 
     def _match(self, m: Module, search: Any, beat: Any) -> tuple[Signal, list[Value], Signal]:
         """Which values have the known bits; their next digits; the bits left open below those."""
@@ -212,7 +217,7 @@ class _Candidates(wiring.Component):
         flagged = flagged_layout(shape=self.shape, lanes=params.lanes)
         super().__init__(
             {
-                "i": In(stream.Signature(flagged, always_ready=True)),
+                "i": In(stream.Signature(flagged)),
                 "o": Out(stream.Signature(layout)),
                 "room": Out(1),  # a whole row can come
             }
@@ -220,7 +225,6 @@ class _Candidates(wiring.Component):
 
         depth = 2 * params.max_beats + SLACK
         self.eliminator = ZeroEliminator(shape=self.shape, lanes=params.lanes)
-        self.between = BypassQueue(shape=layout, depth=1)  # the packer may wait for a cycle
         self.packer = Packer(shape=self.shape, lanes=params.lanes)
         self.queue = Queue(shape=layout, depth=depth, lut_ram=False)
         self.near = Queue(shape=layout, depth=2)  # a register behind the block RAM
@@ -228,20 +232,15 @@ class _Candidates(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a beat to the candidates that it drives out."""
-        blocks = (self.eliminator, self.between, self.packer, self.queue, self.near)
+        blocks = (self.eliminator, self.packer, self.queue, self.near)
         return sum(block.latency for block in blocks)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.eliminator, m.submodules.between = self.eliminator, self.between
-        m.submodules.packer, m.submodules.queue = self.packer, self.queue
-        m.submodules.near = self.near
-        m.d.comb += [
-            self.eliminator.i.valid.eq(self.i.valid),
-            self.eliminator.i.payload.eq(self.i.payload),
-        ]
-        connect(m, self.eliminator.o, self.between.i)
-        connect(m, self.between.o, self.packer.i)
+        m.submodules.eliminator, m.submodules.packer = self.eliminator, self.packer
+        m.submodules.queue, m.submodules.near = self.queue, self.near
+        connect(m, self.i, self.eliminator.i)
+        connect(m, self.eliminator.o, self.packer.i)
         connect(m, self.packer.o, self.queue.i)
         connect(m, self.queue.o, self.near.i)
         connect(m, self.near.o, self.o)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from attnsieve.hdl.select.quick_select import QuickSelect
 from attnsieve.hdl.select.radix_select import RadixSelect
 from attnsieve.hdl.select.top_k import TopKParams
 from attnsieve.sim.golden.top_k import top_k_threshold
@@ -37,14 +38,15 @@ KINDS: dict[str, tuple[int, Callable[[np.random.Generator, int], np.ndarray]]] =
 }
 
 
-def cycles(params: TopKParams, values: np.ndarray, k: int) -> int:
-    """Cycles of the engine from the last value to the threshold, which must be right."""
+def cycles(engine: RadixSelect | QuickSelect, values: np.ndarray, k: int) -> int:
+    """Cycles of an engine from the last value to the threshold, which must be right."""
+    params = engine.params
     beats = [
         {"value": [int(v) for v in part], "keep": (1 << len(part)) - 1, "k": k, "last": 0}
         for part in np.split(values, range(params.lanes, len(values), params.lanes))
     ]
     beats[-1]["last"] = 1
-    result = run_streams(RadixSelect(params=params), {"i": beats}, {"o": 1})
+    result = run_streams(engine, {"i": beats}, {"o": 1})
     (found,) = result.outputs["o"]
     want = top_k_threshold(values, k, params.value_bits)
     if (found.value, found.equal) != want:
@@ -73,15 +75,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=5, help="rows of each kind and k")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args(argv)
-    print(f"{'values':32}{'k':>6}{'radix select':>14}{'quick-select model':>20}")
+    print(f"{'values':32}{'k':>6}{'radix select':>14}{'quick-select':>14}{'its model':>12}")
     for kind, (bits, make) in KINDS.items():
         params = TopKParams(lanes=LANES, value_bits=bits, max_values=N)
         for k in KS:
             rng = np.random.default_rng([arguments.seed, bits, k])
             rows = [make(rng, N) for _ in range(arguments.rows)]
-            ours = np.mean([cycles(params, row, k) for row in rows])
-            theirs = np.mean([model_cycles(rng, row, k, LANES) for row in rows * 40])
-            print(f"{kind:32}{k:6}{ours:14.1f}{theirs:20.1f}", flush=True)
+            radix = np.mean([cycles(RadixSelect(params=params), row, k) for row in rows])
+            quick = np.mean([cycles(QuickSelect(params=params), row, k) for row in rows])
+            model = np.mean([model_cycles(rng, row, k, LANES) for row in rows * 40])
+            print(f"{kind:32}{k:6}{radix:14.1f}{quick:14.1f}{model:12.1f}", flush=True)
     return 0
 
 

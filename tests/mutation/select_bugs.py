@@ -9,6 +9,8 @@ __all__ = ["SELECT_BUGS"]
 _HISTOGRAM = "select/test_histogram.py::test_"
 _ORDER = "select/test_row_order.py::test_"
 _RADIX = "select/test_radix_select.py::test_"
+_QUICK = "select/test_quick_select.py::test_"
+_TOP_K = "select/test_top_k.py::test_"
 
 SELECT_BUGS = [
     # -- leading code
@@ -42,21 +44,22 @@ SELECT_BUGS = [
     Bug("select/first_digit.py", "none | every | (rest == 0)", "none | every",
         "a code of one value is searched further", f"{_RADIX}latency[16-8]", quick=True),
     Bug("select/first_digit.py", "k >= total", "k > total",
-        "a row that is kept whole is searched", f"{_RADIX}adversarial_rows"),
+        "a row that is kept whole is searched", f"{_TOP_K}adversarial_rows"),
     Bug("select/first_digit.py", "o.p.k.eq(k - bucket.p.above)", "o.p.k.eq(k)",
-        "those above the bucket are searched for in it", f"{_RADIX}random_rows[3-12-100-0.0]"),
+        "those above the bucket are searched for in it",
+        f"{_TOP_K}random_rows[3-12-100-0.0-radix]"),
     Bug("select/first_digit.py", "bucket.p.reaching - bucket.p.above == 1",
         "bucket.p.reaching == 1", "a single candidate is not known as such",
         f"{_RADIX}latency"),
     # -- refine
     Bug("select/refine.py", "k - bucket.above", "k - bucket.reaching",
-        "k counts those in the bucket as above it", f"{_RADIX}adversarial_rows[two values-15]",
-        quick=True),
+        "k counts those in the bucket as above it",
+        f"{_TOP_K}adversarial_rows[two values-15-radix]", quick=True),
     Bug("select/refine.py", "Mux(search.rest > width, search.rest - width, 0)",
         "Mux(search.rest > width, search.rest - width, 1)", "the last bit is never looked at",
-        f"{_RADIX}adversarial_rows"),
+        f"{_TOP_K}adversarial_rows"),
     Bug("select/refine.py", "beat.keep[lane] & ~differs", "beat.keep[lane]",
-        "every value is a candidate", f"{_RADIX}random_rows[3-12-100-0.0]"),
+        "every value is a candidate", f"{_TOP_K}random_rows[3-12-100-0.0-radix]"),
     Bug("select/refine.py", "self.search.ready.eq(free & ~again.valid & candidates.room)",
         "self.search.ready.eq(free & candidates.room)", "a search is lost as a row goes on",
         f"{_RADIX}rows_follow_one_another_without_a_gap"),
@@ -64,6 +67,28 @@ SELECT_BUGS = [
         "of a single candidate only the bucket is told", f"{_RADIX}latency"),
     Bug("select/refine.py", "old.eq(again.valid)", "old.eq(self.search.valid)",
         "candidates are taken for a row", f"{_RADIX}rows_follow_one_another_without_a_gap"),
+    Bug("select/refine.py", "take.eq(there & (candidates.i.ready | ~goes_on))", "take.eq(there)",
+        "candidates are lost where the packer waits",
+        f"{_TOP_K}lists_that_end_in_two_beats_at_once"),
+    # -- partition
+    Bug("select/partition.py", "i.p.item[n] > self.pivot", "i.p.item[n] >= self.pivot",
+        "those that equal the pivot are above it too", f"{_QUICK}partition[0.0-3]", quick=True),
+    Bug("select/partition.py", "Mux(first, 0, count)", "count",
+        "a list is counted on top of the last one", f"{_QUICK}partition"),
+    Bug("select/partition.py", "eliminator.i.valid.eq(valid & go)", "eliminator.i.valid.eq(valid)",
+        "one side takes a beat twice while the other waits", f"{_QUICK}partition"),
+    # -- quick select
+    Bug("select/quick_select.py", "with m.If(k <= counts.above):", "with m.If(k < counts.above):",
+        "the least of those above is not searched for", f"{_TOP_K}random_rows[3-12-100-0.0-quick]",
+        quick=True),
+    Bug("select/quick_select.py", "k.eq(k - reaching)", "k.eq(k - counts.above)",
+        "those that equal the pivot are searched for again",
+        f"{_TOP_K}random_rows[3-12-100-0.0-quick]"),
+    Bug("select/quick_select.py", "return (dropped != 0) | flush", "return flush",
+        "parts on their way come after a flush", f"{_TOP_K}random_rows[3-12-100-0.0-quick]"),
+    Bug("select/quick_select.py", "chosen = ~have | begins | ((random & spread) == 0)",
+        "chosen = ~have | begins", "the pivot is always of the first beat",
+        f"{_QUICK}pivots_are_spread"),
     # -- row order
     Bug("select/row_order.py", "self.o.valid.eq(there.bit_select(oldest, 1))",
         "self.o.valid.eq(there.any())", "rows leave as they are found", f"{_ORDER}order",
@@ -79,5 +104,5 @@ SELECT_BUGS = [
     Bug("select/radix_select.py", "ended.eq(take & self.i.p.last)", "ended.eq(take)",
         "every beat counts as a row", f"{_RADIX}rows_follow_one_another_without_a_gap"),
     Bug("select/radix_select.py", "values.valid.eq(take)", "values.valid.eq(self.i.valid)",
-        "beats that wait are kept too", f"{_RADIX}random_rows[2-6-9-stall2]"),
+        "beats that wait are kept too", f"{_TOP_K}random_rows[2-6-9-stall2-radix]"),
 ]

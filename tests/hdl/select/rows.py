@@ -1,12 +1,13 @@
-"""Rows for top-k engines: payloads, and what should come out."""
+"""Rows for top-k engines: payloads, what should come out, and running them."""
 
 from __future__ import annotations
 
 import random
 
 from attnsieve.sim.golden.top_k import top_k_threshold
+from attnsieve.sim.unit import run_streams
 
-__all__ = ["ADVERSARIAL", "beats_of", "expected", "random_row"]
+__all__ = ["ADVERSARIAL", "beats_of", "random_row", "run"]
 
 
 def beats_of(params, values, k, rng=None):
@@ -27,8 +28,14 @@ def beats_of(params, values, k, rng=None):
     return beats
 
 
-def expected(params, rows):
-    return [top_k_threshold(values, k, params.value_bits) for values, k in rows]
+def run(dut, rows, stall=0.0, gaps=None, **options):
+    """Run an engine on rows of (values, k) and compare its thresholds with the golden model."""
+    params = dut.params
+    beats = [beat for values, k in rows for beat in beats_of(params, values, k, gaps)]
+    result = run_streams(dut, {"i": beats}, {"o": len(rows)}, stall=stall, **options)
+    want = [top_k_threshold(values, k, params.value_bits) for values, k in rows]
+    assert [(t.value, t.equal) for t in result.outputs["o"]] == want
+    return result
 
 
 def random_row(params, rng, longest):

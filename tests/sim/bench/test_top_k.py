@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attnsieve.hdl.select.radix_select import RadixSelect
 from attnsieve.hdl.select.top_k import TopKParams
 from attnsieve.sim.bench import top_k
 from attnsieve.sim.bench.top_k import cycles, main, model_cycles
@@ -23,7 +24,8 @@ def test_model_of_quick_select():
 def test_a_wrong_threshold_is_noticed(monkeypatch):
     monkeypatch.setattr(top_k, "top_k_threshold", lambda *_: (0, 0))
     with pytest.raises(AssertionError, match=r"^threshold .* is not \(0, 0\)$"):
-        cycles(TopKParams(lanes=4, value_bits=6, max_values=16), np.arange(16), 3)
+        params = TopKParams(lanes=4, value_bits=6, max_values=16)
+        cycles(RadixSelect(params=params), np.arange(16), 3)
 
 
 def test_table(capsys, monkeypatch):
