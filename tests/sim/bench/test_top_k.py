@@ -23,9 +23,9 @@ def test_model_of_quick_select():
 
 def test_a_wrong_threshold_is_noticed(monkeypatch):
     monkeypatch.setattr(top_k, "top_k_threshold", lambda *_: (0, 0))
+    engine = RadixSelect(params=TopKParams(lanes=4, value_bits=6, max_values=16))
     with pytest.raises(AssertionError, match=r"^threshold .* is not \(0, 0\)$"):
-        params = TopKParams(lanes=4, value_bits=6, max_values=16)
-        cycles(RadixSelect(params=params), np.arange(16), 3)
+        cycles(engine, np.arange(16), 3)
 
 
 def test_table(capsys, monkeypatch):
