@@ -53,6 +53,8 @@ class CoreParams:
         Read beats that a channel may have in flight; the depth of its data queue.
     queue_depth : int
         Jobs that can wait behind the running one.
+    value_lanes : int
+        Parallelism of the local value top-k, a multiple of ``groups``; 0: values are not selected.
     lut_ram : bool
         Whether the target has small asynchronous-read RAMs. If not, small memories that are read
         synchronously are left to the synthesis tool.
@@ -73,6 +75,7 @@ class CoreParams:
     burst_beats: int = 16
     outstanding_beats: int = 64
     queue_depth: int = 2
+    value_lanes: int = 0
     lut_ram: bool = True
 
     def __post_init__(self) -> None:
@@ -100,6 +103,12 @@ class CoreParams:
         check_int("burst_beats", self.burst_beats, 1, 256)
         check_int("outstanding_beats", self.outstanding_beats, 2, 1024)
         check_int("queue_depth", self.queue_depth, 1, 8)
+        check_int("value_lanes", self.value_lanes, 0, 32)
+        if self.value_lanes % self.groups:
+            raise ValueError(
+                f"value_lanes must be 0 or a multiple of lanes / 16 ({self.groups}), "
+                f"not {self.value_lanes!r}"
+            )
         if not isinstance(self.lut_ram, bool):
             raise TypeError(f"lut_ram must be true or false, not {self.lut_ram!r}")
 
