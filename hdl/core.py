@@ -120,6 +120,7 @@ class Core(wiring.Component):
         loaded by then.
         """
         p, result = self.params, registers.result
+        tallies = [datapath.tally, *([datapath.value_tally] if p.value_lanes else [])]
         read, written, good, taken = Signal(32), Signal(32), Signal(), Signal()
         unit, granule = p.unit_bytes.bit_length() - 1, 5
         m.d.comb += [
@@ -128,12 +129,12 @@ class Core(wiring.Component):
             result.valid.eq(control.result.valid),
             control.result.ready.eq(result.ready),
             result.p.code.eq(control.result.p),
-            datapath.tally.ready.eq(taken & good),
+            *(tally.ready.eq(taken & good) for tally in tallies),
             result.p.read_bytes.eq(read),
             result.p.write_bytes.eq(written),
         ]
-        for name in ("rows", "empty_rows", "scores"):
-            m.d.comb += result.p[name].eq(datapath.tally.p[name])
+        for tally in tallies:
+            m.d.comb += [result.p[name].eq(tally.p[name]) for name, _ in tally.p.shape()]
         for total, count, size in (
             (read, datapath.read_units, unit),
             (written, datapath.written_granules, granule),

@@ -13,6 +13,7 @@ from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
+from attnsieve.hdl.control.value_tally import ValueTally, value_tally_layout
 from attnsieve.hdl.layouts import (
     head_layout,
     line_layout,
@@ -31,16 +32,24 @@ from attnsieve.hdl.stages.prob_v import ProbV
 from attnsieve.hdl.stages.query_store import QueryStore
 from attnsieve.hdl.stages.row_buffer import RowBuffer
 from attnsieve.hdl.stages.scorer import ParallelScorer
+from attnsieve.hdl.stages.sparse_prob_v import SparseProbV
+from attnsieve.hdl.stages.value_select import ValueSelect
 
 __all__ = ["Datapath"]
 
-#: What each stage behind the scorer needs of a row's description.
-_ROW_FIELDS = {
-    "scale": ("last_of_head",),
-    "prob_v": ("parts", "keys", "last_of_kv"),
-    "tally": ("write", "last_of_job"),
-    "writer": ("parts", "write", "last_of_head", "last_of_job"),
-}
+def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
+    """What each stage behind the scorer needs of a row's description."""
+    return {
+        "scale": ("last_of_head",),
+        **(
+            {"select": ("values",), "value_tally": ("write", "last_of_job")}
+            if p.value_lanes
+            else {}
+        ),
+        "prob_v": ("parts", "keys", "last_of_kv"),
+        "tally": ("write", "last_of_job"),
+        "writer": ("parts", "write", "last_of_head", "last_of_job"),
+    }
 
 
 class Datapath(wiring.Component):
@@ -75,6 +84,8 @@ class Datapath(wiring.Component):
         All writes of a job have been answered.
     tally : Out(stream(row_tally_layout))
         Counts of each job.
+    value_tally : Out(stream(value_tally_layout))
+        More of them, where values are selected.
     read_units, written_granules : Out
         Memory traffic of this cycle, in units and in 32 bytes.
     busy, wait_query, wait_key, wait_output : Out(1)
@@ -112,6 +123,11 @@ class Datapath(wiring.Component):
                 "write_error": Out(2),
                 "done": Out(1),
                 "tally": Out(stream.Signature(row_tally_layout(p))),
+                **(
+                    {"value_tally": Out(stream.Signature(value_tally_layout(p)))}
+                    if p.value_lanes
+                    else {}
+                ),
                 "read_units": Out(len(self.loader.read_units)),
                 "written_granules": Out(len(self.writer.granules)),
                 "busy": Out(1),
@@ -130,7 +146,7 @@ class Datapath(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         if self.params.lut_ram:
-            m.submodules.resets = resets = LocalResets(count=16)
+            m.submodules.resets = resets = LocalResets(count=18 if self.params.prunes else 16)
             m.d.comb += resets.i.eq(self.clear)
             self._resets = iter(resets.o)
         self._place(m, "loader", self.loader)
@@ -218,7 +234,7 @@ class Datapath(wiring.Component):
             m,
             "rows",
             Broadcast(
-                shape=row_layout(p), fields=_ROW_FIELDS, depth=self.row_depth, lut_ram=p.lut_ram
+                shape=row_layout(p), fields=_row_fields(p), depth=self.row_depth, lut_ram=p.lut_ram
             ),
         )
         connect(m, flipped(self.row), row_queue.i)
@@ -237,12 +253,15 @@ class Datapath(wiring.Component):
         row_buffer = self._place(m, "row_buffer", RowBuffer(params=p))
         exponential = self._place(m, "exponential", Exponential(params=p))
         v_ring = self._place(m, "v_ring", self._ring())
-        prob_v = self._place(m, "prob_v", ProbV(params=p))
+        prob_v = self._place(m, "prob_v", (SparseProbV if p.prunes else ProbV)(params=p))
         normaliser = self._place(m, "normaliser", Normaliser(params=p))
         tally = self._place(m, "tally", RowTally(params=p, rows=self.row_depth))
         connect(m, scorer.o, row_buffer.i)
         connect(m, row_buffer.o, exponential.i)
-        connect(m, exponential.o, prob_v.i)
+        terms = exponential.o
+        if p.value_lanes:
+            terms = self._select(m, terms, rows)
+        connect(m, terms, prob_v.i)
         connect(m, exponential.statistics, normaliser.statistics)
         connect(m, flipped(self.value), self.loader.value)
         connect(m, self.loader.v_line, v_ring.i)
@@ -268,6 +287,23 @@ class Datapath(wiring.Component):
         moving = (self.loader.q_line, self.loader.k_line, self.loader.v_line, self.writer.i)
         moved = Cat(port.valid & port.ready for port in moving)
         m.d.sync += self.progress.eq(self.busy | prob_v.busy | moved.any())
+
+    def _select(self, m: Module, terms: Any, rows: Broadcast) -> Any:
+        """Of each row's terms the largest."""
+        select = self._place(m, "value_select", ValueSelect(params=self.params))
+        tally = self._place(m, "value_tally", ValueTally(params=self.params))
+        connect(m, terms, select.i)
+        self._receive(m, rows.select, select.row)
+        self._receive(m, rows.value_tally, tally.row)
+        m.d.comb += [
+            tally.kept.eq(Cat(term.mantissa != 0 for term in select.o.p.term)),
+            tally.beat.eq(select.o.valid & select.o.ready),
+            tally.last.eq(select.o.p.last),
+            self.value_tally.payload.eq(tally.o.payload),
+            self.value_tally.valid.eq(tally.o.valid),
+            tally.o.ready.eq(self.value_tally.ready),
+        ]
+        return select.o
 
     def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
         """The scale of a head stays for all its rows."""

@@ -231,6 +231,11 @@ class CoreParams:
         return self.recip_fraction + 1
 
     @property
+    def prunes(self) -> bool:
+        """Whether anything can be left out: jobs have more words then."""
+        return bool(self.value_lanes)
+
+    @property
     def acc_bits(self) -> int:
         """Signed prob·V accumulator: ``max_keys`` products of an operand and a term <= 1."""
         return self.operand_bits + self.acc_fraction + _ceil_log2(self.max_keys) + 1

@@ -8,15 +8,16 @@ import numpy as np
 
 from attnsieve.sim.driver.plan import LayerPlan
 
-__all__ = ["kept_scores", "output_arrays"]
+__all__ = ["kept_pairs", "output_arrays"]
 
 
-def kept_scores(plan: LayerPlan, keys: int) -> np.ndarray:
-    """Pairs that took part in the softmax, bool ``[heads, queries, keys]``, by trace positions."""
+def kept_pairs(plan: LayerPlan, keys: int, of: str) -> np.ndarray:
+    """``kept_scores`` or ``kept_values`` of the golden result, bool ``[heads, queries, keys]``, by
+    trace positions."""
     heads = plan.jobs[0].job.heads
     kept = np.zeros((heads, plan.queries, keys), bool)
     for job in plan.jobs:
-        kept[:, job.query_rows, : job.job.keys] = job.expected.kept_scores
+        kept[:, job.query_rows, : job.job.keys] = getattr(job.expected, of)
     return kept
 
 
@@ -28,7 +29,7 @@ def output_arrays(
     decode: bool = False,
     selection: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """All arrays of out.npz for a dense run.
+    """All arrays of out.npz.
 
     Parameters
     ----------
@@ -43,7 +44,10 @@ def output_arrays(
     selection : sequence of int or None
         Layers chosen, if not all; ``layers`` and ``heads`` are then written too.
     """
-    pairs = np.stack([kept_scores(plan, keys) for plan in plans])
+    pairs, values = (
+        np.stack([kept_pairs(plan, keys, of) for plan in plans])
+        for of in ("kept_scores", "kept_values")
+    )
     layers, heads, queries, _ = pairs.shape
     alive = np.any(pairs, axis=1)  # [layers, queries, keys]
     shape = (layers, queries, heads) if decode else (layers, heads)
@@ -54,7 +58,7 @@ def output_arrays(
         "kept_tokens": alive if decode else np.any(alive, axis=1),
         "kept_heads": np.ones(shape, bool),
         "kept_scores": pairs,
-        "kept_values": pairs,
+        "kept_values": values,
         "approx_rows": np.zeros((layers, heads, queries), bool),
     }
     if selection is not None:

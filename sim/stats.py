@@ -161,7 +161,7 @@ def layer_stats(
             "tokens": (alive, alive),
             "heads": (job.heads, job.heads),
             "scores": (result.scores, result.scores),
-            "values": (result.kept_values, result.scores),
+            "values": (result.values, result.scores),
         },
         rows=result.rows,
         empty_rows=result.empty_rows,

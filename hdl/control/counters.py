@@ -8,20 +8,17 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.control.register_map import COUNTERS, STALLS
+from attnsieve.hdl.control.register_map import STALLS, counters
 from attnsieve.hdl.control.row_tally import row_tally_layout
 from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.control.value_tally import value_tally_layout
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["Activity", "Counters", "result_layout"]
+__all__ = ["KINDS", "Activity", "Counters", "counts", "result_layout", "set_words"]
 
-#: Names of the words that count cycles by kind, and of those that come with the result.
+#: Names of the words that count cycles by kind.
 KINDS = ("busy", *(name for name, _ in STALLS))
-COUNTS = tuple(name for name, _ in COUNTERS if name not in KINDS)
-#: Words of one set, by their addresses in the register map.
-_NAMES = ("cycles", "cycles_hi", *(name for name, _ in COUNTERS))
-WORDS = len(_NAMES)
 _CYCLE_WORDS = 2 + len(KINDS)
 _PLACE_BITS = 4
 _SUM_BITS = 5
@@ -34,8 +31,14 @@ def _swapped(word: Any) -> Any:
     return word ^ Mux(word[-1], 0, 6)
 
 
-def _place(name: str) -> int:
-    return _swapped(_NAMES.index(name))
+def set_words(params: CoreParams) -> tuple[str, ...]:
+    """Words of one set, by their addresses in the register map."""
+    return ("cycles", "cycles_hi", *(name for name, _ in counters(params)))
+
+
+def counts(params: CoreParams) -> tuple[str, ...]:
+    """Words that come with the result."""
+    return tuple(name for name, _ in counters(params) if name not in KINDS)
 
 
 class Activity(enum.Enum, shape=3):
@@ -50,10 +53,16 @@ class Activity(enum.Enum, shape=3):
     STALL_TAIL = 6
 
 
+def tally_members(p: CoreParams) -> dict[str, Any]:
+    """Counts that a job has only if it ended well."""
+    values = dict(value_tally_layout(p).members) if p.value_lanes else {}
+    return dict(row_tally_layout(p).members) | values
+
+
 def result_layout(p: CoreParams) -> data.StructLayout:
     """How a job ended, and its counts that are not counts of cycles."""
-    counts = dict.fromkeys(COUNTS, unsigned(32)) | dict(row_tally_layout(p).members)
-    return data.StructLayout({"code": StatusCode, **counts})
+    members = dict.fromkeys(counts(p), unsigned(32)) | tally_members(p)
+    return data.StructLayout({"code": StatusCode, **members})
 
 
 class Counters(wiring.Component):
@@ -69,8 +78,8 @@ class Counters(wiring.Component):
     which ``result.valid`` rises, or in which the block comes out of finishing the job before if
     that is later. Of a job that did not end with OK, rows and scores are 0.
 
-    Latency from ``result.valid`` to ``result.ready``: ``latency = WORDS + 3`` cycles, plus one for
-    each read in between; up to ``WORDS + 3`` more if the last result was less than that ago. From
+    Latency from ``result.valid`` to ``result.ready``: `latency` cycles, 3 more than a set has words, plus one
+    for each read in between; up to `latency` more if the last result was less than that ago. From
     the cycle after the transfer, reads see this job. Reads in at most half of the cycles, two at
     once: sums do not overflow then.
 
@@ -89,10 +98,11 @@ class Counters(wiring.Component):
         Read port: word of the set of the last finished job; data in the cycle after ``en`` only.
     """
 
-    latency = WORDS + 3
-
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
+        self.words = set_words(params)
+        if len(self.words) > 1 << _PLACE_BITS:
+            raise ValueError(f"Counters must be {1 << _PLACE_BITS} words at most")
         super().__init__(
             {
                 "activity": In(Activity),
@@ -102,6 +112,14 @@ class Counters(wiring.Component):
                 "data": Out(32),
             }
         )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a result's being offered to its being taken, without reads."""
+        return len(self.words) + 3
+
+    def _place(self, name: str) -> int:
+        return _swapped(self.words.index(name))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -123,7 +141,7 @@ class Counters(wiring.Component):
         visit, capture = self._sequence(m, state, place, step, replace)
         carried = Signal()  # from the cycles to their upper half
         amount = self._cycles(m, state, place, step, capture) | self._counts(m, state, visit)
-        amount |= carried & (place == _place("cycles_hi"))
+        amount |= carried & (place == self._place("cycles_hi"))
         total = Signal(33)
         # Written a cycle later: the sum is no part of a long path.
         m.d.sync += [
@@ -139,9 +157,9 @@ class Counters(wiring.Component):
             self.data.eq(read.data),
             total.eq(read.data + amount),
         ]
-        with m.If(step & (place == _place("cycles"))):
+        with m.If(step & (place == self._place("cycles"))):
             m.d.sync += carried.eq(carried | (total[-1] & ~replace))
-        with m.If(step & (place == _place("cycles_hi"))):
+        with m.If(step & (place == self._place("cycles_hi"))):
             m.d.sync += carried.eq(0)
         return m
 
@@ -155,7 +173,7 @@ class Counters(wiring.Component):
         visit, end, close, capture = Signal(_PLACE_BITS), Signal(), Signal(), Signal()
         taken = Signal()  # the visit: it is not read for software in this cycle
         upper, closed = visit[-1], Signal()
-        done = step & (place == Mux(state.closing, WORDS - 1, _CYCLE_WORDS - 1))
+        done = step & (place == Mux(state.closing, len(self.words) - 1, _CYCLE_WORDS - 1))
         blind = upper | (state.fresh & ~done)  # what is replaced need not be read
         m.d.comb += [
             end.eq(done & state.closing),
@@ -184,9 +202,9 @@ class Counters(wiring.Component):
     def _cycles(self, m: Module, state, place: Signal, step: Signal, capture: Signal) -> Value:
         """Sums of cycles; what is to be added of them to ``place``."""
         activity = self.activity.as_value()
-        now = {_place("cycles"): activity.any()}
+        now = {self._place("cycles"): activity.any()}
         for name in KINDS:
-            now[_place(name)] = activity == Activity[name.upper()].value
+            now[self._place(name)] = activity == Activity[name.upper()].value
         sums = []
         for number, counts in sorted(now.items()):
             total, drain = Signal(_SUM_BITS, name=f"sum{number}"), Signal(name=f"drain{number}")
@@ -211,9 +229,9 @@ class Counters(wiring.Component):
         chosen: Value = Const(0, 32)
         good, copied = Signal(), Signal(32)
         m.d.sync += good.eq(self.result.p.code == StatusCode.OK)
-        for name in COUNTS:
-            here = (visit == _place(name)) & ~state.fresh
-            if name in row_tally_layout(self.params).members:
+        for name in counts(self.params):
+            here = (visit == self._place(name)) & ~state.fresh
+            if name in tally_members(self.params):
                 here &= good
             chosen = chosen | (self.result.p[name] & here.replicate(32))
         m.d.sync += copied.eq(chosen)

@@ -9,7 +9,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.register_map import Access, register_map
-from attnsieve.hdl.control.words import WORDS, fetch_signature, job_words, store_signature
+from attnsieve.hdl.control.words import (
+    fetch_signature,
+    job_word,
+    job_words,
+    store_signature,
+    word_count,
+)
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.params import CoreParams
 
@@ -25,7 +31,7 @@ class JobMemory(wiring.Component):
     ``fetch`` always has, and goes before everything else.
 
     Latency from ``start`` to the cycle after ``copied``: `latency` cycles, and one more for each
-    read at ``fetch`` meanwhile. From reset to ``ready``: ``WORDS * (banks + 1)`` cycles.
+    read at ``fetch`` meanwhile. From reset to ``ready``: ``word_count * (banks + 1)`` cycles.
 
     Parameters
     ----------
@@ -75,6 +81,7 @@ class JobMemory(wiring.Component):
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
+        self.words = word_count(params)
         super().__init__(
             {
                 "ready": Out(1),
@@ -84,7 +91,7 @@ class JobMemory(wiring.Component):
                 "to_table": In(1),
                 "data": In(32),
                 "strobe": In(4),
-                "read_word": In(range(WORDS)),
+                "read_word": In(range(word_count(params))),
                 "read_data": Out(32),
                 "tag_bank": In(params.bank_bits),
                 "read_tag": In(1),
@@ -113,8 +120,8 @@ class JobMemory(wiring.Component):
         depth = (p.banks + self._first_table) << self._table_bits
         m.submodules.words = words = Ram(shape=unsigned(32), depth=depth, granularity=8)
         write, (read,) = words.write, words.read
-        cleared = WORDS * (p.banks + 1)  # the registers, then a copy for each bank
-        count, here, arrived = Signal(range(cleared)), Signal(range(WORDS)), Signal()
+        cleared = self.words * (p.banks + 1)  # the registers, then a copy for each bank
+        count, here, arrived = Signal(range(cleared)), Signal(range(self.words)), Signal()
         bank = Signal(p.bank_bits)  # that is copied to
         m.d.comb += [self.read_data.eq(read.data), read.en.eq(1)]
         m.d.sync += [here.eq(count), arrived.eq(0)]
@@ -155,26 +162,31 @@ class JobMemory(wiring.Component):
     @property
     def _first_table(self) -> int:
         """Head tables are behind the copies, each at a multiple of its size."""
-        return -(-WORDS * (self.params.banks + 1) >> self._table_bits)
+        return -(-self.words * (self.params.banks + 1) >> self._table_bits)
 
     def _table(self, bank: Value, head: Value) -> Value:
         """Address of an entry of the head table of a bank."""
         return Cat(head[: self._table_bits], bank + self._first_table)
 
-    @staticmethod
-    def _place(bank: Value, word: Any) -> Value:
+    def _place(self, bank: Value, word: Any) -> Value:
         """Address of a word in the copy for a bank."""
-        return Cat(Value.cast(word)[: WORDS.bit_length() - 1], bank + 1)
+        return Cat(Value.cast(word)[: self.words.bit_length() - 1], bank + 1)
 
     def _following(self, count: Signal) -> tuple[Value, Value]:
         """The next word that is a register, and whether there is none: the words are dense up
-        to the tag, and every one or every second one is a register from the first address on."""
+        to the tag, and every one or every second one is a register from the first address on;
+        those of the second page are dense."""
         words = sorted(self.registers.values())
-        step = words[-1] - words[-2]
         dense, first = self.registers["JOB_TAG"], self.registers["Q_BASE"]
-        assert words == [*range(dense + 1), *range(first, words[-1] + 1, step)]
-        following = Mux(count == dense, first, count + Mux(count >= first, step, 1))
-        return following, count == words[-1] + step
+        last = max(word for word in words if word < 32)
+        step = self.registers["K_BASE"] - first >> (self.params.addr_width > 32)
+        more = range(32, words[-1] + 1)
+        assert words == [*range(dense + 1), *range(first, last + 1, step), *more]
+        following = Mux(count == dense, first, count + Mux(count[4], step, 1))
+        if not more:
+            return following, count == last + step
+        following = Mux(count[5], count + 1, Mux(count == last, 32, following))
+        return following, count == words[-1] + 1
 
     def _store(self, m: Module, write: Any) -> None:
         """Derived words; they wait for software and for a copy."""
@@ -199,7 +211,7 @@ class JobMemory(wiring.Component):
 
     def _access(self, m: Module, write: Any, read: Any) -> None:
         """Software's reads and writes."""
-        tag = self._place(self.tag_bank, Const(self.registers["JOB_TAG"], 5))
+        tag = self._place(self.tag_bank, Const(self.registers["JOB_TAG"], 6))
         fits = ~self.to_table | (self.word < self.params.max_heads)
         m.d.comb += [
             self.ready.eq(1),
@@ -210,7 +222,11 @@ class JobMemory(wiring.Component):
             m.d.comb += [
                 self.store.grant.eq(0),
                 write.address.eq(
-                    Mux(self.to_table, self._table(self.bank, self.word), self.word[:5])
+                    Mux(
+                        self.to_table,
+                        self._table(self.bank, self.word),
+                        job_word(self.params, self.word),
+                    )
                 ),
                 write.data.eq(self.data & (self._mask(m) | self.to_table.replicate(32))),
                 write.en.eq(Mux(fits, self.strobe, 0)),
@@ -223,7 +239,7 @@ class JobMemory(wiring.Component):
         for name, word in self.registers.items():
             bits = register_map(self.params)[name].mask(Access.RW)
             by_mask.setdefault(bits, []).append(word)
-        with m.Switch(self.word[:5]):
+        with m.Switch(job_word(self.params, self.word)):
             for value, where in by_mask.items():
                 with m.Case(*where):
                     m.d.comb += mask.eq(value)

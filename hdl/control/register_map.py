@@ -10,7 +10,6 @@ from attnsieve.hdl.params import CoreParams
 
 __all__ = [
     "ADDRESS_BITS",
-    "COUNTERS",
     "IDENTIFIER",
     "STALLS",
     "VERSION",
@@ -19,6 +18,7 @@ __all__ = [
     "Register",
     "RegisterMap",
     "Window",
+    "counters",
     "register_map",
 ]
 
@@ -38,8 +38,7 @@ STALLS = (
     ("stall_tail", "behind the last row: softmax, prob·V and writing of what is left"),
 )
 
-#: Counters of a job in the order of their registers; a job's cycles are busy + all stalls.
-COUNTERS = (
+_COUNTERS = (
     ("busy", "Cycles in which the Q·K array worked"),
     *((name, f"Cycles {doc}") for name, doc in STALLS),
     ("read_bytes", "Bytes of all read beats"),
@@ -48,6 +47,13 @@ COUNTERS = (
     ("empty_rows", "Rows that saw no key and were written as zeros"),
     ("scores", "Pairs of query and key that took part in a softmax"),
 )
+_VALUE_COUNTERS = (("values", "Rows of V that were multiplied, over all rows"),)
+
+
+def counters(params: CoreParams) -> tuple[tuple[str, str], ...]:
+    """Counters of a job and what they count, in the order of their registers; a job's cycles are
+    busy + all stalls."""
+    return (*_COUNTERS, *(_VALUE_COUNTERS if params.value_lanes else ()))
 
 
 class Access(Enum):
@@ -157,7 +163,13 @@ def register_map(params: CoreParams) -> RegisterMap:
         The core.
     """
     return RegisterMap(
-        registers=(*_capabilities(params), *_control(params), *_job(params), *_counters()),
+        registers=(
+            *_capabilities(params),
+            *_control(params),
+            *_job(params),
+            *_counters(params),
+            *_pruning(params),
+        ),
         windows=_windows(params),
     )
 
@@ -357,7 +369,20 @@ def _addresses() -> list[tuple[str, str]]:
     return bases + strides
 
 
-def _counters() -> tuple[Register, ...]:
+def _pruning(p: CoreParams) -> tuple[Register, ...]:
+    """More shadow registers, of cores that prune. Word 32 is at 0x180."""
+    plain = []
+    if p.value_lanes:
+        plain.append(("KEEP_VALUES", "Rows of V that each row keeps, those of its largest terms; 0: all"))
+    return tuple(
+        Register(
+            name=name, offset=0x180 + 4 * n, doc=f"{doc}.", fields=_value(Access.RW, doc, width=16)
+        )
+        for n, (name, doc) in enumerate(plain)
+    )
+
+
+def _counters(p: CoreParams) -> tuple[Register, ...]:
     low = Register(
         name="CYCLES",
         offset=0x100,
@@ -377,7 +402,7 @@ def _counters() -> tuple[Register, ...]:
             doc=f"{doc}, of the job that finished last.",
             fields=_value(Access.RO, doc),
         )
-        for n, (name, doc) in enumerate(COUNTERS)
+        for n, (name, doc) in enumerate(counters(p))
     ]
     return (low, high, *others)
 

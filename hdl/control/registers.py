@@ -13,7 +13,7 @@ from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.register_map import ADDRESS_BITS, Access, RegisterMap, register_map
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.tables import MaskTable
-from attnsieve.hdl.control.words import BASE, WORDS, fetch_signature, store_signature
+from attnsieve.hdl.control.words import fetch_signature, is_job_word, job_word, job_words, store_signature
 from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["Registers"]
@@ -137,7 +137,7 @@ class Registers(wiring.Component):
             found[name] = write.payload.data & found[f"{name}_strobe"]
         in_memory, table = Signal(), word[8:] == self.map.window("HEAD_TABLE").offset >> 10
         m.d.sync += [
-            in_memory.eq(((word >> 5) == BASE // 4 // WORDS) | table),
+            in_memory.eq(is_job_word(self.params, word) | table),
             memory.to_table.eq(table),
         ]
         m.d.comb += [
@@ -288,7 +288,7 @@ class Registers(wiring.Component):
                 known
                 & Mux(cycles, upper_asked, (memory.read_ready | counter) & ~state["published"])
             ),
-            memory.read_word.eq(address),
+            memory.read_word.eq(job_word(self.params, address)),
             memory.tag_bank.eq(state["tag_bank"]),
             counters.word.eq(Mux(cycles & ~upper_asked, 1, address)),
             counters.en.eq(valid & counter),
@@ -301,7 +301,7 @@ class Registers(wiring.Component):
             "RESULT": Cat(state["status"], Const(0, 12), memory.read_data[:16]),
             "CYCLES_HI": upper,
         }
-        values = self._values(state)
+        values, jobs = self._values(state), job_words(self.params)
         with m.Switch(address):
             for register in self.map.registers:
                 name, word = register.name, register.word
@@ -312,7 +312,7 @@ class Registers(wiring.Component):
                         for field, value in values[name].items():
                             f = register.field(field)
                             m.d.comb += slave.data[f.lsb : f.lsb + f.width].eq(value)
-                    elif word >> 5 == BASE // 4 // WORDS:
+                    elif name in jobs:
                         m.d.comb += slave.data.eq(memory.read_data)
                     elif word >> 4 == self.map["CYCLES"].word >> 4:
                         m.d.comb += slave.data.eq(counters.data)

@@ -18,6 +18,11 @@ __all__ = ["RowSequencer"]
 _WORDS = ("HEADS", "QUERIES", "KEYS", "HEAD_DIM", "MODE", "GROUP")
 
 
+def row_words(params: CoreParams) -> tuple[str, ...]:
+    """Words of a job that its rows need."""
+    return (*_WORDS, *(("KEEP_VALUES",) if params.value_lanes else ()))
+
+
 class RowSequencer(wiring.Component):
     """Walks KV heads, the query heads of each, and the queries of each head.
 
@@ -61,11 +66,9 @@ class RowSequencer(wiring.Component):
     query_valid: Signal
     busy: Signal
 
-    #: Cycles from the offer of a job to its first head, if the memory is always granted.
-    job_cycles = len(_WORDS) + 2
-
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
+        self.words = row_words(params)
         super().__init__(
             {
                 "job": In(stream.Signature(params.bank_bits)),
@@ -79,6 +82,11 @@ class RowSequencer(wiring.Component):
                 "busy": Out(1),
             }
         )
+
+    @property
+    def job_cycles(self) -> int:
+        """Cycles from the offer of a job to its first head, if the memory is always granted."""
+        return len(self.words) + 2
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -147,7 +155,7 @@ class RowSequencer(wiring.Component):
 
     def _read(self, m: Module, s: SimpleNamespace) -> WordReader:
         """Words of the job to their registers, while no table is read."""
-        m.submodules.reader = reader = WordReader(params=self.params, words=_WORDS)
+        m.submodules.reader = reader = WordReader(params=self.params, words=self.words)
         word, row = self.fetch.data, self.o.payload
         m.d.comb += [
             reader.job.payload.eq(self.job.payload),
@@ -168,7 +176,9 @@ class RowSequencer(wiring.Component):
             "MODE": [s.causal.eq(word[1]), *(bit.eq(word[2 + n]) for n, bit in enumerate(mode))],
             "GROUP": s.last_member.eq(word - 1),
         }
-        for name, arrive in zip(_WORDS, reader.arrive, strict=True):
+        if self.params.value_lanes:
+            into["KEEP_VALUES"] = row.values.eq(word)
+        for name, arrive in zip(self.words, reader.arrive, strict=True):
             with m.If(arrive):
                 m.d.sync += into[name]
         return reader

@@ -14,9 +14,7 @@ from attnsieve.hdl.lib.checks import check_int
 from attnsieve.hdl.params import CoreParams
 
 __all__ = [
-    "BASE",
     "FETCH_LATENCY",
-    "WORDS",
     "FetchArbiter",
     "WordReader",
     "address_words",
@@ -25,15 +23,18 @@ __all__ = [
     "fetch_signature",
     "granule_bits",
     "granule_part",
+    "is_job_word",
+    "job_word",
     "job_words",
     "size_layout",
     "store_signature",
+    "word_count",
 ]
 
-#: Words of a job: the job registers, and what the checker adds.
-WORDS = 32
-#: Offset of the first job register.
-BASE = 0x080
+#: Words of a page of job registers: what a page lacks, the checker adds.
+_PAGE = 32
+#: Offsets of the pages; the second one is that of cores that prune.
+_PAGES = (0x080, 0x180)
 #: Cycles from a granted read of the job memory to its data.
 FETCH_LATENCY = 2
 #: What the checker adds, in words that are no registers.
@@ -49,8 +50,29 @@ def job_words(params: CoreParams) -> dict[str, int]:
     `size_layout`, ``GROUP`` the query heads of a KV head.
     """
     found = register_map(params).registers
-    registers = {r.name: r.word - BASE // 4 for r in found if BASE <= r.offset < BASE + 4 * WORDS}
+    registers = {
+        r.name: page * _PAGE + (r.offset - base) // 4
+        for page, base in enumerate(_PAGES)
+        for r in found
+        if base <= r.offset < base + 4 * _PAGE
+    }
     return registers | _DERIVED
+
+
+def word_count(params: CoreParams) -> int:
+    """Words of a job: the job registers, and what the checker adds."""
+    return _PAGE * (1 + params.prunes)
+
+
+def is_job_word(params: CoreParams, word: Value) -> Value:
+    """Whether a register's word address is one of the job registers'."""
+    pages = [(word >> 5) == base // 4 // _PAGE for base in _PAGES[: 1 + params.prunes]]
+    return Cat(pages).any()
+
+
+def job_word(params: CoreParams, word: Value) -> Value:
+    """The word of a job that a register of a job is, from its word address."""
+    return Cat(word[:5], word[6]) if params.prunes else word[:5]
 
 
 def extent_layout(params: CoreParams) -> data.StructLayout:
@@ -115,7 +137,7 @@ def fetch_signature(params: CoreParams) -> wiring.Signature:
         {
             "bank": Out(params.bank_bits),
             "table": Out(1),
-            "index": Out(range(max(WORDS, params.max_heads))),
+            "index": Out(range(max(word_count(params), params.max_heads))),
             "en": Out(1),
             "grant": In(1),
             "data": In(32),
@@ -128,7 +150,7 @@ def store_signature(params: CoreParams) -> wiring.Signature:
 
     Members
     -------
-    bank : Out(bank_bits), index : Out(range(WORDS)), data : Out(32)
+    bank : Out(bank_bits), index : Out(range(word_count)), data : Out(32)
         The word.
     en : Out(1), grant : In(1)
         Write; in this cycle.
@@ -136,7 +158,7 @@ def store_signature(params: CoreParams) -> wiring.Signature:
     return wiring.Signature(
         {
             "bank": Out(params.bank_bits),
-            "index": Out(range(WORDS)),
+            "index": Out(range(word_count(params))),
             "data": Out(32),
             "en": Out(1),
             "grant": In(1),

@@ -160,6 +160,14 @@ def _valid(rng: np.random.Generator, size: int) -> np.ndarray:
     return rng.random(size) < rng.choice([0.1, 0.5, 0.9])
 
 
+def _pruning(params: CoreParams, rng: np.random.Generator, shape: Shape) -> dict[str, int]:
+    """What the job leaves out, if the core can: nothing, little, much, nearly all."""
+    if not params.prunes:
+        return {}
+    some = int(rng.integers(0, shape.keys + 2))
+    return {"values": int(rng.choice([0, 1, some, some, shape.keys // 8, shape.keys]))}
+
+
 def _job(
     params: CoreParams, rng: np.random.Generator, place: Placement, most_cycles: int
 ) -> tuple[JobImage, Shape]:
@@ -173,6 +181,7 @@ def _job(
         bits=shape.bits,
         causal=shape.mask.startswith("causal"),
         scales=_scales(rng, heads, shape.head_dim, shape.bits),
+        **_pruning(params, rng, shape),
     )
     q = _operand(rng, (heads, job.queries, job.head_dim), job.bits)
     k, v = (_operand(rng, (job.kv_heads, job.keys, job.head_dim), job.bits) for _ in "kv")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attnsieve.hdl.control.register_map import COUNTERS, STALLS, register_map
+from attnsieve.hdl.control.register_map import STALLS, counters, register_map
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.program import Operation, Outcome
@@ -52,8 +52,10 @@ class JobReport:
     counters: Mapping[str, int]
 
 
-_COUNTERS = tuple(name for name, _ in COUNTERS)
-_READ = ("FINISHED", "RESULT", "CYCLES", "CYCLES_HI", *(name.upper() for name in _COUNTERS))
+def _read(params: CoreParams) -> tuple[str, ...]:
+    """Registers that make a report, in the order in which they are read."""
+    names = (name.upper() for name, _ in counters(params))
+    return ("FINISHED", "RESULT", "CYCLES", "CYCLES_HI", *names)
 
 
 def setup(params: CoreParams, *, watchdog: int = 0) -> list[Operation]:
@@ -80,7 +82,7 @@ def report(params: CoreParams) -> list[Operation]:
         Operation("write", registers[name].offset, registers[name].field("done").mask)
         for name in ("IRQ_STATUS", "STATUS")
     ]
-    return [*clear, *(Operation("read", registers[name].offset) for name in _READ)]
+    return [*clear, *(Operation("read", registers[name].offset) for name in _read(params))]
 
 
 def programs(image: MemoryImage, *, limit: int = _LIMIT) -> Iterator[list[Operation]]:
@@ -103,22 +105,23 @@ def queued_program(image: MemoryImage, *, limit: int = _LIMIT) -> list[Operation
     return [*done, Operation("poll", status.offset, 0, busy, limit // 16), *report(params)]
 
 
-def read_reports(reads: Sequence[int]) -> list[JobReport]:
+def read_reports(params: CoreParams, reads: Sequence[int]) -> list[JobReport]:
     """Reports from the values that `report` read, in order."""
-    size = len(_READ)
+    names = _read(params)
+    size = len(names)
     if len(reads) % size:
         raise ValueError(f"Reads must be a multiple of {size}, not {len(reads)}")
     reports = []
     for first in range(0, len(reads), size):
-        value = dict(zip(_READ, reads[first : first + size], strict=True))
-        counters = {"cycles": value["CYCLES"] | value["CYCLES_HI"] << 32}
-        counters |= {name: value[name.upper()] for name in _COUNTERS}
+        value = dict(zip(names, reads[first : first + size], strict=True))
+        found = {"cycles": value["CYCLES"] | value["CYCLES_HI"] << 32}
+        found |= {name: value[name.upper()] for name, _ in counters(params)}
         reports.append(
             JobReport(
                 finished=value["FINISHED"],
                 status=StatusCode(value["RESULT"] & 15),
                 tag=value["RESULT"] >> 16,
-                counters=counters,
+                counters=found,
             )
         )
     return reports
@@ -131,14 +134,7 @@ def memories(image: MemoryImage) -> np.ndarray:
 
 def predicted_counters(job: JobImage) -> dict[str, int]:
     """Counters that the golden model knows exactly."""
-    result = job.expected
-    return {
-        "read_bytes": job.read_bytes,
-        "write_bytes": job.write_bytes,
-        "rows": result.rows,
-        "empty_rows": result.empty_rows,
-        "scores": result.scores,
-    }
+    return job.counters
 
 
 @dataclass
@@ -188,9 +184,9 @@ def check_jobs(image: MemoryImage, outcome: Outcome, *, queued: bool = False) ->
     check = Check([0] * len(image.jobs))
     if outcome.error is not None:
         check.add(0, 1, outcome.error)
-    if not outcome.reads or len(outcome.reads) % len(_READ):
+    if not outcome.reads or len(outcome.reads) % len(_read(image.params)):
         return check
-    check.reports = read_reports(outcome.reads)
+    check.reports = read_reports(image.params, outcome.reads)
     _check_memory(image, outcome.memory, check)
     last = len(image.jobs) - 1
     for number, found in enumerate(check.reports):

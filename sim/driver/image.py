@@ -9,8 +9,8 @@ import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.packing import join_channels, pack, split_channels, unpack
-from attnsieve.sim.golden.dense import LayerResult, dense_layer
 from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.layer import LayerResult, attention_layer
 
 __all__ = ["JobImage", "MemoryImage", "Tensor"]
 
@@ -94,7 +94,7 @@ class JobImage:
     @cached_property
     def expected(self) -> LayerResult:
         """What the golden model makes of the job."""
-        return dense_layer(
+        return attention_layer(
             self.params, self.job, self.q, self.k, self.v, self.key_valid, self.query_valid
         )
 
@@ -119,6 +119,7 @@ class JobImage:
             "causal": int(job.causal),
             "key_mask": int(self.key_valid is not None),
             "query_mask": int(self.query_valid is not None),
+            "values": job.values,
         }
         for name, tensor in self.tensors.items():
             fields[f"{name}_base"] = tensor.base
@@ -141,6 +142,7 @@ class JobImage:
             "rows": self.expected.rows,
             "empty_rows": self.expected.empty_rows,
             "scores": self.expected.scores,
+            **({"values": self.expected.values} if self.params.value_lanes else {}),
         }
 
     @property

@@ -74,6 +74,8 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
         for name in ("wide", "causal", "key_mask", "query_mask")
     )
     values["JOB_TAG"] = tag
+    if image.params.value_lanes:
+        values["KEEP_VALUES"] = request["values"]
     for tensor in "QKVO":
         for kind in ("BASE", "STRIDE"):
             address = request[f"{tensor}_{kind}".lower()]

@@ -28,6 +28,8 @@ class Job:
         Query i sees keys 0 … i + keys − queries.
     scales : tuple of (mantissa, shift)
         One pair per query head; see `attnsieve.sim.golden.quantise.scale_pair`.
+    values : int
+        Rows of V that each row keeps, those of its largest terms; 0: all.
     """
 
     heads: int
@@ -38,6 +40,7 @@ class Job:
     bits: int
     causal: bool = False
     scales: tuple[tuple[int, int], ...]
+    values: int = 0
 
     def __post_init__(self) -> None:
         for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
@@ -53,6 +56,8 @@ class Job:
             raise InputError(
                 f"queries of a causal job must be at most keys ({self.keys}), not {self.queries!r}"
             )
+        if self.values < 0:
+            raise InputError(f"values must not be negative, not {self.values!r}")
         if len(self.scales) != self.heads:
             raise InputError(f"scales must be one per head ({self.heads}), not {len(self.scales)}")
         for mantissa, shift in self.scales:
@@ -81,6 +86,8 @@ class Job:
         ):
             if value > limit:
                 raise InputError(f"{name} must be at most {limit} on this core, not {value}")
+        if self.values and not params.value_lanes:
+            raise InputError("values must be 0 on a core that selects none (value_lanes 0)")
         lines = params.row_lines(self.keys, self.head_dim)
         if lines > params.kv_lines:
             raise InputError(

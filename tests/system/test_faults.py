@@ -64,7 +64,7 @@ def run_next_job(image, m, expected_finished):
     m.clear()
     outcome = execute(m, list(programs(image))[-1])
     assert outcome.error is None
-    found = read_reports(outcome.reads)[-1]
+    found = read_reports(image.params, outcome.reads)[-1]
     assert found.status is StatusCode.OK
     assert found.finished == expected_finished
     got = image.jobs[-1].read_output(image.linear_from(list(outcome.memory)))
@@ -113,7 +113,7 @@ def test_refused_jobs_touch_no_memory(status):
         operations = [*setup(image.params), *writes, go, Operation("irq", LIMIT)]
         outcome = run_case("dense-tiny", case(image, [*operations, *report(image.params)]))
         assert outcome.error is None, wrong
-        found = read_reports(outcome.reads)[0]
+        found = read_reports(image.params, outcome.reads)[0]
         assert (found.status, found.tag, found.finished) == (status, 1, 1), wrong
         for moved in outcome.counters:
             assert (moved.read_bursts, moved.write_bursts) == (0, 0), wrong
@@ -147,7 +147,7 @@ def test_start_while_busy_is_refused_and_noted():
     assert interrupt & registers["IRQ_STATUS"].field("error").mask
     assert after & refused
     assert not cleared & refused
-    found = read_reports(outcome.reads[4:])[0]
+    found = read_reports(image.params, outcome.reads[4:])[0]
     assert (found.status, found.tag, found.finished) == (StatusCode.OK, depth, depth)
     np.testing.assert_array_equal(image.linear_from(list(outcome.memory)), image.expected())
 
@@ -182,7 +182,7 @@ def test_bus_errors_on_any_beat(write, response, stalls):
         fault = Fault(0, write, number, response)
         outcome = run_case("dense-tiny", case(image, program, faults=[fault], stalls=stalls))
         assert outcome.error is None, number
-        found = read_reports(outcome.reads)[0]
+        found = read_reports(image.params, outcome.reads)[0]
         assert found.status is CODES[write, response], number
         assert_only_outputs_written(image, machine("dense-tiny"))
         run_next_job(image, machine("dense-tiny"), 2)
@@ -205,7 +205,7 @@ def test_an_error_while_the_next_job_loads_is_that_jobs():
             "dense-tiny", case(image, operations, faults=[Fault(0, False, number, 2)])
         )
         assert outcome.error is None, number
-        assert read_reports(outcome.reads)[0].finished == jobs
+        assert read_reports(image.params, outcome.reads)[0].finished == jobs
         after = image.linear_from(list(outcome.memory))
         wrong = [
             not np.array_equal(job.read_output(after), job.expected.out) for job in image.jobs
@@ -237,7 +237,7 @@ def test_abort_at_any_time(jobs, stalls):
         ]
         outcome = run_case("dense-tiny", case(image, operations, stalls=stalls))
         assert outcome.error is None, after
-        found = read_reports(outcome.reads)[0]
+        found = read_reports(image.params, outcome.reads)[0]
         assert found.finished == jobs, after
         assert machine("dense-tiny").bus_idle, after
         seen.add(found.status)
@@ -277,7 +277,7 @@ def test_watchdog_ends_a_job_whose_memory_is_too_slow():
     slow = Timing(latency=1000, bytes_per_cycle=4)
     outcome = run_case("dense-tiny", case(image, program, timing=slow))
     assert outcome.error is None
-    assert read_reports(outcome.reads)[0].status is StatusCode.WATCHDOG
+    assert read_reports(image.params, outcome.reads)[0].status is StatusCode.WATCHDOG
     assert_only_outputs_written(image, machine("dense-tiny"))
     machine("dense-tiny").set_timing(Timing(latency=20, bytes_per_cycle=4))
     run_next_job(image, machine("dense-tiny"), 2)

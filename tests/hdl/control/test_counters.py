@@ -9,15 +9,23 @@ from types import SimpleNamespace
 import pytest
 from amaranth.hdl import unsigned
 
-from attnsieve.hdl.control.counters import COUNTS, KINDS, WORDS, Activity, Counters, result_layout
-from attnsieve.hdl.control.register_map import COUNTERS
+from attnsieve.hdl.control.counters import (
+    KINDS,
+    Activity,
+    Counters,
+    counts,
+    result_layout,
+    set_words,
+)
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.lib import ram
 from attnsieve.sim.unit import simulate
 
 from .jobs import TINY
 
-NAMES = ("cycles", "cycles_hi", *(name for name, _ in COUNTERS))
+NAMES = set_words(TINY)
+WORDS = len(NAMES)
+COUNTS = counts(TINY)
 LAYOUT = result_layout(TINY)
 
 

@@ -22,7 +22,7 @@ PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
     "page, row, latency",
     [
         ("registers", "(`JobMemory.latency`)", JobMemory(params=CoreParams()).latency),
-        ("registers", "(`Counters.latency`)", Counters.latency),
+        ("registers", "(`Counters.latency`)", Counters(params=LUT).latency),
         ("registers", "mask read (`latency`)", MaskTable.latency),
         ("writer#Row writer", "with LUT RAM (`latency`)", RowWriter(params=LUT).latency),
         ("writer#Row writer", "without LUT RAM (`latency`)", RowWriter(params=PLAIN).latency),
@@ -30,7 +30,7 @@ PAGES = Path(__file__).parents[3] / "docs" / "reference" / "blocks"
         ("writer#Burst writer", "(`data_latency`)", BurstWriter.data_latency),
         ("writer#Granule writer", "`awvalid` (`latency`)", GranuleWriter.latency),
         ("writer#Granule writer", "(`data_latency`)", GranuleWriter.data_latency),
-        ("control", "(`job_cycles`)", RowSequencer.job_cycles),
+        ("control", "(`job_cycles`)", RowSequencer(params=LUT).job_cycles),
     ],
 )
 def test_latency(page, row, latency):

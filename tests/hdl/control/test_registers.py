@@ -11,12 +11,12 @@ import pytest
 from amaranth.hdl import unsigned
 
 from attnsieve.gen import config
-from attnsieve.hdl.control.counters import COUNTS, KINDS, Activity, Counters, result_layout
+from attnsieve.hdl.control.counters import KINDS, Activity, Counters, counts, result_layout
 from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.register_map import STALLS, Access, register_map
 from attnsieve.hdl.control.registers import Registers
 from attnsieve.hdl.control.status import StatusCode
-from attnsieve.hdl.control.words import BASE, WORDS, job_words
+from attnsieve.hdl.control.words import job_words, word_count
 from attnsieve.hdl.lib import ram
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import simulate
@@ -261,8 +261,9 @@ def test_derived_words(core):
     params, rng = CORES[core], random.Random(f"derived {core}")
     dut = Registers(params=params)
     software, wanted = Software(dut, stall=0.2), []
-    derived = [w for w in range(WORDS) if w not in
-               {r.word - BASE // 4 for r in dut.map.registers}]
+    names = {r.name for r in dut.map.registers}
+    registers = {word for name, word in job_words(params).items() if name in names}
+    derived = [w for w in range(word_count(params)) if w not in registers]
 
     async def hardware(ctx):
         while True:
@@ -508,7 +509,7 @@ def test_an_event_as_its_flag_is_cleared_is_kept(delay):
         await ctx.tick().repeat(60)
         result, end = dut.result, None
         ctx.set(result.valid, 1)
-        write = Counters.latency + delay
+        write = Counters(params=dut.params).latency + delay
         ctx.set(dut.bus.awaddr, dut.map["IRQ_STATUS"].offset)
         ctx.set(dut.bus.wdata, 1)
         ctx.set(dut.bus.wstrb, 15)
@@ -587,7 +588,7 @@ def test_counters(stall):
             await spend(rng.choice([0, 1, 5, 40, 300]))
             if previous:  # still the job before
                 assert await software.read(ctx, "BUSY") == previous["busy"]
-            counts = {name: rng.getrandbits(layout[name].width) for name in COUNTS}
+            counts = {name: rng.getrandbits(layout[name].width) for name in counts(dut.params)}
             await software.finish(ctx, **counts)
             want = {**tally, **counts, "cycles": sum(tally.values()), "cycles_hi": 0}
             for name in rng.sample(list(want), len(want)):
@@ -612,7 +613,7 @@ def test_activity_of_the_next_job_is_kept_apart():
         while not ctx.get(result.ready):
             await ctx.tick()
             waited += 1
-        assert waited == Counters.latency
+        assert waited == Counters(params=dut.params).latency
         await ctx.tick()
         ctx.set(result.valid, 0)
         await ctx.tick().repeat(1000 - waited)

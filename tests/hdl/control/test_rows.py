@@ -114,7 +114,7 @@ def test_one_row_a_cycle_without_a_mask():
     request = good_request(SMALL, random.Random(6)) | {
         "heads": 4, "kv_heads": 2, "queries": 20, "keys": 40, "query_mask": 0}
     result = run(SMALL, [request], 0.0)
-    assert result.last("o") + 1 == RowSequencer.job_cycles + 4 * (20 + 3)
+    assert result.last("o") + 1 == RowSequencer(params=SMALL).job_cycles + 4 * (20 + 3)
 
 
 def test_no_scale_is_lost_for_want_of_room():

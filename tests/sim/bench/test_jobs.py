@@ -104,7 +104,7 @@ def test_jobs_that_never_finished():
     outcome.error = "no interrupt in 9 cycles"
     assert check_jobs(image, outcome).messages == ["job 0: no interrupt in 9 cycles"]
     with pytest.raises(ValueError, match=r"^Reads must be a multiple of \d+, not 1$"):
-        read_reports([1])
+        read_reports(PARAMS, [1])
 
 
 def test_programs_start_and_end_every_job():

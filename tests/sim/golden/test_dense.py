@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from attnsieve.gen import config
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.errors import InputError
-from attnsieve.sim.golden.dense import dense_exact, dense_float, dense_layer
+from attnsieve.sim.golden.dense import dense_exact, dense_float
 from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.layer import attention_layer
 from attnsieve.sim.golden.quantise import dequantise_output, quantise_layer
 
 TINY = config.load("dense-tiny").core
@@ -106,7 +107,7 @@ def test_the_layer_is_that_of_plain_integers(data):
     q = rng.integers(low, high, (heads, queries, head_dim))
     k, v = (rng.integers(low, high, (kv_heads, keys, head_dim)) for _ in "kv")
     key_valid, query_valid = rng.random(keys) < 0.8, rng.random(queries) < 0.8
-    got = dense_layer(params, job, q, k, v, key_valid, query_valid)
+    got = attention_layer(params, job, q, k, v, key_valid, query_valid)
     want = scalar_layer(params, job, q, k, v, key_valid, query_valid)
     np.testing.assert_array_equal(got.out, want)
 
@@ -129,7 +130,7 @@ def ladder(params, bits, heads, kv_heads, queries, keys, head_dim, causal=False,
         heads=heads, kv_heads=kv_heads, queries=queries, keys=keys, head_dim=head_dim,
         bits=bits, causal=causal, scales=z.scales,
     )  # fmt: skip
-    result = dense_layer(params, job, z.q, z.k, z.v)
+    result = attention_layer(params, job, z.q, z.k, z.v)
     unit = np.repeat(z.s_v, heads // kv_heads)[:, None, None]
     exact = dense_exact(params, job, z.q, z.k, z.v, z.c) * unit
     return dense_float(q, k, v, causal=causal), exact, dequantise_output(result.out, z.s_v, bits)
@@ -181,8 +182,8 @@ def test_permuting_keys_changes_nothing(seed):
     job = a_job()
     q, k, v = integers(seed, job)
     order = np.random.default_rng(seed).permutation(job.keys)
-    a = dense_layer(CORES["dense"], job, q, k, v)
-    b = dense_layer(CORES["dense"], job, q, k[:, order], v[:, order])
+    a = attention_layer(CORES["dense"], job, q, k, v)
+    b = attention_layer(CORES["dense"], job, q, k[:, order], v[:, order])
     np.testing.assert_array_equal(a.out, b.out)
 
 
@@ -193,8 +194,8 @@ def test_masked_keys_are_as_absent_ones(seed):
     q, k, v = integers(seed, job)
     valid = np.random.default_rng(seed).random(job.keys) < 0.5
     valid[0] = True
-    masked = dense_layer(CORES["dense"], job, q, k, v, valid)
-    absent = dense_layer(
+    masked = attention_layer(CORES["dense"], job, q, k, v, valid)
+    absent = attention_layer(
         CORES["dense"], a_job(keys=int(valid.sum())), q, k[:, valid], v[:, valid]
     )
     np.testing.assert_array_equal(masked.out, absent.out)
@@ -205,11 +206,11 @@ def test_masked_keys_are_as_absent_ones(seed):
 def test_a_causal_row_is_a_job_of_its_own():
     job = a_job(causal=True)
     q, k, v = integers(3, job)
-    whole = dense_layer(CORES["dense"], job, q, k, v)
+    whole = attention_layer(CORES["dense"], job, q, k, v)
     for query in range(job.queries):
         seen = query + 13
         one = a_job(queries=1, keys=seen)
-        row = dense_layer(CORES["dense"], one, q[:, query : query + 1], k[:, :seen], v[:, :seen])
+        row = attention_layer(CORES["dense"], one, q[:, query : query + 1], k[:, :seen], v[:, :seen])
         np.testing.assert_array_equal(whole.out[:, query], row.out[:, 0])
     assert whole.scores == 2 * sum(range(13, 20))
 
@@ -218,8 +219,8 @@ def test_rows_of_masked_queries_are_neither_written_nor_counted():
     job = a_job()
     q, k, v = integers(4, job)
     valid = np.array([1, 0, 1, 1, 0, 1, 0], bool)
-    whole = dense_layer(CORES["dense"], job, q, k, v)
-    some = dense_layer(CORES["dense"], job, q, k, v, None, valid)
+    whole = attention_layer(CORES["dense"], job, q, k, v)
+    some = attention_layer(CORES["dense"], job, q, k, v, None, valid)
     np.testing.assert_array_equal(some.out[:, valid], whole.out[:, valid])
     assert not some.out[:, ~valid].any()
     assert not some.kept_scores[:, ~valid].any()
@@ -231,7 +232,7 @@ def test_rows_without_a_key_are_zero_and_counted():
     q, k, v = integers(5, job)
     key_valid = np.arange(19) >= 4
     query_valid = np.arange(19) != 1
-    result = dense_layer(CORES["dense"], job, q, k, v, key_valid, query_valid)
+    result = attention_layer(CORES["dense"], job, q, k, v, key_valid, query_valid)
     assert not result.out[:, :4].any()
     assert result.out[:, 4:].any(axis=2).all()
     assert (result.rows, result.empty_rows) == (2 * 18, 2 * 3)
@@ -241,7 +242,7 @@ def test_the_most_negative_operands_fit_every_wire():
     job = Job(heads=1, kv_heads=1, queries=2, keys=1024, head_dim=128, bits=12,
               scales=((65535, 0),))  # fmt: skip
     low = np.full((1, 1024, 128), -2048)
-    result = dense_layer(CORES["dense"], job, low[:, :2], low, low)
+    result = attention_layer(CORES["dense"], job, low[:, :2], low, low)
     assert (result.out == -32767).all()
 
 
@@ -249,7 +250,7 @@ def test_the_most_negative_operands_fit_every_wire():
 def test_extreme_scales_give_the_maximum_or_the_mean(shift, share):
     job = a_job(heads=1, kv_heads=1, scales=((1 << 15, shift),))
     q, k, v = integers(6, job)
-    out = dense_layer(CORES["dense"], job, q, k, v).out[0]
+    out = attention_layer(CORES["dense"], job, q, k, v).out[0]
     best = np.argmax(q[0] @ k[0].T, axis=1)
     want = np.broadcast_to(v[0].mean(axis=0), out.shape) if share else v[0, best]
     assert np.abs(out / 16 - np.clip(want, -2047.9375, None)).max() <= 0.07
@@ -259,8 +260,8 @@ def test_wrong_shapes_are_refused():
     job = a_job()
     q, k, v = integers(7, job)
     with pytest.raises(InputError, match=r"^k must have shape \(1, 19, 48\), not \(1, 18, 48\)$"):
-        dense_layer(CORES["dense"], job, q, k[:, :18], v)
+        attention_layer(CORES["dense"], job, q, k[:, :18], v)
     with pytest.raises(InputError, match=r"^key_valid must have shape \(19,\), not \(3,\)$"):
-        dense_layer(CORES["dense"], job, q, k, v, np.ones(3, bool))
+        attention_layer(CORES["dense"], job, q, k, v, np.ones(3, bool))
     with pytest.raises(InputError, match=r"^query_valid must have shape \(7,\), not \(3,\)$"):
-        dense_layer(CORES["dense"], job, q, k, v, None, np.ones(3, bool))
+        attention_layer(CORES["dense"], job, q, k, v, None, np.ones(3, bool))

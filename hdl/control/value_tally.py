@@ -1,0 +1,78 @@
+"""Counts the rows of V that a job multiplies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.control.tally import Tally
+from attnsieve.hdl.layouts import row_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.reduce import count_ones
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["ValueTally", "value_tally_layout"]
+
+
+def value_tally_layout(p: CoreParams) -> data.StructLayout:
+    """Counts of a job, wide enough for the largest."""
+    return data.StructLayout({"values": (p.max_heads * p.max_queries * p.max_keys).bit_length()})
+
+
+class ValueTally(wiring.Component):
+    """Watches the beats of terms that values were selected from. Rows that are not written are not
+    counted.
+
+    Latency: that of `Tally`, from the last beat of a job to its count.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    row : In(stream({write, last_of_job}))
+        Rows, taken with their last beats, in front of which they come.
+    kept : In(groups), beat : In(1), last : In(1)
+        A beat of terms passes; it is the row's last.
+    o : Out(stream(value_tally_layout))
+        Count of a job, after its last row.
+    """
+
+    row: stream.Interface
+    kept: Any
+    beat: Any
+    last: Any
+    o: stream.Interface
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = params
+        fields = ("write", "last_of_job")
+        row = data.StructLayout({name: row_layout(params)[name].shape for name in fields})
+        super().__init__(
+            {
+                "row": In(stream.Signature(row)),
+                "kept": In(params.groups),
+                "beat": In(1),
+                "last": In(1),
+                "o": Out(stream.Signature(value_tally_layout(params))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        widths = {n: (p.groups.bit_length(), f.width) for n, f in value_tally_layout(p)}
+        m.submodules.tally = tally = Tally(widths=widths, jobs=p.queue_depth + 1)
+        connect(m, tally.o, self.o)
+        m.d.comb += [
+            self.row.ready.eq(self.beat & self.last),
+            tally.amount.values.eq(count_ones(self.kept)),
+            tally.event.eq(self.beat & self.row.p.write),
+            tally.end.eq(self.beat & self.last & self.row.p.last_of_job),
+        ]
+        return m

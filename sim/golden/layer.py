@@ -1,0 +1,134 @@
+"""A whole attention layer as the core computes it, in hardware order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.errors import InputError
+from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.output import normalise
+from attnsieve.sim.golden.prob_v import prob_v_integer
+from attnsieve.sim.golden.score import score_integer, visibility
+from attnsieve.sim.golden.softmax import Terms, reciprocal, row_sum, terms
+from attnsieve.sim.golden.value_select import select_values
+
+__all__ = ["LayerResult", "attention_layer", "check_shapes", "masks"]
+
+_BLOCK = 1 << 18  # scores that are worked on at a time
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """What a job computes and counts, in hardware order.
+
+    Parameters
+    ----------
+    out : int16 array
+        ``[heads, queries, head_dim]``; zeros in rows that are not written and rows without a key.
+    rows : int
+        Rows computed and written: heads times valid queries.
+    empty_rows : int
+        Rows among them without an unmasked key.
+    scores : int
+        Unmasked (query, key) pairs over all heads.
+    values : int
+        V rows that were multiplied, over all rows: those of all pairs if none is selected.
+    macs_qk, macs_pv : int
+        Necessary multiplications of the two arrays.
+    kept_scores, kept_values : bool array
+        ``[heads, queries, keys]``: the pair took part in the softmax; its V row was multiplied.
+    """
+
+    out: np.ndarray
+    rows: int
+    empty_rows: int
+    scores: int
+    values: int
+    macs_qk: int
+    macs_pv: int
+    kept_scores: np.ndarray
+    kept_values: np.ndarray
+
+
+def masks(
+    job: Job, key_valid: np.ndarray | None, query_valid: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    keys = np.ones(job.keys, bool) if key_valid is None else np.asarray(key_valid, bool)
+    queries = np.ones(job.queries, bool) if query_valid is None else np.asarray(query_valid, bool)
+    if keys.shape != (job.keys,):
+        raise InputError(f"key_valid must have shape ({job.keys},), not {keys.shape}")
+    if queries.shape != (job.queries,):
+        raise InputError(f"query_valid must have shape ({job.queries},), not {queries.shape}")
+    return keys, np.flatnonzero(queries)
+
+
+def check_shapes(job: Job, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> None:
+    for name, x, heads, rows in (
+        ("q", q, job.heads, job.queries),
+        ("k", k, job.kv_heads, job.keys),
+        ("v", v, job.kv_heads, job.keys),
+    ):
+        want = (heads, rows, job.head_dim)
+        if x.shape != want:
+            raise InputError(f"{name} must have shape {want}, not {x.shape}")
+
+
+def attention_layer(
+    params: CoreParams,
+    job: Job,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    key_valid: np.ndarray | None = None,
+    query_valid: np.ndarray | None = None,
+) -> LayerResult:
+    """The job as the core computes it, bit for bit.
+
+    Parameters
+    ----------
+    q, k, v : integer arrays
+        ``[heads, queries, head_dim]`` and ``[kv_heads, keys, head_dim]``, ``job.bits`` wide.
+    key_valid, query_valid : bool arrays
+        Keys that may be seen, queries that are computed.
+    """
+    check_shapes(job, q, k, v)
+    keys_seen, rows = masks(job, key_valid, query_valid)
+    out = np.zeros((job.heads, job.queries, job.head_dim), np.int16)
+    kept = np.zeros((job.queries, job.keys), bool)
+    kept[rows] = visibility(rows, job.queries, job.keys, job.causal, keys_seen)
+    shape = (job.heads, *kept.shape)
+    kept_values = np.zeros(shape, bool) if params.value_lanes else np.broadcast_to(kept, shape)
+    block = max(1, _BLOCK // job.keys)
+    for head in range(job.heads):
+        kv = head // job.group
+        aligned = v[kv].astype(np.int64) << (params.operand_bits - job.bits)
+        for start in range(0, len(rows), block):
+            part = rows[start : start + block]
+            scores = score_integer(params, q[head, part], k[kv])
+            row_terms = terms(params, scores, kept[part], job.scales[head])
+            mantissa, exponent = reciprocal(params, row_sum(params, row_terms))
+            if params.value_lanes:
+                chosen = select_values(params, row_terms, job.values)
+                row_terms = Terms(
+                    np.where(chosen, row_terms.mantissa, 0),
+                    np.where(chosen, row_terms.exponent_class, 0),
+                )
+                kept_values[head, part] = chosen
+            acc = prob_v_integer(params, row_terms, aligned)
+            out[head, part] = normalise(params, acc, mantissa, exponent)
+    pairs = job.heads * int(kept.sum())
+    values = int(kept_values.sum())
+    return LayerResult(
+        out=out,
+        rows=job.heads * len(rows),
+        empty_rows=job.heads * int((~kept[rows].any(axis=1)).sum()),
+        scores=pairs,
+        values=values,
+        macs_qk=pairs * job.head_dim,
+        macs_pv=values * job.head_dim,
+        kept_scores=np.broadcast_to(kept, shape),
+        kept_values=kept_values,
+    )
