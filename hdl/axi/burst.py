@@ -9,7 +9,14 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.axi.signature import BOUNDARY
 from attnsieve.hdl.lib.checks import check_int, check_power_of_two
 
-__all__ = ["BurstSplitter", "whole_burst"]
+__all__ = ["BurstSplitter", "burst_layout", "whole_burst"]
+
+
+def burst_layout(addr_width: int) -> data.StructLayout:
+    """A burst: address in bytes, beats - 1 as AxLEN, and whether it ends its piece."""
+    return data.StructLayout(
+        {"address": unsigned(addr_width), "len": unsigned(8), "last": unsigned(1)}
+    )
 
 
 def whole_burst(*, burst_beats: int, data_width: int) -> int:
@@ -74,17 +81,7 @@ class BurstSplitter(wiring.Component):
                         )
                     )
                 ),
-                "o": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "address": unsigned(addr_width),
-                                "len": unsigned(8),
-                                "last": unsigned(1),
-                            }
-                        )
-                    )
-                ),
+                "o": Out(stream.Signature(burst_layout(addr_width))),
             }
         )
 

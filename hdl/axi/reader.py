@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.axi.burst import BurstSplitter, whole_burst
+from attnsieve.hdl.axi.burst import BurstSplitter, burst_layout, whole_burst
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.lib.checks import check_int, check_power_of_two
 from attnsieve.hdl.lib.connect import connect
@@ -30,6 +30,8 @@ class BurstReader(wiring.Component):
     another one's data. Without a queue (``queued`` false) data go straight from the bus to ``o``,
     whose consumer has reserved space; ``rready`` is ``o.ready`` then. Beats of a unit are joined,
     the first lowest.
+
+    With ``max_units`` 1 a burst is a unit, and there is one per request and cycle.
 
     Latency from request to ``arvalid``: 1 cycle. From a beat to ``o``: the data queue's (1 cycle
     with LUT RAM, 2 without), none when not queued; one more where several beats make a unit.
@@ -120,8 +122,16 @@ class BurstReader(wiring.Component):
         return self.unit_bytes * 8 // self.data_width
 
     @property
+    def single(self) -> bool:
+        """Whether each request is a burst, of one unit: it cannot cross 4 KB."""
+        return self.max_units == 1
+
+    @property
     def burst(self) -> int:
-        """Most beats of a burst here: an eighth of ``outstanding_beats`` or ``burst_beats``."""
+        """Most beats of a burst here: a unit's, or an eighth of ``outstanding_beats``, or
+        ``burst_beats``."""
+        if self.single:
+            return self.unit_beats
         # a burst waits for room for all its beats: long ones would cost beats in flight
         beats = max(1, min(self.burst_beats, self.outstanding_beats // 8))
         return whole_burst(burst_beats=beats, data_width=self.data_width)
@@ -139,6 +149,17 @@ class BurstReader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        bursts = self._units(m) if self.single else self._pieces(m)
+        beat = stream.Signature(unsigned(self.data_width)).create(path=("beat",))
+        freed = self._data(m, beat)
+        self._address(m, bursts, freed)
+        self._join(m, beat)
+        with m.If((self.error == 0) & self.bus.rvalid & self.bus.rready & self.bus.rresp[1]):
+            m.d.sync += self.error.eq(self.bus.rresp)
+        return m
+
+    def _pieces(self, m: Module) -> stream.Interface:
+        """Bursts of pieces of several units."""
         m.submodules.splitter = splitter = BurstSplitter(
             addr_width=self.addr_width,
             data_width=self.data_width,
@@ -152,13 +173,20 @@ class BurstReader(wiring.Component):
             splitter.i.payload.beats.eq(self.request.payload.units << shift),
             self.request.ready.eq(splitter.i.ready),
         ]
-        beat = stream.Signature(unsigned(self.data_width)).create(path=("beat",))
-        freed = self._data(m, beat)
-        self._address(m, splitter.o, freed)
-        self._join(m, beat)
-        with m.If((self.error == 0) & self.bus.rvalid & self.bus.rready & self.bus.rresp[1]):
-            m.d.sync += self.error.eq(self.bus.rresp)
-        return m
+        return splitter.o
+
+    def _units(self, m: Module) -> stream.Interface:
+        """A burst for each unit, one per cycle."""
+        layout = burst_layout(self.addr_width)
+        m.submodules.bursts = bursts = Queue(shape=layout, depth=2)
+        m.d.comb += [
+            bursts.i.valid.eq(self.request.valid),
+            bursts.i.payload.address.eq(self.request.payload.address),
+            bursts.i.payload.len.eq(self.unit_beats - 1),
+            bursts.i.payload.last.eq(1),
+            self.request.ready.eq(bursts.i.ready),
+        ]
+        return bursts.o
 
     def _address(self, m: Module, burst: stream.Interface, freed: Value) -> None:
         """AR straight from the splitter, when there is room for a whole burst."""
