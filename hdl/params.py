@@ -55,6 +55,8 @@ class CoreParams:
         Jobs that can wait behind the running one.
     value_lanes : int
         Parallelism of the local value top-k, a multiple of ``groups``; 0: values are not selected.
+    token_lanes : int
+        Parallelism of the token top-k: keys and queries are fetched by lists; 0: all are fetched.
     lut_ram : bool
         Whether the target has small asynchronous-read RAMs. If not, small memories that are read
         synchronously are left to the synthesis tool.
@@ -76,6 +78,7 @@ class CoreParams:
     outstanding_beats: int = 64
     queue_depth: int = 2
     value_lanes: int = 0
+    token_lanes: int = 0
     lut_ram: bool = True
 
     def __post_init__(self) -> None:
@@ -109,6 +112,9 @@ class CoreParams:
                 f"value_lanes must be 0 or a multiple of lanes / 16 ({self.groups}), "
                 f"not {self.value_lanes!r}"
             )
+        check_int("token_lanes", self.token_lanes, 0, 32)
+        if self.prunes and not self.lut_ram:
+            raise ValueError("lut_ram must be true on a core that prunes, not false")
         if not isinstance(self.lut_ram, bool):
             raise TypeError(f"lut_ram must be true or false, not {self.lut_ram!r}")
 
@@ -233,7 +239,7 @@ class CoreParams:
     @property
     def prunes(self) -> bool:
         """Whether anything can be left out: jobs have more words then."""
-        return bool(self.value_lanes)
+        return bool(self.value_lanes or self.token_lanes)
 
     @property
     def acc_bits(self) -> int:

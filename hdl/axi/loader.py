@@ -11,6 +11,7 @@ from attnsieve.hdl.axi.burst_sequencer import BURST, CHUNK, BurstSequencer, tag_
 from attnsieve.hdl.axi.chunker import Chunker, ChunkSizes, Sink, chunk_entry_layout, issue_layout
 from attnsieve.hdl.axi.gatherer import UnitGatherer, word_layout
 from attnsieve.hdl.axi.line_former import LineFormer
+from attnsieve.hdl.axi.line_sinks import LineSinks
 from attnsieve.hdl.axi.reader import BurstReader, request_layout
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.axi.tagged_reader import TaggedReader
@@ -307,20 +308,14 @@ class Loader(wiring.Component):
         if not p.lut_ram:
             m.d.comb += delivered.eq(self._sinks(m, line, line.p.line, line.p.tag))
             return
-        # The sinks are spread over a whole device: a register in front of queries and keys, and
-        # another one in front of values.
-        valid = Signal(3)
-        near, far = (Signal.like(line.p.line, name=n, reset_less=True) for n in ("near", "far"))
-        m.d.sync += [near.eq(line.p.line), far.eq(near), self.v_line.valid.eq(valid[Sink.VALUE])]
-        m.d.sync += [bit.eq(line.valid & (line.p.tag == n)) for n, bit in enumerate(valid)]
+        m.submodules.sinks = sinks = LineSinks(params=p)
         m.d.comb += [
-            self.q_line.valid.eq(valid[Sink.QUERY]),
-            self.k_line.valid.eq(valid[Sink.KEY]),
-            self.q_line.payload.eq(near),
-            self.k_line.payload.eq(near),
-            self.v_line.payload.eq(far),
-            delivered.eq(Cat(self.q_line.valid, self.k_line.valid, self.v_line.valid)),
+            sinks.i.valid.eq(line.valid),
+            sinks.i.payload.eq(line.payload),
+            delivered.eq(sinks.delivered),
         ]
+        for name in ("q_line", "k_line", "v_line"):
+            connect(m, getattr(sinks, name), getattr(self, name))
 
     def _sinks(
         self, m: Module, line: stream.Interface, payload: data.View, tag: Value

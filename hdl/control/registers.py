@@ -13,7 +13,13 @@ from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.register_map import ADDRESS_BITS, Access, RegisterMap, register_map
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.tables import MaskTable
-from attnsieve.hdl.control.words import fetch_signature, is_job_word, job_word, job_words, store_signature
+from attnsieve.hdl.control.words import (
+    fetch_signature,
+    is_job_word,
+    job_word,
+    job_words,
+    store_signature,
+)
 from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["Registers"]

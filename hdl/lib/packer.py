@@ -33,7 +33,7 @@ class Packer(wiring.Component):
     shape : ShapeLike
         Of an item.
     lanes : int
-        Items of a beat, 1 to 64; not only powers of two.
+        Items of a beat, 1 to 128; not only powers of two.
 
     Members
     -------
@@ -46,7 +46,7 @@ class Packer(wiring.Component):
     o: stream.Interface
 
     def __init__(self, *, shape: Any, lanes: int) -> None:
-        check_int("Lanes", lanes, 1, 64)
+        check_int("Lanes", lanes, 1, 128)
         self.shape, self.lanes = shape, lanes
         ragged = ragged_layout(shape=shape, lanes=lanes)
         super().__init__({"i": In(stream.Signature(ragged)), "o": Out(stream.Signature(ragged))})

@@ -35,7 +35,7 @@ class ZeroEliminator(wiring.Component):
     shape : ShapeLike
         Of an item.
     lanes : int
-        Items of a beat, 1 to 64; not only powers of two.
+        Items of a beat, 1 to 128; not only powers of two.
 
     Members
     -------
@@ -48,7 +48,7 @@ class ZeroEliminator(wiring.Component):
     o: stream.Interface
 
     def __init__(self, *, shape: Any, lanes: int) -> None:
-        check_int("Lanes", lanes, 1, 64)
+        check_int("Lanes", lanes, 1, 128)
         self.shape, self.lanes = shape, lanes
         super().__init__(
             {

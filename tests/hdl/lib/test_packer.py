@@ -90,8 +90,8 @@ def test_only_a_beat_that_gives_one_waits_behind_a_group_that_gives_two(length, 
 @pytest.mark.parametrize(
     ("lanes", "error", "message"),
     [
-        (0, ValueError, r"^Lanes must be in 1\.\.64, not 0$"),
-        (65, ValueError, r"^Lanes must be in 1\.\.64, not 65$"),
+        (0, ValueError, r"^Lanes must be in 1\.\.128, not 0$"),
+        (129, ValueError, r"^Lanes must be in 1\.\.128, not 129$"),
         (True, TypeError, r"^Lanes must be an integer, not True$"),
     ],
 )

@@ -76,8 +76,8 @@ def test_latency_and_throughput(lanes):
 @pytest.mark.parametrize(
     ("lanes", "error", "message"),
     [
-        (0, ValueError, r"^Lanes must be in 1\.\.64, not 0$"),
-        (65, ValueError, r"^Lanes must be in 1\.\.64, not 65$"),
+        (0, ValueError, r"^Lanes must be in 1\.\.128, not 0$"),
+        (129, ValueError, r"^Lanes must be in 1\.\.128, not 129$"),
         ("8", TypeError, r"^Lanes must be an integer, not '8'$"),
     ],
 )

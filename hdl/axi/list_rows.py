@@ -1,0 +1,164 @@
+"""Chunks of listed rows to beats of rows, by reading their list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.axi.chunker import Sink
+from attnsieve.hdl.axi.list_chunker import list_chunk_layout, rank_bits
+from attnsieve.hdl.axi.row_units import listed_row_layout, row_beat_layout
+from attnsieve.hdl.lib.credit import Credit
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["ListRows", "index_bits", "list_line_layout", "list_read_signature", "row_lanes"]
+
+
+def row_lanes(p: CoreParams) -> int:
+    """Rows of a line of a list: a granule of rows, or what the channels can take."""
+    return min(p.groups, 2 * p.channels)
+
+
+def index_bits(p: CoreParams) -> int:
+    """Bits of the index of a key or query."""
+    return (max(p.max_keys, p.max_queries) - 1).bit_length() or 1
+
+
+def list_line_layout(p: CoreParams) -> data.ArrayLayout:
+    """A line of a list: rows in order."""
+    return data.ArrayLayout(listed_row_layout(index_bits=index_bits(p)), row_lanes(p))
+
+
+def list_read_signature(p: CoreParams) -> wiring.Signature:
+    """Read port of the lists of keys and of queries, as the reader sees it.
+
+    Members
+    -------
+    query : Out(1)
+        The list of queries, not that of keys.
+    line : Out, en : Out(1)
+        Line to read.
+    data : In(list_line_layout)
+        One cycle later.
+    """
+    return wiring.Signature(
+        {
+            "query": Out(1),
+            "line": Out(rank_bits(p)),
+            "en": Out(1),
+            "data": In(list_line_layout(p)),
+        }
+    )
+
+
+class ListRows(wiring.Component):
+    """Reads the lines of a list that a chunk covers.
+
+    A row's neighbours count only within its granule of ``groups`` rows, however chunks are cut.
+    Latency: `latency` cycles. Throughput: a line
+    per cycle, no gap between chunks.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    i : In(stream(list_chunk_layout))
+        Chunks; each begins at a line.
+    list : Out(list_read_signature)
+    o : Out(stream(row_beat_layout))
+    """
+
+    i: stream.Interface
+    list: Any
+    o: stream.Interface
+
+    #: Cycles from a chunk to its first rows.
+    latency = 3
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = p = params
+        chunk = list_chunk_layout(p)
+        self.beat = row_beat_layout(
+            lanes=row_lanes(p),
+            index_bits=index_bits(p),
+            word_bits=chunk["base"].width,
+            pitch_bits=chunk["pitch"].width,
+        )
+        super().__init__(
+            {
+                "i": In(stream.Signature(chunk)),
+                "list": Out(list_read_signature(p)),
+                "o": Out(stream.Signature(self.beat)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        lanes, chunk = row_lanes(self.params), self.i.p
+        m.submodules.beats = beats = Queue(shape=self.beat, depth=4)
+        m.submodules.credit = credit = Credit(count=4)
+        done, read, last = Signal.like(chunk.rows), Signal(), Signal()
+        first, final = self._granule(done)
+        left = Signal.like(chunk.rows)
+        m.d.comb += [
+            left.eq(chunk.rows - done),
+            last.eq(left <= lanes),
+            read.eq(self.i.valid & credit.some),
+            self.i.ready.eq(read & last),
+            credit.take.eq(read),
+            credit.give.eq(self.o.valid & self.o.ready),
+            self.list.query.eq(chunk.sink == Sink.QUERY),
+            self.list.line.eq((chunk.first + done) >> (lanes - 1).bit_length()),
+            self.list.en.eq(read),
+        ]
+        with m.If(read):
+            m.d.sync += done.eq(Mux(last, 0, done + lanes))
+        count = Signal(range(lanes + 1))
+        valid, begins, closes, ends = Signal(), Signal(), Signal(), Signal()
+        base, pitch = Signal.like(chunk.base), Signal.like(chunk.pitch)
+        m.d.sync += [
+            valid.eq(read),
+            begins.eq(first),
+            closes.eq(final),
+            ends.eq(last),
+            count.eq(Mux(last, left, lanes)),
+            base.eq(chunk.base),
+            pitch.eq(chunk.pitch),
+        ]
+        beat = beats.i.p
+        m.d.comb += [
+            beats.i.valid.eq(valid),
+            beat.count.eq(count),
+            beat.base.eq(base),
+            beat.pitch.eq(pitch),
+            beat.last.eq(ends),
+            self.o.valid.eq(beats.o.valid),
+            self.o.p.eq(beats.o.p),
+            beats.o.ready.eq(self.o.ready),
+        ]
+        for n, (row, found) in enumerate(zip(beat.row, self.list.data, strict=True)):
+            here = ends & (count == n + 1)  # the chunk's last row
+            if n == lanes - 1:
+                here |= closes
+            m.d.comb += [
+                row.index.eq(found.index),
+                row.before.eq(found.before & ~begins if n == 0 else found.before),
+                row.after.eq(found.after & ~here),
+            ]
+        return m
+
+    def _granule(self, done: Signal) -> tuple[Value, Value]:
+        """Whether a line begins a granule, and whether it ends one."""
+        lines = self.params.groups // row_lanes(self.params)
+        if lines == 1:
+            return Const(1), Const(1)
+        first = (row_lanes(self.params) - 1).bit_length()
+        place = done[first : first + lines.bit_length() - 1]
+        return place == 0, place == lines - 1

@@ -1,0 +1,200 @@
+"""The list of the rows that a mask leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.axi.list_rows import index_bits, row_lanes
+from attnsieve.hdl.axi.row_units import listed_row_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.packer import Packer
+from attnsieve.hdl.lib.ram import Ram
+from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["RowList", "mask_lanes"]
+
+
+def mask_lanes(p: CoreParams) -> int:
+    """Bits of a mask that are looked at in a cycle."""
+    return max(16, row_lanes(p))
+
+
+class RowList(wiring.Component):
+    """Walks a mask and writes the indices of its ones into a memory, in order.
+
+    Each entry also tells whether the rows before and after it are in the list: which of the rows
+    of a list follow each other in memory is known from the mask. If no bit is set the list has one
+    entry, row 0, when ``force`` says so.
+
+    A list of n rows is done `latency` cycles and ``ceil(n / lanes)`` after ``start``, `mask_lanes`
+    bits per cycle.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    rows : int
+        Most rows.
+    reads : int
+        Read ports; each costs a copy of the memory.
+
+    Members
+    -------
+    start : In(1), rows : In
+        Begin a list of the first ``rows`` bits of the mask, which stay meanwhile.
+    force : In(1)
+        See above.
+    mask_beat : Out, mask_en : Out(1), mask : In(lanes)
+        Read port of the mask, one cycle.
+    done : Out(1)
+        The list is there, from a while after ``start`` to the next ``start``.
+    count : Out, forced : Out(1), final : Out
+        Its entries; the one entry is there by force; index of the last one.
+    read : In({line, en, data}).array(reads)
+        Read ports: a line is `row_lanes` entries; one cycle.
+    """
+
+    start: Signal
+    rows: Signal
+    force: Signal
+    mask_beat: Signal
+    mask_en: Signal
+    mask: Signal
+    done: Signal
+    count: Signal
+    forced: Signal
+    final: Signal
+    read: Any
+
+    def __init__(self, *, params: CoreParams, rows: int, reads: int = 1) -> None:
+        self.params, self.most, self.reads = params, rows, reads
+        self.lanes = mask_lanes(params)
+        self.beats = -(-rows // self.lanes)
+        self.entry = listed_row_layout(index_bits=index_bits(params))
+        line = data.ArrayLayout(self.entry, row_lanes(params))
+        read = wiring.Signature(
+            {"line": Out(range(-(-rows // row_lanes(params)))), "en": Out(1), "data": In(line)}
+        )
+        super().__init__(
+            {
+                "start": In(1),
+                "rows": In(range(rows + 1)),
+                "force": In(1),
+                "mask_beat": Out(range(self.beats)),
+                "mask_en": Out(1),
+                "mask": In(self.lanes),
+                "done": Out(1),
+                "count": Out(range(rows + 1)),
+                "forced": Out(1),
+                "final": Out(index_bits(params)),
+                "read": In(read).array(reads),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``start`` to ``done`` beside one for each beat of the mask."""
+        return 5 + ZeroEliminator(shape=self.entry, lanes=self.lanes).latency + Packer(
+            shape=self.entry, lanes=self.lanes
+        ).latency
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.eliminator = eliminator = ZeroEliminator(shape=self.entry, lanes=self.lanes)
+        m.submodules.packer = packer = Packer(shape=self.entry, lanes=self.lanes)
+        connect(m, eliminator.o, packer.i)
+        self._scan(m, eliminator.i)
+        self._store(m, packer.o)
+        return m
+
+    def _scan(self, m: Module, out: Any) -> None:
+        """Beats of the mask, each a cycle late: its last row must know the first of the next."""
+        lanes, beat, left = self.lanes, self.mask_beat, Signal.like(self.rows)
+        reading, coming, held = Signal(), Signal(), Signal()
+        end, ends, ended = Signal(), Signal(), Signal()
+        bits, kept = Signal(lanes), Signal(lanes)
+        within = Cat(lane < left for lane in range(lanes))  # of the beat that is being read
+        inside, before, number = Signal(lanes), Signal(), Signal.like(beat)
+        m.d.comb += [
+            self.mask_en.eq(reading),
+            end.eq(left <= lanes),
+            bits.eq(self.mask & inside),
+        ]
+        with m.If(self.start):
+            m.d.sync += [reading.eq(1), beat.eq(0), left.eq(self.rows), before.eq(0)]
+        with m.Elif(reading):
+            m.d.sync += [beat.eq(beat + 1), left.eq(left - lanes), reading.eq(~end)]
+        m.d.sync += [
+            coming.eq(reading),
+            ends.eq(end),
+            inside.eq(within),
+            held.eq(coming),
+        ]
+        with m.If(coming):
+            m.d.sync += [kept.eq(bits), ended.eq(ends), before.eq(kept[-1] & held)]
+            m.d.sync += number.eq(Mux(held, number + 1, 0))
+        after = Mux(coming, bits[0], 0)
+        m.d.comb += [
+            out.valid.eq(held),
+            out.p.keep.eq(kept),
+            out.p.last.eq(ended),
+        ]
+        for lane, item in enumerate(out.p.item):
+            m.d.comb += [
+                item.index.eq(Cat(Const(lane, (lanes - 1).bit_length()), number)),
+                item.before.eq(kept[lane - 1] if lane else before),
+                item.after.eq(kept[lane + 1] if lane < lanes - 1 else after),
+            ]
+
+    def _store(self, m: Module, packed: Any) -> None:
+        """Packed beats into the memory, and what is known of the list."""
+        lanes, place = self.lanes, Signal(range(self.beats))
+        take = Signal()
+        empty = packed.p.last & (packed.p.count == 0) & (self.count == 0) & self.force
+        m.d.comb += [packed.ready.eq(1), take.eq(packed.valid)]
+        with m.If(self.start):
+            m.d.sync += [place.eq(0), self.count.eq(0), self.done.eq(0), self.forced.eq(0)]
+        with m.Elif(take):
+            m.d.sync += [
+                place.eq(place + 1),
+                self.count.eq(self.count + Mux(empty, 1, packed.p.count)),
+                self.done.eq(packed.p.last),
+                self.forced.eq(empty),
+            ]
+            with m.Switch(packed.p.count):
+                for count in range(1, lanes + 1):
+                    with m.Case(count):
+                        m.d.sync += self.final.eq(packed.p.item[count - 1].index)
+            with m.If(empty):
+                m.d.sync += self.final.eq(0)
+        item = Mux(empty, 0, packed.p.item.as_value())
+        for number, port in enumerate(self.read):
+            m.submodules[f"entries{number}"] = ram = Ram(
+                shape=len(item), depth=self.beats, distributed=True
+            )
+            m.d.comb += [
+                ram.write.address.eq(place),
+                ram.write.data.eq(item),
+                ram.write.en.eq(take),
+            ]
+            self._port(m, port, ram)
+
+    def _port(self, m: Module, port: Any, ram: Ram) -> None:
+        """Of a beat in memory, the line that is asked for."""
+        lines = self.lanes // row_lanes(self.params)
+        bits, which = (lines - 1).bit_length(), Signal(range(lines))
+        m.d.comb += [
+            ram.read[0].address.eq(port.line >> bits),
+            ram.read[0].en.eq(port.en),
+            port.data.as_value().eq(
+                Value.cast(ram.read[0].data).word_select(which, len(port.data.as_value()))
+            ),
+        ]
+        if bits:
+            with m.If(port.en):
+                m.d.sync += which.eq(port.line[:bits])
