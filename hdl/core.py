@@ -90,9 +90,25 @@ class Core(wiring.Component):
         m.d.comb += [
             registers.query_bank.eq(control.query_bank),
             registers.query.eq(control.query_index),
-            registers.query_masked.eq(1),
+            registers.query_masked.eq(control.query_masked),
             registers.query_en.eq(control.query_en),
             control.query_valid.eq(registers.query_valid),
+        ]
+        if self.params.token_lanes:
+            connect(m, datapath.list, control.list)
+            m.d.comb += [
+                registers.key_bank.eq(control.key_bank),
+                registers.key_beat.eq(control.key_beat),
+                registers.key_masked.eq(control.key_masked),
+                registers.key_en.eq(control.key_en),
+                control.key_valid.eq(registers.key_valid),
+                datapath.mask_data.eq(-1),  # what is listed is valid
+                datapath.listed.eq(control.listed),
+                datapath.listed_queries.eq(control.listed_queries),
+                datapath.listed_keys.eq(control.listed_keys),
+            ]
+            return
+        m.d.comb += [
             registers.key_bank.eq(datapath.mask_bank),
             registers.key_beat.eq(datapath.mask_beat),
             registers.key_masked.eq(datapath.mask_used),

@@ -6,8 +6,10 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Member, Out, connect, flipped
 
+from attnsieve.hdl.axi.gather_loader import GatherLoader
+from attnsieve.hdl.axi.list_rows import list_read_signature
 from attnsieve.hdl.axi.loader import Loader
 from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
@@ -48,7 +50,20 @@ def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
         ),
         "prob_v": ("parts", "keys", "last_of_kv"),
         "tally": ("write", "last_of_job"),
-        "writer": ("parts", "write", "last_of_head", "last_of_job"),
+        "writer": (
+            "parts", "write", "last_of_head", "last_of_job",
+            *(("query",) if p.token_lanes else ()),
+        ),
+    }
+
+
+def list_members(p: CoreParams) -> dict[str, Member]:
+    """Read port of the lists, whether they are there, and how long they are."""
+    return {
+        "list": Out(list_read_signature(p)),
+        "listed": In(1),
+        "listed_queries": In(p.query_bits),
+        "listed_keys": In(p.key_bits),
     }
 
 
@@ -92,11 +107,12 @@ class Datapath(wiring.Component):
         What the Q·K array did in the cycle before.
     progress : Out(1)
         Something moved in the cycle before.
+    (lists) : see `list_members`
     """
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = p = params
-        self.loader = Loader(params=p)
+        self.loader = (GatherLoader if p.token_lanes else Loader)(params=p)
         self.writer = RowWriter(params=p)
         self.queries = QueryStore(params=p)
         if self.queries.capacity < self.loader.granule_lines:
@@ -135,6 +151,7 @@ class Datapath(wiring.Component):
                 "wait_key": Out(1),
                 "wait_output": Out(1),
                 "progress": Out(1),
+                **(list_members(p) if p.token_lanes else {}),
             }
         )
 
@@ -150,6 +167,8 @@ class Datapath(wiring.Component):
             m.d.comb += resets.i.eq(self.clear)
             self._resets = iter(resets.o)
         self._place(m, "loader", self.loader)
+        if self.params.token_lanes:
+            connect(m, self.loader.list, flipped(self.list))
         self._place(m, "writer", self.writer)
         scorer = self._front(m)
         rows = self._rows(m, scorer)
@@ -175,7 +194,7 @@ class Datapath(wiring.Component):
         queries = self._place(m, "query_store", self.queries)
         scorer = self._place(m, "scorer", ParallelScorer(params=p))
         self._heads(m, queries)
-        connect(m, flipped(self.key), loader.key)
+        connect(m, self._region(m, "key"), loader.key)
         connect(m, loader.q_line, queries.i)
         connect(m, loader.k_line, k_ring.i)
         connect(m, scorer.query, queries.read)
@@ -198,7 +217,7 @@ class Datapath(wiring.Component):
         """The query store must know each head's shape, but for a store of one lane group."""
         p = self.params
         if p.groups == 1:
-            connect(m, flipped(self.query), self.loader.query)
+            connect(m, self._region(m, "query"), self.loader.query)
             return
         heads = self._place(
             m,
@@ -213,7 +232,7 @@ class Datapath(wiring.Component):
                 lut_ram=p.lut_ram,
             ),
         )
-        connect(m, flipped(self.query), heads.i)
+        connect(m, self._region(m, "query"), heads.i)
         connect(m, heads.loader, self.loader.query)
         m.d.comb += [
             queries.head.valid.eq(heads.store.valid),
@@ -221,6 +240,21 @@ class Datapath(wiring.Component):
             queries.head.p.queries.eq(heads.store.p.rows),
             heads.store.ready.eq(queries.head.ready),
         ]
+
+    def _region(self, m: Module, name: str) -> Any:
+        """Heads of a tensor; with lists as many rows as are listed, once that is known."""
+        region = getattr(self, name)
+        if not self.params.token_lanes:
+            return flipped(region)
+        listed = stream.Signature(region_layout(self.params)).create(path=(f"listed_{name}",))
+        rows = self.listed_queries if name == "query" else self.listed_keys
+        m.d.comb += [
+            listed.valid.eq(region.valid & self.listed),
+            region.ready.eq(listed.ready & self.listed),
+            listed.p.eq(region.p),
+            listed.p.rows.eq(rows),
+        ]
+        return listed
 
     def _rows(self, m: Module, scorer: ParallelScorer) -> Broadcast:
         """Rows wait in front of the scorer; behind it each receiver has what it needs of them."""
@@ -263,7 +297,7 @@ class Datapath(wiring.Component):
             terms = self._select(m, terms, rows)
         connect(m, terms, prob_v.i)
         connect(m, exponential.statistics, normaliser.statistics)
-        connect(m, flipped(self.value), self.loader.value)
+        connect(m, self._region(m, "value"), self.loader.value)
         connect(m, self.loader.v_line, v_ring.i)
         connect(m, prob_v.value, v_ring.read[0])
         connect(m, prob_v.o, normaliser.i)

@@ -58,6 +58,7 @@ def line_layout(p: CoreParams) -> data.ArrayLayout:
 def row_layout(p: CoreParams) -> data.StructLayout:
     """What every stage knows of a row (one query of one head); it travels with the row."""
     values = {"values": unsigned(p.key_bits)}  # rows of V to keep; 0: all
+    listed = {"query": unsigned((p.max_queries - 1).bit_length() or 1)}  # in memory
     return data.StructLayout(
         {
             "parts": unsigned(p.part_bits),
@@ -69,6 +70,7 @@ def row_layout(p: CoreParams) -> data.StructLayout:
             "last_of_kv": unsigned(1),  # last row that uses the K and V rows on chip
             "last_of_job": unsigned(1),
             **(values if p.value_lanes else {}),
+            **(listed if p.token_lanes else {}),
         }
     )
 

@@ -23,11 +23,13 @@ def headed_row_layout(p: CoreParams) -> data.StructLayout:
     """A row without its address, but with the end of its head."""
     row = row_layout(p)
     fields = ("parts", "write", "last_of_head", "last_of_job")
+    fields += ("query",) if p.token_lanes else ()
     return data.StructLayout({name: row[name].shape for name in fields})
 
 
 class RowAddresses(wiring.Component):
-    """Gives each row its address: the first of a head that of the head, the others a row further.
+    """Gives each row its address: the first of a head that of the head, the others a row further,
+    or with lists that of its query.
 
     Rows of a head lie back to back, int16 each element. Combinational from ``row`` to ``o``, but
     where stages are fast (with LUT RAM) a queue of two rows cuts the path between them, for
@@ -79,17 +81,19 @@ class RowAddresses(wiring.Component):
         known, address = Signal(), Signal(self.params.addr_width - _GRANULE_BITS)
         moved = out.valid & out.ready
         granules = row.parts >> (16 // self.params.segment - 1).bit_length()  # of a row
+        listed = self.params.token_lanes != 0
+        offset = row.query * granules if listed else 0
         m.d.comb += [
             out.valid.eq(self.row.valid & known),
             self.row.ready.eq(out.ready & known),
             self.head.ready.eq(~known | (moved & row.last_of_head)),
-            placed.o_address.eq(Cat(Const(0, _GRANULE_BITS), address)),
+            placed.o_address.eq(Cat(Const(0, _GRANULE_BITS), address + offset)),
             placed.parts.eq(row.parts),
             placed.write.eq(row.write),
             placed.last_of_job.eq(row.last_of_job),
         ]
         with m.If(self.head.ready):
             m.d.sync += [known.eq(self.head.valid), address.eq(self.head.payload[_GRANULE_BITS:])]
-        with m.Elif(moved):
+        with m.Elif(moved & (not listed)):
             m.d.sync += address.eq(address + granules)
         return m

@@ -12,10 +12,15 @@ from attnsieve.hdl.control.job_store import verdict_layout
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["UNITS", "Dispatcher"]
+__all__ = ["Dispatcher", "units"]
 
-#: The units that walk a job, each at its own pace; the first are served first.
-UNITS = ("query", "key", "value", "output", "row")
+#: Units that walk a job, each at its own pace; the first are served first.
+_UNITS = ("query", "key", "value", "output", "row")
+
+
+def units(params: CoreParams) -> tuple[str, ...]:
+    """The units that walk a job of a core."""
+    return (*_UNITS, *(("lists",) if params.token_lanes else ()))
 
 
 class Dispatcher(wiring.Component):
@@ -40,7 +45,7 @@ class Dispatcher(wiring.Component):
         Offer no further job.
     offering : Out(1)
         A job is being offered.
-    query, key, value, output, row : Out(stream(bank_bits))
+    query, key, value, output, row, with lists also lists : Out(stream(bank_bits))
         Its bank, for each unit.
     """
 
@@ -55,6 +60,7 @@ class Dispatcher(wiring.Component):
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
+        self.units = units(params)
         super().__init__(
             {
                 "waiting": In(range(params.queue_depth + 2)),
@@ -65,13 +71,13 @@ class Dispatcher(wiring.Component):
                 "checked": In(1),
                 "hold": In(1),
                 "offering": Out(1),
-                **{unit: Out(stream.Signature(params.bank_bits)) for unit in UNITS},
+                **{unit: Out(stream.Signature(params.bank_bits)) for unit in self.units},
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        left = Signal(len(UNITS))  # units that have not taken the offered job
+        left = Signal(len(self.units))  # units that have not taken the offered job
         with m.FSM() as fsm:
             m.d.comb += self.offering.eq(fsm.ongoing("OFFER"))
             with m.State("IDLE"):
@@ -92,7 +98,7 @@ class Dispatcher(wiring.Component):
                 with m.If(left == 0):
                     m.d.comb += self.advance.eq(1)
                     m.next = "IDLE"
-        for index, unit in enumerate(UNITS):
+        for index, unit in enumerate(self.units):
             offer = getattr(self, unit)
             m.d.comb += [offer.valid.eq(left[index]), offer.payload.eq(self.bank)]
             with m.If(offer.valid & offer.ready):

@@ -10,6 +10,7 @@ from attnsieve.hdl.control.job_store import JobStore
 from attnsieve.hdl.control.sequencers import Sequencers
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.supervisor import Supervisor
+from attnsieve.hdl.control.walk import forward_walk, walk_members
 from attnsieve.hdl.control.words import fetch_signature, store_signature
 from attnsieve.hdl.layouts import work_members
 from attnsieve.hdl.params import CoreParams
@@ -37,8 +38,7 @@ class JobControl(wiring.Component):
         Ports of the job memory.
     query, key, value, output, scale, row : Out(stream)
         The work of each job; see `work_members`.
-    query_bank, query_index, query_en : Out, query_valid : In(1)
-        Query mask, the bit one cycle after ``query_en``.
+    (masks, lists) : see `walk_members`
     abort : In(1), watchdog : In(24)
         From software.
     done, idle, progress : In(1), read_error, write_error : In(2)
@@ -62,10 +62,7 @@ class JobControl(wiring.Component):
                 "fetch": Out(fetch_signature(params)),
                 "store": Out(store_signature(params)),
                 **work_members(params),
-                "query_bank": Out(params.bank_bits),
-                "query_index": Out(params.query_bits),
-                "query_en": Out(1),
-                "query_valid": In(1),
+                **walk_members(params),
                 "abort": In(1),
                 "watchdog": In(24),
                 "done": In(1),
@@ -89,16 +86,17 @@ class JobControl(wiring.Component):
         wiring.connect(m, supervisor.result, flipped(self.result))
         for name in ("fetch", "store", *work_members(self.params)):
             wiring.connect(m, getattr(sequencers, name), flipped(getattr(self, name)))
-        for name in ("query_bank", "query_index", "query_en", "walking"):
-            m.d.comb += getattr(self, name).eq(getattr(sequencers, name))
+        forward_walk(m, sequencers, self)
+        # a job's lists stay until it is finished
+        alone = (store.underway != 0) if self.params.token_lanes else 0
         for name in ("done", "idle", "progress", "read_error", "write_error", "abort", "watchdog"):
             m.d.comb += getattr(supervisor, name).eq(getattr(self, name))
         m.d.comb += [
-            sequencers.query_valid.eq(self.query_valid),
+            self.walking.eq(sequencers.walking),
             sequencers.waiting.eq(store.waiting),
             sequencers.bank.eq(store.bank),
             sequencers.verdict.eq(store.verdict),
-            sequencers.hold.eq(supervisor.hold),
+            sequencers.hold.eq(supervisor.hold | alone),
             store.jobs.eq(self.jobs),
             store.judge.eq(sequencers.judge),
             store.code.eq(sequencers.code),

@@ -11,6 +11,7 @@ from attnsieve.hdl.control.axi_lite import AXILiteSlave
 from attnsieve.hdl.control.counters import Activity, Counters, result_layout
 from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.register_map import ADDRESS_BITS, Access, RegisterMap, register_map
+from attnsieve.hdl.control.row_list import mask_lanes
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.tables import MaskTable
 from attnsieve.hdl.control.words import (
@@ -70,13 +71,17 @@ class Registers(wiring.Component):
     key_bank, key_beat : In, key_masked, key_en : In(1), key_valid : Out(groups)
         Read port of the key mask, a beat of ``groups`` keys; all ones if not ``key_masked``.
     query_bank, query : In, query_masked, query_en : In(1), query_valid : Out(1)
-        Read port of the query mask; one if not ``query_masked``.
+        Read port of the query mask; one if not ``query_masked``. With lists beats of both masks
+        have `mask_lanes` bits.
     """
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
         self.params = params
         bank = params.bank_bits
+        lists = params.token_lanes != 0
+        self.key_lanes = mask_lanes(params) if lists else params.groups
+        self.query_lanes = mask_lanes(params) if lists else 1
         super().__init__(
             {
                 "bus": In(AXI4LiteSignature(addr_width=ADDRESS_BITS, data_width=32)),
@@ -90,15 +95,15 @@ class Registers(wiring.Component):
                 "watchdog": Out(24),
                 "activity": In(Activity),
                 "key_bank": In(bank),
-                "key_beat": In(range(params.max_beats)),
+                "key_beat": In(range(-(-params.max_keys // self.key_lanes))),
                 "key_masked": In(1),
                 "key_en": In(1),
-                "key_valid": Out(params.groups),
+                "key_valid": Out(self.key_lanes),
                 "query_bank": In(bank),
-                "query": In(params.query_bits),
+                "query": In(range(-(-params.max_queries // self.query_lanes) + 1)),
                 "query_masked": In(1),
                 "query_en": In(1),
-                "query_valid": Out(1),
+                "query_valid": Out(self.query_lanes),
             }
         )
 
@@ -158,8 +163,8 @@ class Registers(wiring.Component):
 
     def _tables(self, m: Module, write, known: Signal, memory: JobMemory, bank: Signal) -> None:
         p, word = self.params, write.payload.word
-        m.submodules.keys = keys = MaskTable(params=p, bits=p.max_keys, lanes=p.groups)
-        m.submodules.queries = queries = MaskTable(params=p, bits=p.max_queries, lanes=1)
+        m.submodules.keys = keys = MaskTable(params=p, bits=p.max_keys, lanes=self.key_lanes)
+        m.submodules.queries = queries = MaskTable(params=p, bits=p.max_queries, lanes=self.query_lanes)
         waits: Value = Const(0, 1)  # a write to a mask takes more than this cycle
         for name, table in {"KEY_MASK": keys, "QUERY_MASK": queries}.items():
             here = Signal(name=f"write_{name.lower()}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.axi.list_rows import index_bits, row_lanes
+from attnsieve.hdl.axi.list_rows import index_bits, list_line_layout, row_lanes
 from attnsieve.hdl.axi.row_units import listed_row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.packer import Packer
@@ -16,12 +16,28 @@ from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["RowList", "mask_lanes"]
+__all__ = ["RowList", "entry_read_signature", "mask_lanes"]
 
 
 def mask_lanes(p: CoreParams) -> int:
     """Bits of a mask that are looked at in a cycle."""
     return max(16, row_lanes(p))
+
+
+def entry_read_signature(p: CoreParams, rows: int) -> wiring.Signature:
+    """Read port of a list, as the reader sees it.
+
+    Members
+    -------
+    line : Out, en : Out(1)
+        Line of `row_lanes` entries to read.
+    data : In(list_line_layout)
+        One cycle after ``en``, and until the next.
+    """
+    lines = -(-rows // row_lanes(p))
+    return wiring.Signature(
+        {"line": Out(range(lines)), "en": Out(1), "data": In(list_line_layout(p))}
+    )
 
 
 class RowList(wiring.Component):
@@ -55,8 +71,7 @@ class RowList(wiring.Component):
         The list is there, from a while after ``start`` to the next ``start``.
     count : Out, forced : Out(1), final : Out
         Its entries; the one entry is there by force; index of the last one.
-    read : In({line, en, data}).array(reads)
-        Read ports: a line is `row_lanes` entries; one cycle.
+    read : In(entry_read_signature).array(reads)
     """
 
     start: Signal
@@ -76,10 +91,7 @@ class RowList(wiring.Component):
         self.lanes = mask_lanes(params)
         self.beats = -(-rows // self.lanes)
         self.entry = listed_row_layout(index_bits=index_bits(params))
-        line = data.ArrayLayout(self.entry, row_lanes(params))
-        read = wiring.Signature(
-            {"line": Out(range(-(-rows // row_lanes(params)))), "en": Out(1), "data": In(line)}
-        )
+        read = entry_read_signature(params, rows)
         super().__init__(
             {
                 "start": In(1),

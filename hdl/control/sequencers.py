@@ -9,11 +9,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from attnsieve.hdl.control.checker import JobChecker
-from attnsieve.hdl.control.dispatcher import UNITS, Dispatcher
+from attnsieve.hdl.control.dispatcher import Dispatcher, units
 from attnsieve.hdl.control.job_store import verdict_layout
 from attnsieve.hdl.control.regions import RegionSequencer
 from attnsieve.hdl.control.rows import RowSequencer
 from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.control.walk import ListWalk, forward_walk, walk_members
 from attnsieve.hdl.control.words import FetchArbiter, fetch_signature, store_signature
 from attnsieve.hdl.layouts import work_members
 from attnsieve.hdl.params import CoreParams
@@ -42,8 +43,7 @@ class Sequencers(wiring.Component):
         Ports of the job memory.
     query, key, value, output, scale, row : Out(stream)
         The work of each job; see `work_members`.
-    query_bank, query_index, query_en : Out, query_valid : In(1)
-        Query mask, the bit one cycle after ``query_en``.
+    (masks, lists) : see `walk_members`
     walking : Out(1)
         Rows of a job are still to be issued.
     """
@@ -58,10 +58,6 @@ class Sequencers(wiring.Component):
     code: Signal
     fetch: Any
     store: Any
-    query_bank: Signal
-    query_index: Signal
-    query_en: Signal
-    query_valid: Signal
     walking: Signal
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -79,10 +75,7 @@ class Sequencers(wiring.Component):
                 "fetch": Out(fetch_signature(params)),
                 "store": Out(store_signature(params)),
                 **work_members(params),
-                "query_bank": Out(params.bank_bits),
-                "query_index": Out(params.query_bits),
-                "query_en": Out(1),
-                "query_valid": In(1),
+                **walk_members(params),
                 "walking": Out(1),
             }
         )
@@ -91,19 +84,21 @@ class Sequencers(wiring.Component):
         m = Module()
         m.submodules.dispatcher = dispatcher = Dispatcher(params=self.params)
         m.submodules.checker = checker = JobChecker(params=self.params)
-        m.submodules.row = rows = RowSequencer(params=self.params)
-        walkers = [RegionSequencer(params=self.params, tensor=unit[0]) for unit in UNITS[:-1]]
-        for unit, walker in zip(UNITS, walkers, strict=False):
+        m.submodules.row = rows = self._rows(m, dispatcher)
+        tensors = units(self.params)[:4]
+        walkers = [RegionSequencer(params=self.params, tensor=unit[0]) for unit in tensors]
+        for unit, walker in zip(tensors, walkers, strict=True):
             m.submodules[unit] = walker
             connect(m, getattr(dispatcher, unit), walker.job)
             connect(m, walker.o, flipped(getattr(self, unit)))
         connect(m, dispatcher.row, rows.job)
         connect(m, rows.o, flipped(self.row))
         connect(m, rows.scale, flipped(self.scale))
-        readers: list[Any] = [*walkers, rows, checker]
+        lists = [rows.list_fetch] if self.params.token_lanes else []
+        readers = [*(walker.fetch for walker in walkers), *lists, rows.fetch, checker.fetch]
         m.submodules.arbiter = arbiter = FetchArbiter(params=self.params, readers=len(readers))
         for reader, port in zip(readers, arbiter.reader, strict=True):
-            connect(m, reader.fetch, port)
+            connect(m, reader, port)
         connect(m, arbiter.o, flipped(self.fetch))
         connect(m, checker.store, flipped(self.store))
         m.d.comb += [
@@ -118,10 +113,23 @@ class Sequencers(wiring.Component):
             checker.bank.eq(self.bank),
             self.judge.eq(checker.done),
             self.code.eq(checker.code),
-            self.query_bank.eq(rows.bank),
-            self.query_index.eq(rows.query),
-            self.query_en.eq(rows.query_en),
-            rows.query_valid.eq(self.query_valid),
             self.walking.eq(rows.busy),
         ]
         return m
+
+    def _rows(self, m: Module, dispatcher: Dispatcher) -> Any:
+        """Who walks the rows, with the masks or the lists that it reads."""
+        if self.params.token_lanes:
+            walk = ListWalk(params=self.params)
+            connect(m, dispatcher.lists, walk.lists)
+            forward_walk(m, walk, self)
+            return walk
+        rows = RowSequencer(params=self.params)
+        m.d.comb += [
+            self.query_bank.eq(rows.bank),
+            self.query_index.eq(rows.query),
+            self.query_masked.eq(1),
+            self.query_en.eq(rows.query_en),
+            rows.query_valid.eq(self.query_valid),
+        ]
+        return rows

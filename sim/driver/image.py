@@ -127,9 +127,27 @@ class JobImage:
         return fields
 
     @property
+    def listed_queries(self) -> np.ndarray:
+        """Queries whose rows a core with lists fetches: those that are written, one at least."""
+        return self.written if len(self.written) else np.zeros(1, np.int64)
+
+    @property
+    def listed_keys(self) -> np.ndarray:
+        """Keys whose rows a core with lists fetches: valid ones that the last query may see."""
+        if not len(self.written):
+            return np.zeros(0, np.int64)
+        keys = np.arange(self.job.visible(int(self.written[-1])))
+        return keys if self.key_valid is None else keys[self.key_valid[: len(keys)]]
+
+    @property
     def read_bytes(self) -> int:
-        """Bytes that the loader fetches: the rows of each head of Q, K and V, in whole units."""
+        """Bytes that the loader fetches, in whole units: the rows of each head of Q, K and V, or
+        those that are listed."""
         unit = self.params.unit_bytes
+        if self.params.token_lanes:
+            rows = {"q": self.listed_queries, "k": self.listed_keys, "v": self.listed_keys}
+            tensors = ((self.tensors[name], listed) for name, listed in rows.items())
+            return unit * sum(_listed_units(self.params, t, listed) for t, listed in tensors)
         read = [self.tensors[name] for name in "qkv"]
         return sum(t.heads * -(-t.rows * t.pitch // unit) * unit for t in read)
 
@@ -178,6 +196,23 @@ class JobImage:
         """Write the golden output of valid queries into linear memory."""
         rows = self.written
         self.tensors["o"].view(memory)[:, rows] = pack(self.expected.out[:, rows], 16)
+
+
+def _listed_units(params: CoreParams, tensor: Tensor, rows: np.ndarray) -> int:
+    """Units that are read for the listed rows of all heads.
+
+    Two rows that follow each other in memory share a unit if they are of the same granule of
+    ``groups`` listed rows, and at least a unit long.
+    """
+    unit, place = params.unit_bytes, np.arange(len(rows))
+    neighbours = (np.diff(rows, prepend=-2) == 1) & (place % params.groups != 0)
+    total = 0
+    for head in range(tensor.heads):
+        start = tensor.row(head, 0) + rows * tensor.pitch
+        first, last = start // unit, (start + tensor.pitch - 1) // unit
+        shared = neighbours & (start % unit != 0) & (tensor.pitch >= unit)
+        total += int((last - first + 1 - shared).sum())
+    return total
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,201 @@
+"""The lists of the keys and queries that a job works on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from attnsieve.hdl.axi.list_rows import list_read_signature
+from attnsieve.hdl.control.row_list import RowList, entry_read_signature, mask_lanes
+from attnsieve.hdl.control.words import WordReader, fetch_signature
+from attnsieve.hdl.params import CoreParams
+
+__all__ = ["JobLists"]
+
+_WORDS = ("QUERIES", "KEYS", "MODE")
+
+
+class JobLists(wiring.Component):
+    """Builds both lists of a job from its masks, and keeps them until the next job.
+
+    The list of queries has row 0 at least; it is ``forced`` if no query is valid, and then no key
+    is listed. In a causal job the list of keys ends with the last one that the last query sees.
+    Both are built at once, in a causal job one after the other: `RowList.latency` and a cycle for
+    each beat of the masks.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    job : In(stream(bank_bits))
+        Banks of checked jobs, one after the other.
+    fetch : Out(fetch_signature)
+        Read port of the job memory.
+    bank : Out(bank_bits)
+        Of the job at hand.
+    query_masked, key_masked : Out(1)
+        Whether the masks apply.
+    query_beat, query_en : Out, query_mask : In(lanes)
+    key_beat, key_en : Out, key_mask : In(lanes)
+        Read ports of the masks, one cycle.
+    done : Out(1)
+        The lists are there. Falls as a job is offered.
+    queries, keys : Out
+        How many are listed.
+    forced : Out(1)
+        No query is valid.
+    list : In(list_read_signature)
+        Of the loader.
+    query_entry, key_entry : In(entry_read_signature)
+        Of who walks the rows.
+    """
+
+    job: stream.Interface
+    fetch: Any
+    bank: Signal
+    query_masked: Signal
+    key_masked: Signal
+    query_beat: Signal
+    query_en: Signal
+    query_mask: Signal
+    key_beat: Signal
+    key_en: Signal
+    key_mask: Signal
+    done: Signal
+    queries: Signal
+    keys: Signal
+    forced: Signal
+    list: Any
+    query_entry: Any
+    key_entry: Any
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = p = params
+        self.query_list = RowList(params=p, rows=p.max_queries, reads=2)
+        self.key_list = RowList(params=p, rows=p.max_keys, reads=2)
+        lanes = mask_lanes(p)
+        super().__init__(
+            {
+                "job": In(stream.Signature(p.bank_bits)),
+                "fetch": Out(fetch_signature(p)),
+                "bank": Out(p.bank_bits),
+                "query_masked": Out(1),
+                "key_masked": Out(1),
+                "query_beat": Out(len(self.query_list.mask_beat)),
+                "query_en": Out(1),
+                "query_mask": In(lanes),
+                "key_beat": Out(len(self.key_list.mask_beat)),
+                "key_en": Out(1),
+                "key_mask": In(lanes),
+                "done": Out(1),
+                "queries": Out(p.query_bits),
+                "keys": Out(p.key_bits),
+                "forced": Out(1),
+                "list": In(list_read_signature(p)),
+                "query_entry": In(entry_read_signature(p, p.max_queries)),
+                "key_entry": In(entry_read_signature(p, p.max_keys)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.queries = queries = self.query_list
+        m.submodules.keys = keys = self.key_list
+        causal, all_queries, all_keys = (
+            Signal(),
+            Signal.like(queries.rows),
+            Signal.like(keys.rows),
+        )
+        read = self._read(m, causal, all_queries, all_keys)
+        ahead = Signal.like(keys.rows)
+        m.d.sync += ahead.eq(all_keys - all_queries)
+        m.d.comb += [
+            queries.force.eq(1),
+            queries.rows.eq(all_queries),
+            keys.rows.eq(Mux(causal, queries.final + 1 + ahead, all_keys)),
+            self.queries.eq(queries.count),
+            self.keys.eq(Mux(queries.forced, 0, keys.count)),
+            self.forced.eq(queries.forced),
+        ]
+        there = Signal()
+        m.d.comb += self.done.eq(there & ~self.job.valid)
+        with m.If(self.job.valid):
+            m.d.sync += there.eq(0)
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(read):
+                    m.next = "START"
+            with m.State("START"):
+                m.d.comb += [queries.start.eq(1), keys.start.eq(~causal)]
+                m.next = "QUERIES"
+            with m.State("QUERIES"):
+                with m.If(queries.done):
+                    m.d.comb += keys.start.eq(causal)
+                    m.next = "KEYS"
+            with m.State("KEYS"):
+                with m.If(keys.done):
+                    m.d.sync += there.eq(1)
+                    m.next = "IDLE"
+        self._masks(m)
+        self._ports(m)
+        return m
+
+    def _read(self, m: Module, causal: Signal, queries: Signal, keys: Signal) -> Signal:
+        """Words of the job to their registers. Returns whether the last one has come."""
+        m.submodules.reader = reader = WordReader(params=self.params, words=_WORDS)
+        connect(m, reader.fetch, flipped(self.fetch))
+        connect(m, flipped(self.job), reader.job)
+        word, read = self.fetch.data, Signal()
+        into = {
+            "QUERIES": queries.eq(word),
+            "KEYS": keys.eq(word),
+            "MODE": [
+                causal.eq(word[1]),
+                self.key_masked.eq(word[2]),
+                self.query_masked.eq(word[3]),
+                self.bank.eq(self.job.payload),
+            ],
+        }
+        for name, arrive in zip(_WORDS, reader.arrive, strict=True):
+            with m.If(arrive):
+                m.d.sync += into[name]
+        m.d.sync += read.eq(reader.arrive[-1])
+        return read
+
+    def _masks(self, m: Module) -> None:
+        m.d.comb += [
+            self.query_beat.eq(self.query_list.mask_beat),
+            self.query_en.eq(self.query_list.mask_en),
+            self.query_list.mask.eq(self.query_mask),
+            self.key_beat.eq(self.key_list.mask_beat),
+            self.key_en.eq(self.key_list.mask_en),
+            self.key_list.mask.eq(self.key_mask),
+        ]
+
+    def _ports(self, m: Module) -> None:
+        """The loader reads either list."""
+        loader, which = self.list, Signal()
+        (query_list, query), (key_list, key) = self.query_list.read, self.key_list.read
+        with m.If(loader.en):
+            m.d.sync += which.eq(loader.query)
+        m.d.comb += [
+            query_list.line.eq(loader.line),
+            query_list.en.eq(loader.en),
+            key_list.line.eq(loader.line),
+            key_list.en.eq(loader.en),
+            loader.data.as_value().eq(
+                Mux(which, query_list.data.as_value(), key_list.data.as_value())
+            ),
+        ]
+        for port, entry in ((query, self.query_entry), (key, self.key_entry)):
+            m.d.comb += [
+                port.line.eq(entry.line),
+                port.en.eq(entry.en),
+                entry.data.eq(port.data),
+            ]
