@@ -96,6 +96,7 @@ class Core(wiring.Component):
         ]
         if self.params.token_lanes:
             connect(m, datapath.list, control.list)
+            self._tokens(m, registers, control, datapath)
             m.d.comb += [
                 registers.key_bank.eq(control.key_bank),
                 registers.key_beat.eq(control.key_beat),
@@ -120,7 +121,7 @@ class Core(wiring.Component):
         m.d.comb += [
             control.abort.eq(registers.abort),
             control.watchdog.eq(registers.watchdog),
-            control.done.eq(datapath.done),
+            control.done.eq(self._done(m, control, datapath)),
             control.idle.eq(datapath.idle),
             control.progress.eq(datapath.progress),
             control.read_error.eq(datapath.read_error),
@@ -128,6 +129,37 @@ class Core(wiring.Component):
             datapath.stop.eq(control.stop),
             datapath.clear.eq(control.clear),
         ]
+
+    def _tokens(self, m, registers, control, datapath) -> None:
+        """Importance of tokens: its job, its candidates, and software's way to it."""
+        tokens, listed = datapath.tokens, Signal()
+        m.d.sync += listed.eq(control.listed)
+        connect(m, tokens.entry, control.key_beat_entry)
+        m.d.comb += [
+            tokens.begin.eq(control.listed & ~listed),
+            tokens.selection.eq(control.selection),
+            registers.candidate_bank.eq(control.key_bank),
+            registers.candidate_beat.eq(tokens.beat),
+            registers.candidate_en.eq(tokens.en),
+            tokens.candidate.eq(registers.candidate),
+            tokens.word.eq(registers.next_word),
+            registers.next_data.eq(tokens.next),
+            tokens.access.eq(registers.score_access),
+            tokens.token.eq(registers.score_token),
+            tokens.write.eq(registers.score_write),
+            tokens.data.eq(registers.score_data),
+            registers.score.eq(tokens.score),
+            registers.score_ready.eq(tokens.ready),
+        ]
+
+    def _done(self, m, control, datapath) -> Any:
+        """A job is done when it is written and, with lists, its tokens are too."""
+        if not self.params.token_lanes:
+            return datapath.done
+        written, done = Signal(), Signal()
+        m.d.comb += done.eq((written | datapath.done) & datapath.tokens.finished)
+        m.d.sync += written.eq((written | datapath.done) & ~done & ~control.clear)
+        return done
 
     def _result(self, m, registers, control, datapath) -> None:
         """A good job's counts come from the tally; for another job the counters take none.

@@ -21,12 +21,14 @@ from attnsieve.hdl.layouts import (
     line_layout,
     region_layout,
     row_layout,
+    statistics_layout,
     work_members,
 )
 from attnsieve.hdl.lib.broadcast import Broadcast
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.reset import LocalResets
 from attnsieve.hdl.lib.ring import Ring
+from attnsieve.hdl.observers.token_unit import TokenUnit
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.exponential import Exponential
 from attnsieve.hdl.stages.normaliser import Normaliser
@@ -48,6 +50,7 @@ def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
             if p.value_lanes
             else {}
         ),
+        **({"importance": ("last_of_job",)} if p.token_lanes else {}),
         "prob_v": ("parts", "keys", "last_of_kv"),
         "tally": ("write", "last_of_job"),
         "writer": (
@@ -58,8 +61,12 @@ def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
 
 
 def list_members(p: CoreParams) -> dict[str, Member]:
-    """Read port of the lists, whether they are there, and how long they are."""
+    """Read port of the lists, whether they are there, and how long they are; the importance of
+    tokens as the core sees it."""
+    unit = TokenUnit(params=p).signature.members
+    inner = ("i", "statistics", "row")
     return {
+        "tokens": Out(wiring.Signature({n: m for n, m in unit.items() if n not in inner})),
         "list": Out(list_read_signature(p)),
         "listed": In(1),
         "listed_queries": In(p.query_bits),
@@ -163,7 +170,7 @@ class Datapath(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         if self.params.lut_ram:
-            m.submodules.resets = resets = LocalResets(count=18 if self.params.prunes else 16)
+            m.submodules.resets = resets = LocalResets(count=20 if self.params.prunes else 16)
             m.d.comb += resets.i.eq(self.clear)
             self._resets = iter(resets.o)
         self._place(m, "loader", self.loader)
@@ -292,11 +299,13 @@ class Datapath(wiring.Component):
         tally = self._place(m, "tally", RowTally(params=p, rows=self.row_depth))
         connect(m, scorer.o, row_buffer.i)
         connect(m, row_buffer.o, exponential.i)
+        self._statistics(m, exponential, normaliser)
         terms = exponential.o
         if p.value_lanes:
             terms = self._select(m, terms, rows)
+        if p.token_lanes:
+            self._importance(m, rows)
         connect(m, terms, prob_v.i)
-        connect(m, exponential.statistics, normaliser.statistics)
         connect(m, self._region(m, "value"), self.loader.value)
         connect(m, self.loader.v_line, v_ring.i)
         connect(m, prob_v.value, v_ring.read[0])
@@ -324,7 +333,7 @@ class Datapath(wiring.Component):
 
     def _select(self, m: Module, terms: Any, rows: Broadcast) -> Any:
         """Of each row's terms the largest."""
-        select = self._place(m, "value_select", ValueSelect(params=self.params))
+        self._values = select = self._place(m, "value_select", ValueSelect(params=self.params))
         tally = self._place(m, "value_tally", ValueTally(params=self.params))
         connect(m, terms, select.i)
         self._receive(m, rows.select, select.row)
@@ -338,6 +347,35 @@ class Datapath(wiring.Component):
             tally.o.ready.eq(self.value_tally.ready),
         ]
         return select.o
+
+    def _statistics(self, m: Module, exponential: Exponential, normaliser: Normaliser) -> None:
+        """Statistics of rows to the normaliser, and to who observes them."""
+        p = self.params
+        if not p.token_lanes:
+            connect(m, exponential.statistics, normaliser.statistics)
+            return
+        fields = [name for name, _ in statistics_layout(p)]
+        names = ("normaliser", "observer")
+        self._sums = sums = self._place(
+            m,
+            "statistics",
+            Broadcast(shape=statistics_layout(p), fields=dict.fromkeys(names, fields), depth=16),
+        )
+        connect(m, exponential.statistics, sums.i)
+        connect(m, sums.normaliser, normaliser.statistics)
+
+    def _importance(self, m: Module, rows: Broadcast) -> None:
+        """Tokens gather the probabilities of all rows."""
+        unit = self._place(m, "tokens", TokenUnit(params=self.params))
+        connect(m, self._values.seen, unit.i)
+        connect(m, self._sums.observer, unit.statistics)
+        connect(m, rows.importance, unit.row)
+        for name, member in self.tokens.signature.members.items():
+            its, own = getattr(unit, name), getattr(self.tokens, name)
+            if member.is_signature:
+                connect(m, its, flipped(own))
+            else:
+                m.d.comb += own.eq(its) if member.flow is Out else its.eq(own)
 
     def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
         """The scale of a head stays for all its rows."""

@@ -113,6 +113,11 @@ class CoreParams:
                 f"not {self.value_lanes!r}"
             )
         check_int("token_lanes", self.token_lanes, 0, 32)
+        if self.token_lanes:
+            least = min(self.groups, 2 * self.channels)
+            check_power_of_two("token_lanes", self.token_lanes, least, 32)
+            if not self.value_lanes:
+                raise ValueError("value_lanes must not be 0 on a core with token_lanes")
         if self.prunes and not self.lut_ram:
             raise ValueError("lut_ram must be true on a core that prunes, not false")
         if not isinstance(self.lut_ram, bool):

@@ -28,9 +28,10 @@ def index_bits(p: CoreParams) -> int:
     return (max(p.max_keys, p.max_queries) - 1).bit_length() or 1
 
 
-def list_line_layout(p: CoreParams) -> data.ArrayLayout:
-    """A line of a list: rows in order."""
-    return data.ArrayLayout(listed_row_layout(index_bits=index_bits(p)), row_lanes(p))
+def list_line_layout(p: CoreParams, lanes: int | None = None) -> data.ArrayLayout:
+    """A line of a list: rows in order, `row_lanes` of them by default."""
+    entry = listed_row_layout(index_bits=index_bits(p))
+    return data.ArrayLayout(entry, row_lanes(p) if lanes is None else lanes)
 
 
 def list_read_signature(p: CoreParams) -> wiring.Signature:

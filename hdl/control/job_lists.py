@@ -5,17 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from attnsieve.hdl.axi.list_rows import list_read_signature
+from attnsieve.hdl.axi.list_rows import list_read_signature, row_lanes
 from attnsieve.hdl.control.row_list import RowList, entry_read_signature, mask_lanes
 from attnsieve.hdl.control.words import WordReader, fetch_signature
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["JobLists"]
+__all__ = ["JobLists", "selection_layout"]
 
-_WORDS = ("QUERIES", "KEYS", "MODE")
+_WORDS = ("QUERIES", "KEYS", "PIN_FIRST", "PIN_NEWEST", "KEEP_TOKENS", "SCORING", "MODE")
+
+
+def selection_layout(p: CoreParams) -> data.StructLayout:
+    """Which tokens of a job go on: ``keep`` of the ``keys`` first ones."""
+    return data.StructLayout(
+        {
+            "keys": p.key_bits,
+            "keep": p.key_bits,
+            "first": p.key_bits,  # so many of the first are pinned,
+            "newest": p.key_bits,  # and so many of the last
+            "clear": 1,  # scores are zero at first
+            "select": 1,  # tokens are selected at the end
+            "candidates": 1,  # of the candidates; else of all keys
+            "decay": 5,  # shift of what scores then lose; 0: nothing
+        }
+    )
 
 
 class JobLists(wiring.Component):
@@ -54,6 +70,10 @@ class JobLists(wiring.Component):
         Of the loader.
     query_entry, key_entry : In(entry_read_signature)
         Of who walks the rows.
+    key_beat_entry : In(entry_read_signature)
+        The keys of a beat of scores.
+    selection : Out(selection_layout)
+        What is to be done with the scores of tokens.
     """
 
     job: stream.Interface
@@ -74,11 +94,14 @@ class JobLists(wiring.Component):
     list: Any
     query_entry: Any
     key_entry: Any
+    key_beat_entry: Any
+    selection: Any
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = p = params
-        self.query_list = RowList(params=p, rows=p.max_queries, reads=2)
-        self.key_list = RowList(params=p, rows=p.max_keys, reads=2)
+        line = row_lanes(p)
+        self.query_list = RowList(params=p, rows=p.max_queries, reads=(line, line))
+        self.key_list = RowList(params=p, rows=p.max_keys, reads=(line, line, p.groups))
         lanes = mask_lanes(p)
         super().__init__(
             {
@@ -100,6 +123,8 @@ class JobLists(wiring.Component):
                 "list": In(list_read_signature(p)),
                 "query_entry": In(entry_read_signature(p, p.max_queries)),
                 "key_entry": In(entry_read_signature(p, p.max_keys)),
+                "key_beat_entry": In(entry_read_signature(p, p.max_keys, p.groups)),
+                "selection": Out(selection_layout(p)),
             }
         )
 
@@ -151,10 +176,18 @@ class JobLists(wiring.Component):
         m.submodules.reader = reader = WordReader(params=self.params, words=_WORDS)
         connect(m, reader.fetch, flipped(self.fetch))
         connect(m, flipped(self.job), reader.job)
-        word, read = self.fetch.data, Signal()
+        word, read, selection = self.fetch.data, Signal(), self.selection
+        scoring = ("clear", "select", "candidates")
         into = {
             "QUERIES": queries.eq(word),
-            "KEYS": keys.eq(word),
+            "KEYS": [keys.eq(word), selection.keys.eq(word)],
+            "PIN_FIRST": selection.first.eq(word),
+            "PIN_NEWEST": selection.newest.eq(word),
+            "KEEP_TOKENS": selection.keep.eq(word),
+            "SCORING": [
+                *(selection[name].eq(word[n]) for n, name in enumerate(scoring)),
+                selection.decay.eq(word[8:]),
+            ],
             "MODE": [
                 causal.eq(word[1]),
                 self.key_masked.eq(word[2]),
@@ -181,7 +214,8 @@ class JobLists(wiring.Component):
     def _ports(self, m: Module) -> None:
         """The loader reads either list."""
         loader, which = self.list, Signal()
-        (query_list, query), (key_list, key) = self.query_list.read, self.key_list.read
+        query_list, query = self.query_list.read0, self.query_list.read1
+        key_list, key = self.key_list.read0, self.key_list.read1
         with m.If(loader.en):
             m.d.sync += which.eq(loader.query)
         m.d.comb += [
@@ -193,7 +227,9 @@ class JobLists(wiring.Component):
                 Mux(which, query_list.data.as_value(), key_list.data.as_value())
             ),
         ]
-        for port, entry in ((query, self.query_entry), (key, self.key_entry)):
+        beat = self.key_list.read2
+        readers = (query, self.query_entry), (key, self.key_entry), (beat, self.key_beat_entry)
+        for port, entry in readers:
             m.d.comb += [
                 port.line.eq(entry.line),
                 port.en.eq(entry.en),

@@ -121,7 +121,8 @@ class Register:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A table of 32-bit words that software writes and hardware reads; reads give 0."""
+    """A table of 32-bit words that software writes and hardware reads, and whose reads give 0; or
+    one that software reads."""
 
     name: str
     offset: int
@@ -166,6 +167,7 @@ def register_map(params: CoreParams) -> RegisterMap:
         registers=(
             *_capabilities(params),
             *_control(params),
+            *_state(params),
             *_job(params),
             *_counters(params),
             *_pruning(params),
@@ -371,14 +373,62 @@ def _addresses() -> list[tuple[str, str]]:
 
 def _pruning(p: CoreParams) -> tuple[Register, ...]:
     """More shadow registers, of cores that prune. Word 32 is at 0x180."""
-    plain = []
-    if p.value_lanes:
-        plain.append(("KEEP_VALUES", "Rows of V that each row keeps, those of its largest terms; 0: all"))
-    return tuple(
+    plain = [
+        ("KEEP_VALUES", "Rows of V that each row keeps, those of its largest terms; 0: all"),
+        ("KEEP_TOKENS", "Tokens that are selected for the next job, pinned ones included"),
+    ]
+    registers = [
         Register(
             name=name, offset=0x180 + 4 * n, doc=f"{doc}.", fields=_value(Access.RW, doc, width=16)
         )
         for n, (name, doc) in enumerate(plain)
+    ]
+    if not p.token_lanes:
+        return tuple(registers[: 1 if p.value_lanes else 0])
+    return (*registers, *_scoring(p))
+
+
+def _scoring(p: CoreParams) -> tuple[Register, ...]:
+    """What becomes of the scores of tokens."""
+    rw = Access.RW
+    return (
+        Register(
+            name="SCORING",
+            offset=0x188,
+            doc="Scores of tokens in this job.",
+            fields=(
+                _bit("clear", 0, rw, "All scores are zero before the job"),
+                _bit("select", 1, rw, "KEEP_TOKENS tokens are selected at the end of the job"),
+                _bit("candidates", 2, rw, "They are of those in CANDIDATES; else of all keys"),
+                Field(
+                    name="decay",
+                    lsb=8,
+                    width=5,
+                    access=rw,
+                    doc="With select: scores then lose their 2^-decay-th; 0: nothing",
+                ),
+            ),
+        ),
+    )
+
+
+def _state(p: CoreParams) -> tuple[Register, ...]:
+    """Scores as software saves and restores them."""
+    if not p.token_lanes:
+        return ()
+    return (
+        Register(
+            name="SCORE_TOKEN",
+            offset=0x05C,
+            doc="Token whose score SCORE is.",
+            fields=_value(Access.RW, "Counts up with every access to SCORE", width=16),
+        ),
+        Register(
+            name="SCORE",
+            offset=0x060,
+            doc=f"Score of a token: the sum of its probabilities in units of 2^-{p.p_bits}.",
+            fields=_value(Access.RW, "Of token SCORE_TOKEN"),
+        ),
     )
 
 
@@ -436,5 +486,26 @@ def _windows(p: CoreParams) -> tuple[Window, ...]:
             words=-(-p.max_queries // 32),
             doc=bits.format("query") + ". Used if MODE.query_mask is set.",
             fields=_value(wo, "32 queries"),
+        ),
+        *(_token_windows(p) if p.token_lanes else ()),
+    )
+
+
+def _token_windows(p: CoreParams) -> tuple[Window, ...]:
+    words = -(-p.max_keys // 32)
+    return (
+        Window(
+            name="CANDIDATES",
+            offset=0xA00,
+            words=words,
+            doc="Bit i of word w is key 32 w + i: 1 may be selected. Used if SCORING.candidates.",
+            fields=_value(Access.WO, "32 keys"),
+        ),
+        Window(
+            name="NEXT_KEYS",
+            offset=0xE00,
+            words=words,
+            doc="Bit i of word w is key 32 w + i: 1 is selected, by the job that finished last.",
+            fields=_value(Access.RO, "32 keys"),
         ),
     )

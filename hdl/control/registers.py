@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from attnsieve.hdl.axi.signature import AXI4LiteSignature
 from attnsieve.hdl.control.axi_lite import AXILiteSlave
@@ -24,6 +24,23 @@ from attnsieve.hdl.control.words import (
 from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["Registers"]
+
+
+def _token_members(p: CoreParams) -> dict[str, Member]:
+    return {
+        "candidate_bank": In(p.bank_bits),
+        "candidate_beat": In(range(-(-p.max_keys // p.token_lanes))),
+        "candidate_en": In(1),
+        "candidate": Out(p.token_lanes),
+        "next_word": Out(range(-(-p.max_keys // 32))),
+        "next_data": In(32),
+        "score_access": Out(1),
+        "score_token": Out((p.max_keys - 1).bit_length() or 1),
+        "score_write": Out(1),
+        "score_data": Out(32),
+        "score": In(32),
+        "score_ready": In(1),
+    }
 
 
 class Registers(wiring.Component):
@@ -73,6 +90,13 @@ class Registers(wiring.Component):
     query_bank, query : In, query_masked, query_en : In(1), query_valid : Out(1)
         Read port of the query mask; one if not ``query_masked``. With lists beats of both masks
         have `mask_lanes` bits.
+    candidate_bank, candidate_beat : In, candidate_en : In(1), candidate : Out(token_lanes)
+        Read port of the candidates for the next list of keys.
+    next_word : Out, next_data : In(32)
+        Read port of the words of that list, one cycle.
+    score_access, score_write : Out(1), score_token, score_data : Out, score : In(32)
+    score_ready : In(1)
+        Software's access to a token's score, in a cycle with ``score_ready``.
     """
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -104,6 +128,7 @@ class Registers(wiring.Component):
                 "query_masked": In(1),
                 "query_en": In(1),
                 "query_valid": Out(self.query_lanes),
+                **(_token_members(params) if lists else {}),
             }
         )
 
@@ -132,7 +157,7 @@ class Registers(wiring.Component):
         self._tables(m, write, known, memory, bank)
         state = self._jobs(m, written, memory, counters, bank)
         self._flags(m, written, state)
-        self._read(m, slave, memory, counters, state)
+        self._read(m, slave, memory, counters, state, written)
         return m
 
     def _written(self, m: Module, slave: AXILiteSlave, memory: JobMemory) -> dict[str, Value]:
@@ -141,7 +166,8 @@ class Registers(wiring.Component):
         done, word = write.ready, write.payload.word  # valid then, too
         strobe = Cat(bit.replicate(8) for bit in write.payload.strobe)
         found: dict[str, Value] = {}
-        for name in ("CTRL", "STATUS", "IRQ_ENABLE", "IRQ_STATUS", "WATCHDOG"):
+        kept = ["CTRL", "STATUS", "IRQ_ENABLE", "IRQ_STATUS", "WATCHDOG"]
+        for name in [*kept, *(["SCORE_TOKEN"] if self.params.token_lanes else [])]:
             here = Signal(name=f"write_{name.lower()}")
             m.d.sync += here.eq(word == self.map[name].word)
             found[f"{name}_strobe"] = strobe & (done & here).replicate(32)
@@ -177,6 +203,8 @@ class Registers(wiring.Component):
                 table.write_en.eq(known & here),
             ]
             waits = waits | (here & ~table.written)
+        if self.params.token_lanes:
+            waits = waits | self._candidates(m, write, known, bank)
         m.d.comb += [
             write.ready.eq(known & ~waits),
             keys.bank.eq(self.key_bank),
@@ -190,6 +218,47 @@ class Registers(wiring.Component):
             queries.en.eq(self.query_en),
             self.query_valid.eq(queries.data),
         ]
+
+    def _candidates(self, m: Module, write, known: Signal, bank: Signal) -> Value:
+        """Candidates, and the score that software writes. Returns whether a write waits."""
+        p, word = self.params, write.payload.word
+        m.submodules.candidates = table = MaskTable(
+            params=p, bits=p.max_keys, lanes=p.token_lanes
+        )
+        here, score = Signal(), Signal()
+        m.d.sync += [
+            here.eq(word[7:] == self.map.window("CANDIDATES").offset >> 9),
+            score.eq(word == self.map["SCORE"].word),
+        ]
+        m.d.comb += [
+            table.write_bank.eq(bank),
+            table.write_word.eq(word[:7]),
+            table.write_data.eq(write.payload.data),
+            table.write_strobe.eq(write.payload.strobe),
+            table.write_en.eq(known & here),
+            table.bank.eq(self.candidate_bank),
+            table.beat.eq(self.candidate_beat),
+            table.masked.eq(1),
+            table.en.eq(self.candidate_en),
+            self.candidate.eq(table.data),
+            self.score_write.eq(known & score & write.payload.strobe.all()),
+            self.score_data.eq(write.payload.data),
+        ]
+        partly = score & ~write.payload.strobe.all()  # a score is written whole or not at all
+        return (here & ~table.written) | (score & ~partly & ~self.score_ready)
+
+    def _score(self, m: Module, slave, valid: Signal, written) -> tuple[Value, Value]:
+        """A score that software reads: the read waits for it. Returns whether it may go on, and
+        the score a cycle later."""
+        reads, held = Signal(), Signal(32)
+        m.d.sync += reads.eq(slave.read.payload == self.map["SCORE"].word)
+        m.d.comb += self.score_access.eq((valid & reads) | self.score_write)
+        with m.If(self.score_access & self.score_ready):
+            m.d.sync += [held.eq(self.score), self.score_token.eq(self.score_token + 1)]
+        strobe, value = written["SCORE_TOKEN_strobe"], written["SCORE_TOKEN"]
+        with m.If(strobe[0]):
+            m.d.sync += self.score_token.eq(value)
+        return ~reads | (self.score_ready & ~self.score_write), held
 
     def _jobs(self, m: Module, written, memory, counters, bank: Signal) -> dict[str, Signal]:
         """Starts, results, aborts; what software sees of them."""
@@ -277,7 +346,7 @@ class Registers(wiring.Component):
             "FINISHED": {"value": state["finished"]},
         }
 
-    def _read(self, m: Module, slave, memory, counters, state) -> None:
+    def _read(self, m: Module, slave, memory, counters, state, written) -> None:
         """A read is taken one cycle after it comes, when it is known where it goes: memories are
         addressed. The answer is chosen one cycle later.
 
@@ -293,10 +362,15 @@ class Registers(wiring.Component):
             memory.read_tag.eq(address == self.map["RESULT"].word),
         ]
         m.d.comb += valid.eq(slave.read.valid & known)
+        lists = self.params.token_lanes != 0
+        gate = known
+        if lists:
+            there, score = self._score(m, slave, valid, written)
+            gate = known & there
         fetch_upper = valid & cycles & ~upper_asked & ~state["published"]
         m.d.comb += [
             slave.read.ready.eq(
-                known
+                gate
                 & Mux(cycles, upper_asked, (memory.read_ready | counter) & ~state["published"])
             ),
             memory.read_word.eq(job_word(self.params, address)),
@@ -308,11 +382,16 @@ class Registers(wiring.Component):
         m.d.sync += [asked.eq(slave.read.valid & slave.read.ready), upper_asked.eq(fetch_upper)]
         with m.If(upper_asked):
             m.d.sync += upper.eq(counters.data)
-        memories = {
+        memories = {"SCORE": score, "SCORE_TOKEN": self.score_token} if lists else {}
+        memories |= {
             "RESULT": Cat(state["status"], Const(0, 12), memory.read_data[:16]),
             "CYCLES_HI": upper,
         }
         values, jobs = self._values(state), job_words(self.params)
+        if lists:
+            m.d.comb += self.next_word.eq(address)
+            with m.If(address[7:] == self.map.window("NEXT_KEYS").offset >> 9):
+                m.d.comb += slave.data.eq(self.next_data)
         with m.Switch(address):
             for register in self.map.registers:
                 name, word = register.name, register.word

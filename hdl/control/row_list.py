@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -20,23 +21,23 @@ __all__ = ["RowList", "entry_read_signature", "mask_lanes"]
 
 
 def mask_lanes(p: CoreParams) -> int:
-    """Bits of a mask that are looked at in a cycle."""
-    return max(16, row_lanes(p))
+    """Bits of a mask that are looked at in a cycle: as the top-k takes them."""
+    return p.token_lanes
 
 
-def entry_read_signature(p: CoreParams, rows: int) -> wiring.Signature:
+def entry_read_signature(p: CoreParams, rows: int, lanes: int | None = None) -> wiring.Signature:
     """Read port of a list, as the reader sees it.
 
     Members
     -------
     line : Out, en : Out(1)
-        Line of `row_lanes` entries to read.
+        Line of ``lanes`` entries to read, `row_lanes` by default.
     data : In(list_line_layout)
         One cycle after ``en``, and until the next.
     """
-    lines = -(-rows // row_lanes(p))
+    line = list_line_layout(p, lanes)
     return wiring.Signature(
-        {"line": Out(range(lines)), "en": Out(1), "data": In(list_line_layout(p))}
+        {"line": Out(range(-(-rows // line.length))), "en": Out(1), "data": In(line)}
     )
 
 
@@ -56,8 +57,8 @@ class RowList(wiring.Component):
         The core.
     rows : int
         Most rows.
-    reads : int
-        Read ports; each costs a copy of the memory.
+    reads : sequence of int
+        Entries of a line for each read port; each costs a copy of the memory.
 
     Members
     -------
@@ -71,7 +72,8 @@ class RowList(wiring.Component):
         The list is there, from a while after ``start`` to the next ``start``.
     count : Out, forced : Out(1), final : Out
         Its entries; the one entry is there by force; index of the last one.
-    read : In(entry_read_signature).array(reads)
+    read0, read1, … : In(entry_read_signature)
+        Read ports.
     """
 
     start: Signal
@@ -84,14 +86,12 @@ class RowList(wiring.Component):
     count: Signal
     forced: Signal
     final: Signal
-    read: Any
 
-    def __init__(self, *, params: CoreParams, rows: int, reads: int = 1) -> None:
-        self.params, self.most, self.reads = params, rows, reads
+    def __init__(self, *, params: CoreParams, rows: int, reads: Sequence[int]) -> None:
+        self.params, self.most, self.reads = params, rows, tuple(reads)
         self.lanes = mask_lanes(params)
         self.beats = -(-rows // self.lanes)
         self.entry = listed_row_layout(index_bits=index_bits(params))
-        read = entry_read_signature(params, rows)
         super().__init__(
             {
                 "start": In(1),
@@ -104,7 +104,10 @@ class RowList(wiring.Component):
                 "count": Out(range(rows + 1)),
                 "forced": Out(1),
                 "final": Out(index_bits(params)),
-                "read": In(read).array(reads),
+                **{
+                    f"read{n}": In(entry_read_signature(params, rows, lanes))
+                    for n, lanes in enumerate(self.reads)
+                },
             }
         )
 
@@ -185,7 +188,7 @@ class RowList(wiring.Component):
             with m.If(empty):
                 m.d.sync += self.final.eq(0)
         item = Mux(empty, 0, packed.p.item.as_value())
-        for number, port in enumerate(self.read):
+        for number in range(len(self.reads)):
             m.submodules[f"entries{number}"] = ram = Ram(
                 shape=len(item), depth=self.beats, distributed=True
             )
@@ -194,11 +197,11 @@ class RowList(wiring.Component):
                 ram.write.data.eq(item),
                 ram.write.en.eq(take),
             ]
-            self._port(m, port, ram)
+            self._port(m, getattr(self, f"read{number}"), ram)
 
     def _port(self, m: Module, port: Any, ram: Ram) -> None:
         """Of a beat in memory, the line that is asked for."""
-        lines = self.lanes // row_lanes(self.params)
+        lines = self.lanes // port.data.shape().length
         bits, which = (lines - 1).bit_length(), Signal(range(lines))
         m.d.comb += [
             ram.read[0].address.eq(port.line >> bits),

@@ -9,9 +9,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Member, Out, connect, flipped
 
 from attnsieve.hdl.axi.list_rows import list_read_signature
-from attnsieve.hdl.control.job_lists import JobLists
+from attnsieve.hdl.control.job_lists import JobLists, selection_layout
 from attnsieve.hdl.control.listed_rows import ListedRowSequencer
-from attnsieve.hdl.control.row_list import mask_lanes
+from attnsieve.hdl.control.row_list import entry_read_signature, mask_lanes
 from attnsieve.hdl.control.words import fetch_signature
 from attnsieve.hdl.layouts import head_layout, row_layout
 from attnsieve.hdl.params import CoreParams
@@ -21,7 +21,8 @@ __all__ = ["ListWalk", "forward_walk", "walk_members"]
 
 def walk_members(p: CoreParams) -> dict[str, Member]:
     """Read port of the query mask, the bits one cycle after ``query_en``; with lists also that of
-    the key mask, the read port of the lists, and whether they are there and how long they are."""
+    the key mask, the read ports of the lists, whether they are there and how long they are, and
+    what is to be done with scores."""
     lanes = mask_lanes(p) if p.token_lanes else 1
     members = {
         "query_bank": Out(p.bank_bits),
@@ -39,6 +40,8 @@ def walk_members(p: CoreParams) -> dict[str, Member]:
         "key_en": Out(1),
         "key_valid": In(lanes),
         "list": In(list_read_signature(p)),
+        "key_beat_entry": In(entry_read_signature(p, p.max_keys, p.groups)),
+        "selection": Out(selection_layout(p)),
         "listed": Out(1),
         "listed_queries": Out(p.query_bits),
         "listed_keys": Out(p.key_bits),
@@ -98,6 +101,7 @@ class ListWalk(wiring.Component):
         connect(m, flipped(self.list), lists.list)
         connect(m, rows.query_entry, lists.query_entry)
         connect(m, rows.key_entry, lists.key_entry)
+        connect(m, flipped(self.key_beat_entry), lists.key_beat_entry)
         connect(m, flipped(self.job), rows.job)
         connect(m, rows.scale, flipped(self.scale))
         connect(m, rows.o, flipped(self.o))
@@ -107,6 +111,7 @@ class ListWalk(wiring.Component):
             rows.queries.eq(lists.queries),
             rows.keys.eq(lists.keys),
             rows.forced.eq(lists.forced),
+            self.selection.eq(lists.selection),
             self.listed.eq(lists.done),
             self.listed_queries.eq(lists.queries),
             self.listed_keys.eq(lists.keys),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -68,11 +68,14 @@ class ValueSelect(wiring.Component):
         One per row, taken with its last beat.
     o : Out(stream(term_beat_layout))
         The same beats.
+    seen : Out(stream(term_beat_layout))
+        For observers: the beats with all their terms, as they leave the queue.
     """
 
     i: stream.Interface
     row: stream.Interface
     o: stream.Interface
+    seen: stream.Interface
 
     #: Cycles beside the engine's: widener, queue, flags.
     extra_latency = Widener.latency + Keep.latency
@@ -85,7 +88,12 @@ class ValueSelect(wiring.Component):
         self.top_k = value_top_k(params)
         beat = stream.Signature(term_beat_layout(params))
         super().__init__(
-            {"i": In(beat), "row": In(stream.Signature(value_row_layout(params))), "o": Out(beat)}
+            {
+                "i": In(beat),
+                "row": In(stream.Signature(value_row_layout(params))),
+                "o": Out(beat),
+                **({"seen": Out(beat)} if params.token_lanes else {}),
+            }
         )
 
     def elaborate(self, platform: Any) -> Module:
@@ -99,11 +107,12 @@ class ValueSelect(wiring.Component):
         self._rank(m, store.i, engine)
         connect(m, engine.o, keep.threshold)
         m.submodules.terms = terms = Queue(shape=term_beat_layout(p), depth=4)  # as in `Keep`
+        room = terms.i.ready & self._observe(m, store.o)
         m.d.comb += [
-            keep.i.valid.eq(store.o.valid & terms.i.ready),
-            store.o.ready.eq(keep.i.ready & terms.i.ready),
+            keep.i.valid.eq(store.o.valid & room),
+            store.o.ready.eq(keep.i.ready & room),
             *self._ranks(keep.i.p, store.o.p),
-            terms.i.valid.eq(store.o.valid & keep.i.ready),
+            terms.i.valid.eq(store.o.valid & store.o.ready),
             terms.i.p.eq(store.o.p),
             self.o.valid.eq(keep.o.valid),
             self.o.p.last.eq(keep.o.p.last),
@@ -116,6 +125,15 @@ class ValueSelect(wiring.Component):
                 self.o.p.term[lane].exponent_class.eq(term.exponent_class),
             ]
         return m
+
+    def _observe(self, m: Module, store: Any) -> Value:
+        """What leaves the store goes to observers too. Returns whether they take it."""
+        if not self.params.token_lanes:
+            return Const(1)
+        m.submodules.seen = seen = Queue(shape=term_beat_layout(self.params), depth=4)
+        connect(m, seen.o, self.seen)
+        m.d.comb += [seen.i.valid.eq(store.valid & store.ready), seen.i.p.eq(store.p)]
+        return seen.i.ready
 
     def _rank(self, m: Module, store: Any, engine: RadixSelect) -> None:
         """Terms go into the store and to the engine at once."""

@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from attnsieve.sim.bench.runner import run_cases
 from attnsieve.sim.compiled import CompiledMachine
 from attnsieve.sim.driver.image import JobImage, MemoryImage
 from attnsieve.sim.driver.plan import Placement, memory_image, single_job
-from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.job import Job, Scoring
 
 __all__ = [
     "MASKS",
@@ -160,12 +160,24 @@ def _valid(rng: np.random.Generator, size: int) -> np.ndarray:
     return rng.random(size) < rng.choice([0.1, 0.5, 0.9])
 
 
-def _pruning(params: CoreParams, rng: np.random.Generator, shape: Shape) -> dict[str, int]:
+def _pruning(params: CoreParams, rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
     """What the job leaves out, if the core can: nothing, little, much, nearly all."""
     if not params.prunes:
         return {}
     some = int(rng.integers(0, shape.keys + 2))
-    return {"values": int(rng.choice([0, 1, some, some, shape.keys // 8, shape.keys]))}
+    chosen: dict[str, Any] = {
+        "values": int(rng.choice([0, 1, some, some, shape.keys // 8, shape.keys]))
+    }
+    if params.token_lanes:
+        keep = int(rng.choice([0, 1, some, shape.keys // 2, shape.keys]))
+        chosen["scoring"] = Scoring(
+            clear=bool(rng.random() < 0.5),
+            keep=keep if rng.random() < 0.7 else None,
+            first=int(rng.choice([0, 0, 1, 4])),
+            newest=int(rng.choice([0, 0, 1, 16])),
+            decay=int(rng.choice([0, 0, 1, 3])),
+        )
+    return chosen
 
 
 def _job(
@@ -188,7 +200,10 @@ def _job(
     both = shape.mask in ("keys+queries", "causal+both")
     key_valid = _valid(rng, job.keys) if both or shape.mask == "keys" else None
     query_valid = _valid(rng, job.queries) if both or shape.mask == "queries" else None
-    return single_job(params, job, q, k, v, key_valid, query_valid, place=place), shape
+    image = single_job(params, job, q, k, v, key_valid, query_valid, place=place)
+    if params.token_lanes and rng.random() < 0.5:
+        image = replace(image, candidates=_valid(rng, job.keys))
+    return image, shape
 
 
 def random_image(
@@ -209,6 +224,9 @@ def random_image(
     """
     place = Placement(params, rng=rng)
     made = [_job(params, rng, place, most_cycles) for _ in range(jobs)]
+    first, shape = made[0]  # what scores were before is not known
+    scoring = replace(first.job.scoring, clear=True)
+    made[0] = (replace(first, job=replace(first.job, scoring=scoring)), shape)
     image = memory_image(params, [job for job, _ in made], place, rng)
     return image, tuple(shape for _, shape in made)
 

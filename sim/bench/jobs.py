@@ -85,10 +85,30 @@ def report(params: CoreParams) -> list[Operation]:
     return [*clear, *(Operation("read", registers[name].offset) for name in _read(params))]
 
 
+def state(job: JobImage) -> list[Operation]:
+    """Read the scores of the job's tokens and, if it selects, the words of the next list."""
+    if not job.params.token_lanes:
+        return []
+    registers = register_map(job.params)
+    scores = Operation("read", registers["SCORE"].offset)
+    operations = [Operation("write", registers["SCORE_TOKEN"].offset, 0), *[scores] * job.job.keys]
+    first = registers.window("NEXT_KEYS").offset
+    return operations + [Operation("read", first + 4 * n) for n in range(_next_words(job))]
+
+
+def _next_words(job: JobImage) -> int:
+    return -(-job.job.keys // 32) if job.job.scoring.keep is not None else 0
+
+
+def _state_reads(job: JobImage) -> int:
+    """Values that `state` reads."""
+    return job.job.keys + _next_words(job) if job.params.token_lanes else 0
+
+
 def programs(image: MemoryImage, *, limit: int = _LIMIT) -> Iterator[list[Operation]]:
     """For each job: program, start, wait for the interrupt, read all. Tags count from 1."""
     for tag, job in enumerate(image.jobs, start=1):
-        yield [*start(job, tag), Operation("irq", limit), *report(image.params)]
+        yield [*start(job, tag), Operation("irq", limit), *report(image.params), *state(job)]
 
 
 def queued_program(image: MemoryImage, *, limit: int = _LIMIT) -> list[Operation]:
@@ -102,7 +122,8 @@ def queued_program(image: MemoryImage, *, limit: int = _LIMIT) -> list[Operation
         *writes, go = start(job, tag)
         done += [*writes, Operation("poll", status.offset, 0, full, limit // 16), go]
     busy = status.field("busy").mask
-    return [*done, Operation("poll", status.offset, 0, busy, limit // 16), *report(params)]
+    end = Operation("poll", status.offset, 0, busy, limit // 16)
+    return [*done, end, *report(params), *state(image.jobs[-1])]
 
 
 def read_reports(params: CoreParams, reads: Sequence[int]) -> list[JobReport]:
@@ -184,17 +205,46 @@ def check_jobs(image: MemoryImage, outcome: Outcome, *, queued: bool = False) ->
     check = Check([0] * len(image.jobs))
     if outcome.error is not None:
         check.add(0, 1, outcome.error)
-    if not outcome.reads or len(outcome.reads) % len(_read(image.params)):
-        return check
-    check.reports = read_reports(image.params, outcome.reads)
-    _check_memory(image, outcome.memory, check)
     last = len(image.jobs) - 1
-    for number, found in enumerate(check.reports):
-        job = last if queued else number
+    told = [last] if queued else range(len(image.jobs))
+    size, reads = len(_read(image.params)), list(outcome.reads)
+    states = []
+    for job in told:
+        if len(reads) < size + _state_reads(image.jobs[job]):
+            break
+        check.reports += read_reports(image.params, reads[:size])
+        states.append(reads[size : size + _state_reads(image.jobs[job])])
+        del reads[: size + _state_reads(image.jobs[job])]
+    if reads or not check.reports:
+        check.reports = []
+        return check
+    _check_memory(image, outcome.memory, check)
+    for job, found, read in zip(told, check.reports, states, strict=False):
         _check_report(image.jobs[job], job, found, check, queued)
+        _check_state(image.jobs[job], job, read, check)
     if check.reports[-1].finished != len(image.jobs):
         check.add(last, 1, f"{check.reports[-1].finished} jobs finished, not {len(image.jobs)}")
     return check
+
+
+def _check_state(job: JobImage, number: int, read: Sequence[int], check: Check) -> None:
+    """Scores of tokens, and the list for the next job."""
+    if not job.params.token_lanes:
+        return
+    keys = job.job.keys
+    got, want = np.array(read[:keys], np.int64), job.scores_after[:keys]
+    if wrong := int((got != want).sum()):
+        token = int(np.flatnonzero(got != want)[0])
+        check.add(
+            number, wrong,
+            f"{wrong} of {keys} scores differ, first token {token}: {got[token]}, "
+            f"not {want[token]}",
+        )  # fmt: skip
+    if len(read) > keys:
+        words = np.array(read[keys:], "<u4").view(np.uint8)
+        chosen = np.unpackbits(words, bitorder="little")[:keys].astype(bool)
+        if wrong := int((chosen != job.next_keys).sum()):
+            check.add(number, wrong, f"{wrong} of {keys} tokens are selected or not, wrongly")
 
 
 def _check_memory(image: MemoryImage, after: np.ndarray, check: Check) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.packing import join_channels, pack, split_channels, unpack
+from attnsieve.sim.golden.importance import decayed, select_tokens
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.layer import LayerResult, attention_layer
 
-__all__ = ["JobImage", "MemoryImage", "Tensor"]
+__all__ = ["JobImage", "MemoryImage", "Tensor", "chained"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ class JobImage:
         A `Tensor` for each of ``q k v o``.
     query_rows : int array
         Index in the trace of each query of the job.
+    candidates : bool array or None
+        ``[keys]``: tokens that may be selected; None: all.
+    scores_before : int array or None
+        ``[max_keys]``: scores of tokens as the jobs before leave them; None: they do not matter.
     """
 
     params: CoreParams
@@ -90,6 +96,36 @@ class JobImage:
     query_valid: np.ndarray | None
     tensors: dict[str, Tensor]
     query_rows: np.ndarray
+    candidates: np.ndarray | None = None
+    scores_before: np.ndarray | None = None
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Scores of the job's tokens after its last row, before they decay."""
+        before = np.zeros(self.job.keys, np.int64)
+        if not self.job.scoring.clear and self.scores_before is not None:
+            before = self.scores_before[: self.job.keys].astype(np.int64)
+        return before + self.expected.shares
+
+    @property
+    def scores_after(self) -> np.ndarray:
+        """Scores of all tokens of the core after the job."""
+        after = np.zeros(self.params.max_keys, np.int64)
+        if not self.job.scoring.clear and self.scores_before is not None:
+            after[:] = self.scores_before
+        after[: self.job.keys] = self.scores
+        if self.job.scoring.keep is not None:
+            after[: self.job.keys] = decayed(self.scores, self.job.scoring.decay)
+        return after
+
+    @property
+    def next_keys(self) -> np.ndarray:
+        """Tokens that the job selects, bool ``[keys]``."""
+        scoring = self.job.scoring
+        candidates = np.ones(self.job.keys, bool) if self.candidates is None else self.candidates
+        return select_tokens(
+            self.scores, candidates, scoring.keep or 0, scoring.first, scoring.newest
+        )
 
     @cached_property
     def expected(self) -> LayerResult:
@@ -120,6 +156,13 @@ class JobImage:
             "key_mask": int(self.key_valid is not None),
             "query_mask": int(self.query_valid is not None),
             "values": job.values,
+            "pin_first": job.scoring.first,
+            "pin_newest": job.scoring.newest,
+            "keep_tokens": job.scoring.keep or 0,
+            "clear": int(job.scoring.clear),
+            "select": int(job.scoring.keep is not None),
+            "candidates": int(self.candidates is not None),
+            "decay": job.scoring.decay,
         }
         for name, tensor in self.tensors.items():
             fields[f"{name}_base"] = tensor.base
@@ -213,6 +256,17 @@ def _listed_units(params: CoreParams, tensor: Tensor, rows: np.ndarray) -> int:
         shared = neighbours & (start % unit != 0) & (tensor.pitch >= unit)
         total += int((last - first + 1 - shared).sum())
     return total
+
+
+def chained(jobs: Sequence[JobImage]) -> tuple[JobImage, ...]:
+    """Jobs that run one after another, each with the scores that the ones before leave."""
+    before, made = None, []
+    for job in jobs:
+        job = replace(job, scores_before=before)
+        if job.params.token_lanes:
+            before = job.scores_after
+        made.append(job)
+    return tuple(made)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.driver.image import JobImage, MemoryImage, Tensor
+from attnsieve.sim.driver.image import JobImage, MemoryImage, Tensor, chained
 from attnsieve.sim.driver.packing import row_bytes
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
@@ -193,7 +193,7 @@ def memory_image(
     for job in jobs:
         job.store_operands(linear)
         job.tensors["o"].view(linear)[...] = 0
-    return MemoryImage(params, linear, tuple(jobs))
+    return MemoryImage(params, linear, chained(jobs))
 
 
 def _select(

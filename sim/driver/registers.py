@@ -47,6 +47,8 @@ def job_writes(image: JobImage, tag: int = 0) -> list[RegisterWrite]:
         "KEY_MASK": [] if image.key_valid is None else mask_words(image.key_valid),
         "QUERY_MASK": [] if image.query_valid is None else mask_words(image.query_valid),
     }
+    if image.candidates is not None:
+        tables["CANDIDATES"] = mask_words(image.candidates)
     for name, words in tables.items():
         window = registers.window(name)
         writes += [
@@ -76,6 +78,10 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
     values["JOB_TAG"] = tag
     if image.params.value_lanes:
         values["KEEP_VALUES"] = request["values"]
+    if image.params.token_lanes:
+        values |= {name: request[name.lower()] for name in ("PIN_FIRST", "PIN_NEWEST", "KEEP_TOKENS")}
+        scoring = registers["SCORING"]
+        values["SCORING"] = sum(request[f.name] << f.lsb for f in scoring.fields)
     for tensor in "QKVO":
         for kind in ("BASE", "STRIDE"):
             address = request[f"{tensor}_{kind}".lower()]

@@ -7,7 +7,38 @@ from dataclasses import dataclass
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.errors import InputError
 
-__all__ = ["Job"]
+__all__ = ["Job", "Scoring"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What a job does with the scores of tokens, on a core that has them.
+
+    Parameters
+    ----------
+    clear : bool
+        They are zero before the job.
+    keep : int or None
+        So many tokens are selected at the end; None: none are.
+    first, newest : int
+        Pins: so many of the first and of the last tokens count as the most important ones.
+    decay : int
+        With a selection: scores then lose their ``2**-decay``-th; 0: nothing.
+    """
+
+    clear: bool = True
+    keep: int | None = None
+    first: int = 0
+    newest: int = 0
+    decay: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("keep", "first", "newest", "decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1 << 16:
+                raise InputError(f"{name} must be in 0..65535, not {value!r}")
+        if self.decay > 31:
+            raise InputError(f"decay must be in 0..31, not {self.decay!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +61,8 @@ class Job:
         One pair per query head; see `attnsieve.sim.golden.quantise.scale_pair`.
     values : int
         Rows of V that each row keeps, those of its largest terms; 0: all.
+    scoring : Scoring
+        What becomes of the scores of tokens.
     """
 
     heads: int
@@ -41,6 +74,7 @@ class Job:
     causal: bool = False
     scales: tuple[tuple[int, int], ...]
     values: int = 0
+    scoring: Scoring = Scoring()
 
     def __post_init__(self) -> None:
         for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):

@@ -8,6 +8,7 @@ import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.errors import InputError
+from attnsieve.sim.golden.importance import token_shares
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.output import normalise
 from attnsieve.sim.golden.prob_v import prob_v_integer
@@ -40,6 +41,8 @@ class LayerResult:
         Necessary multiplications of the two arrays.
     kept_scores, kept_values : bool array
         ``[heads, queries, keys]``: the pair took part in the softmax; its V row was multiplied.
+    shares : int array
+        ``[keys]``: what all rows add to the score of each token; zeros on a core without scores.
     """
 
     out: np.ndarray
@@ -51,6 +54,7 @@ class LayerResult:
     macs_pv: int
     kept_scores: np.ndarray
     kept_values: np.ndarray
+    shares: np.ndarray
 
 
 def masks(
@@ -101,6 +105,7 @@ def attention_layer(
     kept[rows] = visibility(rows, job.queries, job.keys, job.causal, keys_seen)
     shape = (job.heads, *kept.shape)
     kept_values = np.zeros(shape, bool) if params.value_lanes else np.broadcast_to(kept, shape)
+    shares = np.zeros(job.keys, np.int64)
     block = max(1, _BLOCK // job.keys)
     for head in range(job.heads):
         kv = head // job.group
@@ -110,6 +115,8 @@ def attention_layer(
             scores = score_integer(params, q[head, part], k[kv])
             row_terms = terms(params, scores, kept[part], job.scales[head])
             mantissa, exponent = reciprocal(params, row_sum(params, row_terms))
+            if params.token_lanes:
+                shares += token_shares(params, row_terms, mantissa, exponent)
             if params.value_lanes:
                 chosen = select_values(params, row_terms, job.values)
                 row_terms = Terms(
@@ -131,4 +138,5 @@ def attention_layer(
         macs_pv=values * job.head_dim,
         kept_scores=np.broadcast_to(kept, shape),
         kept_values=kept_values,
+        shares=shares,
     )

@@ -1,0 +1,1 @@
+"""What watches the rows go by: importance of tokens and heads."""

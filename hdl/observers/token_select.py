@@ -1,0 +1,187 @@
+"""Cascade token pruning: the tokens that go on are those with the largest scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.control.job_lists import selection_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.ram import Ram
+from attnsieve.hdl.observers.token_scores import SCORE_BITS, token_rows
+from attnsieve.hdl.params import CoreParams, check_params
+from attnsieve.hdl.select.keep import Keep
+from attnsieve.hdl.select.radix_select import RadixSelect
+from attnsieve.hdl.select.top_k import TopKParams
+
+__all__ = ["TokenSelect"]
+
+_WORD = 32
+
+
+class TokenSelect(wiring.Component):
+    """Of the candidates, selects the ``keep`` tokens with the largest scores, pinned ones first.
+
+    The scores are walked twice, ``token_lanes`` per cycle: for the top-k, and when it knows the
+    threshold, to compare; in the second walk they decay. Pinned tokens count with the largest
+    score there is. Of equal scores the first tokens are taken.
+
+    Latency: ``2 * ceil(keys / token_lanes)`` cycles, those of the top-k, and `extra_latency`.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    start : In(1), selection : In(selection_layout)
+        Begin; the latter stays meanwhile.
+    busy : Out(1)
+    scan : Out(1), row : Out, decay : Out(5), decays : Out(token_lanes)
+    value : In(32).array(token_lanes)
+        To `TokenScores`.
+    beat : Out, en : Out(1), candidate : In(token_lanes)
+        Read port of the candidates, one cycle.
+    word : In, next : Out(32)
+        The selected tokens, 32 by 32; one cycle.
+    """
+
+    start: Signal
+    selection: Any
+    busy: Signal
+    scan: Signal
+    row: Signal
+    decay: Signal
+    decays: Signal
+    value: Any
+    beat: Signal
+    en: Signal
+    candidate: Signal
+    word: Signal
+    next: Signal
+
+    #: Cycles beside the walks and the top-k: the masks' memory twice, flags, the last write.
+    extra_latency = 6
+
+    def __init__(self, *, params: CoreParams) -> None:
+        check_params(params)
+        self.params = p = params
+        self.rows = token_rows(p)
+        self.top_k = TopKParams(
+            lanes=p.token_lanes, value_bits=SCORE_BITS, max_values=self.rows * p.token_lanes
+        )
+        super().__init__(
+            {
+                "start": In(1),
+                "selection": In(selection_layout(p)),
+                "busy": Out(1),
+                "scan": Out(1),
+                "row": Out(range(self.rows)),
+                "decay": Out(5),
+                "decays": Out(p.token_lanes),
+                "value": In(SCORE_BITS).array(p.token_lanes),
+                "beat": Out(range(self.rows)),
+                "en": Out(1),
+                "candidate": In(p.token_lanes),
+                "word": In(range(-(-p.max_keys // _WORD))),
+                "next": Out(_WORD),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.engine = engine = RadixSelect(params=self.top_k)
+        m.submodules.keep = keep = Keep(params=self.top_k, lanes=self.params.token_lanes)
+        connect(m, engine.o, keep.threshold)
+        second, move, last = Signal(), Signal(), Signal()
+        done = self._written(m, keep)
+        coming = self._walk(m, move, last)
+        values, wanted = self._values(m)
+        m.d.comb += [
+            move.eq(coming & Mux(second, keep.i.ready, engine.i.ready)),
+            self.scan.eq(coming),
+            self.decay.eq(Mux(second & move, self.selection.decay, 0)),
+            engine.i.valid.eq(coming & ~second),
+            engine.i.p.value.as_value().eq(values),
+            engine.i.p.keep.eq(wanted),
+            engine.i.p.last.eq(last),
+            engine.i.p.k.eq(self.selection.keep),
+            keep.i.valid.eq(coming & second),
+            keep.i.p.value.as_value().eq(values),
+            keep.i.p.keep.eq(wanted),
+            keep.i.p.last.eq(last),
+        ]
+        with m.If(move & last):
+            m.d.sync += second.eq(~second)
+        with m.If(self.start):
+            m.d.sync += self.busy.eq(1)
+        with m.Elif(done):
+            m.d.sync += self.busy.eq(0)
+        return m
+
+    def _walk(self, m: Module, move: Signal, last: Signal) -> Signal:
+        """Two walks over the rows: the candidates of a row are read while the one before it
+        leaves. Returns whether a row is there."""
+        reading, coming, walks = Signal(), Signal(), Signal(2)
+        end = Signal()
+        rows = (self.selection.keys - 1) >> (self.params.token_lanes.bit_length() - 1)  # less one
+        free = ~coming | move
+        m.d.comb += [
+            end.eq(self.beat == rows),
+            self.en.eq(reading & free),
+        ]
+        with m.If(self.start):
+            m.d.sync += [reading.eq(1), self.beat.eq(0), walks.eq(1)]
+        with m.Elif(self.en):
+            m.d.sync += self.beat.eq(self.beat + 1)
+            with m.If(end):
+                m.d.sync += [self.beat.eq(0), walks.eq(walks - 1), reading.eq(walks != 0)]
+        with m.If(free):
+            m.d.sync += [coming.eq(self.en), self.row.eq(self.beat), last.eq(end)]
+        return coming
+
+    def _values(self, m: Module) -> tuple[Value, Value]:
+        """Scores of a row, the largest of all where a token is pinned; who is a candidate."""
+        lanes, s = self.params.token_lanes, self.selection
+        newest = Signal.like(s.keys)  # the first of those
+        m.d.sync += newest.eq(Mux(s.newest >= s.keys, 0, s.keys - s.newest))
+        values, wanted, inside = [], [], []
+        for lane, value in enumerate(self.value):
+            token = Cat(Const(lane, (lanes - 1).bit_length()), self.row)
+            inside.append(token < s.keys)
+            pinned = (token < s.first) | (token >= newest)
+            values.append(Mux(pinned, (1 << SCORE_BITS) - 1, value))
+            wanted.append(inside[-1] & Mux(s.candidates, self.candidate[lane], 1))
+        m.d.comb += self.decays.eq(Cat(inside))
+        return Cat(values), Cat(wanted)
+
+    def _written(self, m: Module, keep: Keep) -> Value:
+        """The flags into words of 32. Returns whether the last is written."""
+        p, lanes = self.params, self.params.token_lanes
+        parts = _WORD // lanes
+        m.submodules.words = ram = Ram(
+            shape=_WORD, depth=-(-p.max_keys // _WORD), granularity=lanes
+        )
+        place, flags = Signal(range(self.rows)), keep.o
+        bits = (parts - 1).bit_length()
+        first = flags.valid & (place[:bits] == 0)  # the rest of the word is cleared with it
+        m.d.comb += [
+            flags.ready.eq(1),
+            ram.write.address.eq(place >> bits),
+            ram.write.data.eq(
+                Mux(first, flags.p.keep, flags.p.keep.replicate(parts))
+            ),
+            ram.write.en.eq(
+                Mux(flags.valid, Mux(first, -1, Const(1, parts) << place[:bits]), 0)
+            ),
+            ram.read[0].address.eq(self.word),
+            ram.read[0].en.eq(1),
+            self.next.eq(ram.read[0].data),
+        ]
+        with m.If(flags.valid):
+            m.d.sync += place.eq(Mux(flags.p.last, 0, place + 1))
+        return flags.valid & flags.p.last
