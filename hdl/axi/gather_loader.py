@@ -34,8 +34,8 @@ class GatherLoader(wiring.Component):
     cycle. Of what it brings the wanted words are packed (zero eliminator, packer), so that the
     rows lie back to back as if they did in memory, and an `Unpacker` makes lines.
 
-    For the rest it does what a `Loader` does: a chunk is asked for only if its sink has room for all
-    its lines, lines of a head come in order, value lines are left-aligned, and ``stop`` and
+    For the rest it does what a `Loader` does: a chunk is asked for only if its sink has room for
+    all its lines, lines of a head come in order, value lines are left-aligned, and ``stop`` and
     ``idle`` are the same.
 
     Throughput: one beat of units, one wide word, one line per cycle, whichever is least.

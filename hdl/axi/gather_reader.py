@@ -98,13 +98,8 @@ class GatherReader(wiring.Component):
         self.channels, self.slots, self.waiting = channels, slots, waiting
         self.spread, self.lanes = spread, spread * channels
         self.unit_bytes = unit_bytes
-        self.reader = {
-            "addr_width": addr_width,
-            "data_width": data_width,
-            "unit_bytes": unit_bytes,
-            "max_units": 1,
-            "outstanding_beats": outstanding_beats,
-        }
+        self.addr_width, self.data_width = addr_width, data_width
+        self.outstanding_beats = outstanding_beats
         self.unit_bits = addr_width - (unit_bytes.bit_length() - 1)
         self.channel_bits = channels.bit_length() - 1
         bus = AXI4Signature(addr_width=addr_width, data_width=data_width, write=False)
@@ -128,12 +123,21 @@ class GatherReader(wiring.Component):
     def latency(self) -> int:
         """Cycles from a beat to its units beside the memory's: the queue, the request, the data
         queue, the slot and its output."""
-        return 5 + (8 * self.unit_bytes > self.reader["data_width"])
+        return 5 + (8 * self.unit_bytes > self.data_width)
+
+    def _reader(self) -> BurstReader:
+        return BurstReader(
+            addr_width=self.addr_width,
+            data_width=self.data_width,
+            unit_bytes=self.unit_bytes,
+            max_units=1,
+            outstanding_beats=self.outstanding_beats,
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self._units: list[Value] = []  # of each lane, as they are read
-        readers = [BurstReader(**self.reader) for _ in range(self.channels)]
+        readers = [self._reader() for _ in range(self.channels)]
         for channel, reader in enumerate(readers):
             m.submodules[f"reader{channel}"] = reader
             m.d.comb += reader.stop.eq(self.stop)
@@ -269,8 +273,9 @@ class GatherReader(wiring.Component):
         self._leave(m, beat, place, read, Cat(there).all())
 
     def _slots(
-        self, m: Module, lane: int, written: Value, slot: Value, unit: Value, head: Value, read: Value
-    ) -> Value:
+        self, m: Module, lane: int, written: Value, slot: Value, unit: Value, head: Value,
+        read: Value,
+    ) -> Value:  # fmt: skip
         """A lane's units. Returns whether the one of the beat at ``head`` is there."""
         m.submodules[f"slots{lane}"] = ram = Ram(
             shape=8 * self.unit_bytes, depth=self.slots // self.spread, distributed=True

@@ -22,8 +22,8 @@ _GRANULE_BITS = GRANULE.bit_length() - 1  # rows begin at multiples of a granule
 def headed_row_layout(p: CoreParams) -> data.StructLayout:
     """A row without its address, but with the end of its head."""
     row = row_layout(p)
-    fields = ("parts", "write", "last_of_head", "last_of_job")
-    fields += ("query",) if p.token_lanes else ()
+    listed = ("query",) if p.token_lanes else ()
+    fields = ("parts", "write", "last_of_head", "last_of_job", *listed)
     return data.StructLayout({name: row[name].shape for name in fields})
 
 

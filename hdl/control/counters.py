@@ -78,10 +78,10 @@ class Counters(wiring.Component):
     which ``result.valid`` rises, or in which the block comes out of finishing the job before if
     that is later. Of a job that did not end with OK, rows and scores are 0.
 
-    Latency from ``result.valid`` to ``result.ready``: `latency` cycles, 3 more than a set has words, plus one
-    for each read in between; up to `latency` more if the last result was less than that ago. From
-    the cycle after the transfer, reads see this job. Reads in at most half of the cycles, two at
-    once: sums do not overflow then.
+    Latency from ``result.valid`` to ``result.ready``: `latency` cycles, 3 more than a set has
+    words, plus one for each read in between; up to `latency` more if the last result was less than
+    that ago. From the cycle after the transfer, reads see this job. Reads in at most half of the
+    cycles, two at once: sums do not overflow then.
 
     Parameters
     ----------

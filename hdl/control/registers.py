@@ -190,7 +190,9 @@ class Registers(wiring.Component):
     def _tables(self, m: Module, write, known: Signal, memory: JobMemory, bank: Signal) -> None:
         p, word = self.params, write.payload.word
         m.submodules.keys = keys = MaskTable(params=p, bits=p.max_keys, lanes=self.key_lanes)
-        m.submodules.queries = queries = MaskTable(params=p, bits=p.max_queries, lanes=self.query_lanes)
+        m.submodules.queries = queries = MaskTable(
+            params=p, bits=p.max_queries, lanes=self.query_lanes
+        )
         waits: Value = Const(0, 1)  # a write to a mask takes more than this cycle
         for name, table in {"KEY_MASK": keys, "QUERY_MASK": queries}.items():
             here = Signal(name=f"write_{name.lower()}")

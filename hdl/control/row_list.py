@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.axi.list_rows import index_bits, list_line_layout, row_lanes
+from attnsieve.hdl.axi.list_rows import index_bits, list_line_layout
 from attnsieve.hdl.axi.row_units import listed_row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.packer import Packer

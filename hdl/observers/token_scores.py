@@ -46,8 +46,9 @@ class TokenScores(wiring.Component):
     care.
 
     A beat is added from the cycle after its transfer on, and `latency` cycles later at the latest
-    if its tokens are in different banks. Throughput: a beat per cycle if its tokens are in different banks, as those of a list mostly
-    are. While ``scan`` or ``access`` is set nothing new is added; both count in a cycle in which
+    if its tokens are in different banks. Throughput: a beat per cycle if its tokens are in
+    different banks, as those of a list mostly are. While ``scan`` or ``access`` is set nothing new
+    is added; both count in a cycle in which
     ``quiet`` is set too.
 
     Parameters

@@ -50,11 +50,11 @@ class ValueSelect(wiring.Component):
     stay. Terms that are zero are never kept. Kept terms are not changed: what was dropped is not
     made up for.
 
-    The row waits in a queue, which holds the longest and as long a one or 128 beats more, while a top-k engine of ``value_lanes``
-    values per beat finds its threshold. Latency: from a row's last beat to its first at the output
-    the engine's (see `RadixSelect`), and `extra_latency` more. Throughput: one beat per cycle
-    as long as the engine is not slower than rows come; it takes the larger of ``ceil(beats *
-    groups / value_lanes)`` and the beats of its passes.
+    The row waits in a queue, which holds the longest and as long a one or 128 beats more, while a
+    top-k engine of ``value_lanes`` values per beat finds its threshold. Latency: from a row's last
+    beat to its first at the output the engine's (see `RadixSelect`), and `extra_latency` more.
+    Throughput: one beat per cycle as long as the engine is not slower than rows come; it takes the
+    larger of ``ceil(beats * groups / value_lanes)`` and the beats of its passes.
 
     Parameters
     ----------

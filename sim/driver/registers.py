@@ -79,7 +79,8 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
     if image.params.value_lanes:
         values["KEEP_VALUES"] = request["values"]
     if image.params.token_lanes:
-        values |= {name: request[name.lower()] for name in ("PIN_FIRST", "PIN_NEWEST", "KEEP_TOKENS")}
+        names = ("PIN_FIRST", "PIN_NEWEST", "KEEP_TOKENS")
+        values |= {name: request[name.lower()] for name in names}
         scoring = registers["SCORING"]
         values["SCORING"] = sum(request[f.name] << f.lsb for f in scoring.fields)
     for tensor in "QKVO":

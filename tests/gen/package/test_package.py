@@ -155,7 +155,10 @@ class Memory(ctypes.Structure):
 
 
 class Counters(ctypes.Structure):
-    _fields_ = [("cycles", ctypes.c_uint64), *((name, ctypes.c_uint32) for name, _ in counters(TINY.core))]
+    _fields_ = [
+        ("cycles", ctypes.c_uint64),
+        *((name, ctypes.c_uint32) for name, _ in counters(TINY.core)),
+    ]
 
 
 class Core(ctypes.Structure):

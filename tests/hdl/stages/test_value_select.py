@@ -81,7 +81,8 @@ def test_random_rows(size, stall):
     rows = []
     for _ in range(25):
         n = rng.choice([1, 2, p.groups, 33, rng.randrange(1, 131)])
-        rows.append((*random_terms(p, rng, n), rng.choice([0, 1, n - 1, n, n + 1, rng.randrange(131)])))
+        k = rng.choice([0, 1, n - 1, n, n + 1, rng.randrange(131)])
+        rows.append((*random_terms(p, rng, n), k))
     run(p, rows, stall=stall)
 
 
@@ -104,11 +105,11 @@ def test_a_row_leaves_when_its_threshold_is_known():
         if engine is not None:
             assert wait == engine + dut.extra_latency
         else:
-            assert engine is None and wait > dut.extra_latency
+            assert wait > dut.extra_latency
 
 
 def test_parameters_are_checked():
     with pytest.raises(ValueError, match=r"^Value lanes must not be 0 to select values$"):
         ValueSelect(params=CoreParams())
-    with pytest.raises(ValueError, match=r"^value_lanes must be 0 or a multiple of lanes / 16 \(4\)"):
+    with pytest.raises(ValueError, match=r"^value_lanes must be 0 or a multiple of lanes / 16"):
         CoreParams(value_lanes=6)

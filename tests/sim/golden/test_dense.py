@@ -210,7 +210,8 @@ def test_a_causal_row_is_a_job_of_its_own():
     for query in range(job.queries):
         seen = query + 13
         one = a_job(queries=1, keys=seen)
-        row = attention_layer(CORES["dense"], one, q[:, query : query + 1], k[:, :seen], v[:, :seen])
+        mine = q[:, query : query + 1]
+        row = attention_layer(CORES["dense"], one, mine, k[:, :seen], v[:, :seen])
         np.testing.assert_array_equal(whole.out[:, query], row.out[:, 0])
     assert whole.scores == 2 * sum(range(13, 20))
 

@@ -20,7 +20,7 @@ def test_terms_rank_as_their_values_and_ties_go_to_the_first():
         n = rng.randrange(1, 40)
         classes = [rng.randrange(PARAMS.max_class + 1) for _ in range(n)]
         mantissas = [
-            rng.choice([0, 1 << 16, 1 << 11 if k < PARAMS.max_class else 1, rng.randrange(2**11, 2**16)])
+            rng.choice([0, 65536, 2048 if k < PARAMS.max_class else 1, rng.randrange(2048, 65536)])
             for k in classes
         ]
         exact = [m << 5 * (PARAMS.max_class - k) for m, k in zip(mantissas, classes, strict=True)]
