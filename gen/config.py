@@ -67,9 +67,15 @@ class RunOptions(_Section):
     ----------
     bits : int
         Operand width of the jobs, 8 or 12.
+    keep_tokens : float
+        Share of the tokens that a layer keeps, on the average of the layers that drop any.
+    keep_values : float
+        Share of a layer's keys whose V rows each row multiplies.
     """
 
     bits: Literal[8, 12] = 8
+    keep_tokens: float = Field(1.0, gt=0, le=1)
+    keep_values: float = Field(1.0, gt=0, le=1)
 
 
 class SynthOptions(_Section):

@@ -24,7 +24,8 @@ from attnsieve.sim.bench.memory import Stalls, Timing
 from attnsieve.sim.bench.program import Case, Operation, Outcome, execute
 from attnsieve.sim.bench.runner import run_cases
 from attnsieve.sim.compiled import DEFAULT_BACKEND, Backend, CompiledMachine
-from attnsieve.sim.driver.plan import LayerPlan, plan
+from attnsieve.sim.driver.cascade import Pruning, cascade
+from attnsieve.sim.driver.plan import LayerPlan
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.limits import Necessary, limit_cycles
 from attnsieve.sim.outputs import output_arrays
@@ -173,10 +174,10 @@ def simulate(
     chosen_layers = parse_selection(layers, recorded.layers, "layer")
     chosen_heads = parse_selection(heads, recorded.heads, "head")
     rng = np.random.default_rng(seed)
-    plans = [
-        plan(config.core, recorded, layer, bits, heads=chosen_heads, rng=rng)
-        for layer in chosen_layers
-    ]
+    pruning = Pruning(tokens=config.run.keep_tokens, values=config.run.keep_values)
+    plans = cascade(
+        config.core, recorded, chosen_layers, bits, pruning, heads=chosen_heads, rng=rng
+    )
     run = _Run(config, plans, timing, stalls or Stalls(), queued, progress)
     if simulator == "icarus":
         outcomes = run.interpreted(seed)

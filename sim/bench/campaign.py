@@ -25,7 +25,7 @@ from attnsieve.sim.bench.memory import Stalls, Timing
 from attnsieve.sim.bench.program import Case, execute
 from attnsieve.sim.bench.runner import run_cases
 from attnsieve.sim.compiled import CompiledMachine
-from attnsieve.sim.driver.image import JobImage, MemoryImage
+from attnsieve.sim.driver.image import JobImage, MemoryImage, chained
 from attnsieve.sim.driver.plan import Placement, memory_image, single_job
 from attnsieve.sim.golden.job import Job, Scoring
 
@@ -227,7 +227,7 @@ def random_image(
     first, shape = made[0]  # what scores were before is not known
     scoring = replace(first.job.scoring, clear=True)
     made[0] = (replace(first, job=replace(first.job, scoring=scoring)), shape)
-    image = memory_image(params, [job for job, _ in made], place, rng)
+    image = memory_image(params, chained([job for job, _ in made]), place, rng)
     return image, tuple(shape for _, shape in made)
 
 

@@ -96,6 +96,19 @@ def state(job: JobImage) -> list[Operation]:
     return operations + [Operation("read", first + 4 * n) for n in range(_next_words(job))]
 
 
+def restore(job: JobImage, held: np.ndarray | None) -> list[Operation]:
+    """Write the scores that the job needs, unless it is they that the core holds."""
+    needed = job.scores_before
+    if not job.params.token_lanes or job.job.scoring.clear or needed is None:
+        return []
+    if held is not None and np.array_equal(held, needed):
+        return []
+    registers = register_map(job.params)
+    offset = registers["SCORE"].offset
+    values = [Operation("write", offset, int(score)) for score in needed[: job.job.keys]]
+    return [Operation("write", registers["SCORE_TOKEN"].offset, 0), *values]
+
+
 def _next_words(job: JobImage) -> int:
     return -(-job.job.keys // 32) if job.job.scoring.keep is not None else 0
 
@@ -107,8 +120,11 @@ def _state_reads(job: JobImage) -> int:
 
 def programs(image: MemoryImage, *, limit: int = _LIMIT) -> Iterator[list[Operation]]:
     """For each job: program, start, wait for the interrupt, read all. Tags count from 1."""
+    held = None  # scores of tokens on the core
     for tag, job in enumerate(image.jobs, start=1):
-        yield [*start(job, tag), Operation("irq", limit), *report(image.params), *state(job)]
+        end = [Operation("irq", limit), *report(image.params), *state(job)]
+        yield [*restore(job, held), *start(job, tag), *end]
+        held = job.scores_after if image.params.token_lanes else None
 
 
 def queued_program(image: MemoryImage, *, limit: int = _LIMIT) -> list[Operation]:

@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.driver.image import JobImage, MemoryImage, Tensor, chained
+from attnsieve.sim.driver.image import JobImage, MemoryImage, Tensor
 from attnsieve.sim.driver.packing import row_bytes
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.quantise import Quantised, dequantise_output, quantise_layer
 
-__all__ = ["LayerPlan", "Placement", "TraceLike", "memory_image", "plan", "single_job"]
+__all__ = ["LayerPlan", "LayerWork", "Placement", "TraceLike", "memory_image", "plan", "single_job"]
 
 _BASE = 4096
 
@@ -121,6 +121,109 @@ class LayerPlan:
         return dequantise_output(out, self.quantised.s_v, self.quantised.bits)
 
 
+class LayerWork:
+    """One layer of a trace, quantised and with its place in memory; jobs are made of it.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+    trace : TraceLike
+        The trace.
+    layer, bits : int
+        Which layer, operand width.
+    heads : sequence of int
+        Query heads that take part; all by default.
+    rng : numpy Generator
+        Spreads tensors over memory and fills the rest of it with noise.
+    """
+
+    def __init__(
+        self,
+        params: CoreParams,
+        trace: TraceLike,
+        layer: int,
+        bits: int,
+        *,
+        heads: Sequence[int] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        q, k, v = (np.asarray(x[layer]) for x in (trace.q, trace.k, trace.v))
+        self.heads = tuple(range(len(q))) if heads is None else tuple(heads)
+        q, k, v = _select(q, k, v, self.heads)
+        self.key_valid = _mask(trace.key_valid, k.shape[1])
+        self.query_valid = _mask(trace.query_valid, q.shape[1])
+        if not self.query_valid.any():
+            raise InputError("query_valid must hold a valid query, not only invalid ones")
+        if trace.decode and len(self.query_valid) > len(self.key_valid):
+            raise InputError(
+                f"queries of a decode trace must be at most keys ({len(self.key_valid)}), "
+                f"not {len(self.query_valid)}"
+            )
+        self.params, self.rng, self.causal = params, rng, bool(trace.causal)
+        self.quantised = quantise_layer(q, k, v, bits, self.key_valid, self.query_valid)
+        self.place = Placement(params, rng=rng)
+        self._cache: dict[str, Tensor] | None = None
+
+    def plan(self, jobs: Sequence[JobImage]) -> LayerPlan:
+        """The plan that has these jobs, which were made here."""
+        image = memory_image(self.params, jobs, self.place, self.rng)
+        return LayerPlan(image, self.quantised, self.heads, len(self.query_valid))
+
+    def whole(self, keys_alive: np.ndarray, queries_alive: np.ndarray) -> JobImage:
+        """All queries in one job.
+
+        Trailing padding is cut off (of a causal layer as much from the keys as from the queries, so
+        that the diagonal stays); holes inside become masks.
+        """
+        queries = _end(queries_alive)
+        if self.causal:
+            if len(queries_alive) > len(keys_alive):
+                raise InputError(
+                    f"queries of a causal trace must be at most keys ({len(keys_alive)}), "
+                    f"not {len(queries_alive)}"
+                )
+            keys = len(keys_alive) - (len(queries_alive) - queries)
+        else:
+            keys = _end(keys_alive)
+        quantised = self.quantised
+        return single_job(
+            self.params,
+            _job(quantised, queries, keys, self.causal),
+            quantised.q[:, :queries],
+            quantised.k[:, :keys],
+            quantised.v[:, :keys],
+            _holes(keys_alive[:keys]),
+            _holes(queries_alive[:queries]),
+            place=self.place,
+        )
+
+    def seen(self, step: int) -> np.ndarray:
+        """Valid keys of a decode step."""
+        steps, capacity = len(self.query_valid), len(self.key_valid)
+        return self.key_valid[: step + 1 + capacity - steps].copy()
+
+    def step(self, step: int, keys_alive: np.ndarray) -> JobImage:
+        """A decode step; K and V have room for all steps, Q and O a place per step."""
+        dim, bits = self.quantised.q.shape[-1], self.quantised.bits
+        if self._cache is None:
+            kv_heads, capacity = len(self.quantised.k), len(self.key_valid)
+            self._cache = {n: self.place.tensor(kv_heads, capacity, dim, bits) for n in "kv"}
+        keys = _end(keys_alive)
+        job = _job(self.quantised, 1, keys, False)
+        job.check(self.params)
+        tensors = {
+            "q": self.place.tensor(job.heads, 1, dim, bits),
+            "k": _grown(self._cache["k"], keys),
+            "v": _grown(self._cache["v"], keys),
+            "o": self.place.tensor(job.heads, 1, dim, 16),
+        }
+        k, v = self.quantised.k[:, :keys], self.quantised.v[:, :keys]
+        q = self.quantised.q[:, step : step + 1]
+        holes = _holes(keys_alive[:keys])
+        return JobImage(self.params, job, q, k, v, holes, None, tensors, np.array([step]))
+
+
 def plan(
     params: CoreParams,
     trace: TraceLike,
@@ -130,26 +233,12 @@ def plan(
     heads: Sequence[int] | None = None,
     rng: np.random.Generator | None = None,
 ) -> LayerPlan:
-    """Jobs of one layer of a trace.
-
-    Trailing padding is cut off (of a causal layer as much from the keys as from the queries, so
-    that the diagonal stays); holes inside become masks. With ``heads`` only those query heads
-    take part. ``rng`` spreads tensors over memory and fills the rest of it with noise.
-    """
-    q, k, v = (np.asarray(x[layer]) for x in (trace.q, trace.k, trace.v))
-    chosen = tuple(range(len(q))) if heads is None else tuple(heads)
-    q, k, v = _select(q, k, v, chosen)
-    key_valid = _mask(trace.key_valid, k.shape[1])
-    query_valid = _mask(trace.query_valid, q.shape[1])
-    if not query_valid.any():
-        raise InputError("query_valid must hold a valid query, not only invalid ones")
-    quantised = quantise_layer(q, k, v, bits, key_valid, query_valid)
-    place = Placement(params, rng=rng)
-    if trace.decode:
-        jobs = _steps(params, quantised, key_valid, query_valid, place)
-    else:
-        jobs = (_whole(params, quantised, key_valid, query_valid, bool(trace.causal), place),)
-    return LayerPlan(memory_image(params, jobs, place, rng), quantised, chosen, q.shape[1])
+    """Jobs of one layer of a trace, without pruning; see `LayerWork`."""
+    work = LayerWork(params, trace, layer, bits, heads=heads, rng=rng)
+    if not trace.decode:
+        return work.plan((work.whole(work.key_valid, work.query_valid),))
+    steps = np.flatnonzero(work.query_valid)
+    return work.plan([work.step(int(step), work.seen(int(step))) for step in steps])
 
 
 def single_job(
@@ -193,7 +282,7 @@ def memory_image(
     for job in jobs:
         job.store_operands(linear)
         job.tensors["o"].view(linear)[...] = 0
-    return MemoryImage(params, linear, chained(jobs))
+    return MemoryImage(params, linear, tuple(jobs))
 
 
 def _select(
@@ -235,71 +324,6 @@ def _job(quantised: Quantised, queries: int, keys: int, causal: bool) -> Job:
         causal=causal,
         scales=quantised.scales,
     )
-
-
-def _whole(
-    params: CoreParams,
-    quantised: Quantised,
-    key_valid: np.ndarray,
-    query_valid: np.ndarray,
-    causal: bool,
-    place: Placement,
-) -> JobImage:
-    queries = _end(query_valid)
-    if causal:
-        if len(query_valid) > len(key_valid):
-            raise InputError(
-                f"queries of a causal trace must be at most keys ({len(key_valid)}), "
-                f"not {len(query_valid)}"
-            )
-        keys = len(key_valid) - (len(query_valid) - queries)
-    else:
-        keys = _end(key_valid)
-    return single_job(
-        params,
-        _job(quantised, queries, keys, causal),
-        quantised.q[:, :queries],
-        quantised.k[:, :keys],
-        quantised.v[:, :keys],
-        _holes(key_valid[:keys]),
-        _holes(query_valid[:queries]),
-        place=place,
-    )
-
-
-def _steps(
-    params: CoreParams,
-    quantised: Quantised,
-    key_valid: np.ndarray,
-    query_valid: np.ndarray,
-    place: Placement,
-) -> tuple[JobImage, ...]:
-    """One job per decode step; K and V have room for all steps, Q and O a place per step."""
-    steps, capacity = len(query_valid), len(key_valid)
-    if steps > capacity:
-        raise InputError(
-            f"queries of a decode trace must be at most keys ({capacity}), not {steps}"
-        )
-    dim, bits = quantised.q.shape[-1], quantised.bits
-    cache = {n: place.tensor(len(quantised.k), capacity, dim, bits) for n in "kv"}
-    jobs = []
-    for step in np.flatnonzero(query_valid):
-        seen = key_valid[: step + 1 + capacity - steps]
-        keys = _end(seen)
-        job = _job(quantised, 1, keys, False)
-        job.check(params)
-        tensors = {
-            "q": place.tensor(job.heads, 1, dim, bits),
-            "k": _grown(cache["k"], keys),
-            "v": _grown(cache["v"], keys),
-            "o": place.tensor(job.heads, 1, dim, 16),
-        }
-        k, v = quantised.k[:, :keys], quantised.v[:, :keys]
-        q = quantised.q[:, step : step + 1]
-        holes = _holes(seen[:keys])
-        rows = np.array([step])
-        jobs.append(JobImage(params, job, q, k, v, holes, None, tensors, rows))
-    return tuple(jobs)
 
 
 def _grown(cache: Tensor, rows: int) -> Tensor:

@@ -1,0 +1,167 @@
+"""From a trace to jobs that prune: which tokens live in each layer and step, and what scores are.
+
+The golden model goes ahead: a layer's jobs can only be written down when it is known what the
+layers before have selected, as a driver on a processor reads it from the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.driver.image import JobImage
+from attnsieve.sim.driver.plan import LayerPlan, LayerWork, TraceLike
+from attnsieve.sim.driver.schedule import TOKENS_WHOLE, keep_counts, keep_ratios
+from attnsieve.sim.errors import InputError
+from attnsieve.sim.golden.job import Scoring
+
+__all__ = ["Pruning", "cascade"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """Shares that are kept.
+
+    Parameters
+    ----------
+    tokens : float
+        Of the tokens, on the average of the layers that drop any; see `keep_ratios`.
+    values : float
+        Of the keys of a layer, those whose V rows each row multiplies.
+    """
+
+    tokens: float = 1.0
+    values: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "values"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(
+                    f"keep_{name} must be over 0 and at most 1, not {getattr(self, name)!r}"
+                )
+
+    def check(self, params: CoreParams) -> None:
+        """Raise InputError if the core cannot do it."""
+        for name, lanes in (("tokens", params.token_lanes), ("values", params.value_lanes)):
+            if getattr(self, name) < 1 and not lanes:
+                raise InputError(f"keep_{name} must be 1 on this core, not {getattr(self, name)}")
+
+
+def cascade(
+    params: CoreParams,
+    trace: TraceLike,
+    layers: Sequence[int],
+    bits: int,
+    pruning: Pruning,
+    *,
+    heads: Sequence[int] | None = None,
+    rng: np.random.Generator | None = None,
+) -> list[LayerPlan]:
+    """Plans of the chosen layers, as they follow one another.
+
+    Scores are added up over heads, layers and steps. At the end of each layer the tokens for the
+    next one are selected, of those that lived in the layer; in a decode trace also only of those
+    that lived in the next layer a step before, and the newest. Pinned are position 0 of an encoder,
+    the last token of a causal layer, and the newest of each step.
+    """
+    pruning.check(params)
+    works = [LayerWork(params, trace, layer, bits, heads=heads, rng=rng) for layer in layers]
+    ratios = keep_ratios(len(trace.q), pruning.tokens, TOKENS_WHOLE)
+    state = _State(params, pruning, [ratios[layer] for layer in layers])
+    if trace.decode:
+        jobs = _steps(trace, works, state)
+    else:
+        jobs = _whole(trace, works, state)
+    return [work.plan(layer_jobs) for work, layer_jobs in zip(works, jobs, strict=True)]
+
+
+class _State:
+    """What goes from job to job: scores, and how many tokens each layer keeps."""
+
+    def __init__(self, params: CoreParams, pruning: Pruning, ratios: Sequence[float]) -> None:
+        self.params, self.pruning, self.ratios = params, pruning, ratios
+        self.scores: np.ndarray | None = None
+
+    def run(
+        self, image: JobImage, following: float | None, whole: int, alive: np.ndarray,
+        first: int, newest: int,
+    ) -> JobImage:  # fmt: skip
+        """The job with what it is to prune and select for the layer that follows, if any."""
+        if not self.params.token_lanes:
+            return self._valued(image)
+        keep = None if following is None else keep_counts([following], whole)[0]
+        scoring = Scoring(clear=self.scores is None, keep=keep, first=first, newest=newest)
+        keys = image.job.keys
+        image = replace(
+            self._valued(image, scoring=scoring),
+            candidates=None if alive[:keys].all() else alive[:keys],
+            scores_before=self.scores,
+        )
+        self.scores = image.scores_after
+        return image
+
+    def _valued(self, image: JobImage, **changes: Scoring) -> JobImage:
+        values = 0
+        if self.params.value_lanes and self.pruning.values < 1:
+            values = keep_counts([self.pruning.values], len(image.listed_keys))[0]
+        return replace(image, job=replace(image.job, values=values, **changes))
+
+
+def _whole(
+    trace: TraceLike, works: Sequence[LayerWork], state: _State
+) -> list[tuple[JobImage, ...]]:
+    """One job per layer."""
+    jobs = []
+    keys = works[0].key_valid
+    alive = keys.copy()
+    pins = (0, 1) if trace.causal else (1, 0)
+    for number, work in enumerate(works):
+        queries = work.query_valid.copy()
+        if getattr(trace, "self_attention", False) and len(queries) == len(alive):
+            queries &= alive
+        following = state.ratios[number + 1] if number + 1 < len(works) else None
+        image = state.run(work.whole(alive, queries), following, int(keys.sum()), alive, *pins)
+        jobs.append((image,))
+        if following is not None and state.params.token_lanes:
+            alive = np.zeros(len(keys), bool)
+            alive[: image.job.keys] = image.next_keys
+    return jobs
+
+
+def _steps(
+    trace: TraceLike, works: Sequence[LayerWork], state: _State
+) -> list[tuple[JobImage, ...]]:
+    """One job per layer and step, all layers of a step before the next step."""
+    jobs: list[list[JobImage]] = [[] for _ in works]
+    lived: list[np.ndarray | None] = [None] * len(works)  # in each layer, a step ago
+    for step in np.flatnonzero(works[0].query_valid):
+        seen = works[0].seen(int(step))
+        alive, newest = seen, len(seen) - 1
+        for number, work in enumerate(works):
+            before = lived[number]
+            if number == 0 and before is not None:
+                alive = seen & _grown(before, newest)
+            lived[number] = alive
+            last = number + 1 == len(works)
+            candidates = alive
+            if not last and lived[number + 1] is not None:
+                candidates = alive & _grown(lived[number + 1], newest)
+            following = None if last else state.ratios[number + 1]
+            image = work.step(int(step), alive)
+            image = state.run(image, following, len(trace.key_valid), candidates, 0, 1)
+            jobs[number].append(image)
+            if not last and state.params.token_lanes:
+                alive = np.zeros(len(seen), bool)
+                alive[: image.job.keys] = image.next_keys
+    return [tuple(of_layer) for of_layer in jobs]
+
+
+def _grown(alive: np.ndarray, newest: int) -> np.ndarray:
+    """A list of a step ago with the token that has come since."""
+    grown = np.zeros(newest + 1, bool)
+    grown[: len(alive)] = alive
+    grown[newest] = True
+    return grown
