@@ -132,11 +132,11 @@ class Core(wiring.Component):
 
     def _tokens(self, m, registers, control, datapath) -> None:
         """Importance of tokens: its job, its candidates, and software's way to it."""
-        tokens, listed = datapath.tokens, Signal()
-        m.d.sync += listed.eq(control.listed)
+        tokens, begun = datapath.tokens, Signal()
+        m.d.sync += begun.eq(control.begun)
         connect(m, tokens.entry, control.key_beat_entry)
         m.d.comb += [
-            tokens.begin.eq(control.listed & ~listed),
+            tokens.begin.eq(control.begun & ~begun),
             tokens.selection.eq(control.selection),
             registers.candidate_bank.eq(control.key_bank),
             registers.candidate_beat.eq(tokens.beat),

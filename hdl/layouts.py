@@ -26,10 +26,12 @@ __all__ = [
 
 def head_layout(p: CoreParams) -> data.StructLayout:
     """One entry of the per-head table."""
+    weight = {"weight": unsigned(10)}  # of a head's outputs in its importance, UQ0.10
     return data.StructLayout(
         {
             "mantissa": unsigned(p.scale_mantissa_bits),
             "shift": unsigned(p.scale_shift_bits),
+            **(weight if p.token_lanes else {}),
         }
     )
 

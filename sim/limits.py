@@ -49,13 +49,15 @@ def limit_cycles(params: CoreParams, timing: Timing, work: Necessary) -> int:
     )
 
 
-def tail_cycles(params: CoreParams, timing: Timing, head_dim: int, last_keys: int) -> int:
+def tail_cycles(params: CoreParams, timing: Timing, head_dim: int, last_values: int) -> int:
     """What one isolated job cannot hide.
 
-    The memory's latency twice, the prob·V cycles of its last row, which has ``last_keys`` keys,
-    and 64 cycles.
+    The memory's latency twice, the prob·V cycles of its last row, which multiplies ``last_values``
+    values, and 64 cycles; where values are selected, their top-k and the latency of their fetch:
+    96 cycles and the memory's latency once more.
     """
-    return 2 * timing.latency + -(-head_dim * last_keys // params.lanes) + 64
+    select = 96 + timing.latency if params.value_lanes else 0
+    return 2 * timing.latency + -(-head_dim * last_values // params.lanes) + 64 + select
 
 
 def ratios(limit: int, tail: int, cycles: int) -> tuple[float, float]:

@@ -137,12 +137,13 @@ def layer_stats(
     work = Necessary(
         macs_qk=result.macs_qk, macs_pv=result.macs_pv, granules=image.needed_granules
     )
-    last = int(image.written[-1]) if len(image.written) else 0
+    last = _last_values(image)
     if done_macs is None:
         spanned = job.heads * sum(job.visible(int(row)) for row in image.written)
         done_macs = 2 * spanned * job.head_dim
     moved = counters["read_bytes"] + counters["write_bytes"]
     alive = int(image.expected.kept_scores[0].any(axis=0).sum())
+    tokens, pairs = image.unpruned or (alive, result.scores)
     return LayerStats(
         layer=layer,
         jobs=1,
@@ -150,7 +151,7 @@ def layer_stats(
         busy_cycles=counters["busy"],
         stall_cycles={cause: counters[f"stall_{cause}"] for cause in STALL_CAUSES},
         limit_cycles=limit_cycles(params, timing, work),
-        tail_cycles=tail_cycles(params, timing, job.head_dim, job.visible(last)),
+        tail_cycles=tail_cycles(params, timing, job.head_dim, last),
         macs_qk=result.macs_qk,
         macs_pv=result.macs_pv,
         waste_macs=done_macs - result.macs_qk - result.macs_pv,
@@ -158,15 +159,25 @@ def layer_stats(
         dram_write_bytes=counters["write_bytes"],
         waste_bytes=max(0, moved - GRANULE * image.needed_granules),
         kept={
-            "tokens": (alive, alive),
+            "tokens": (alive, tokens),
             "heads": (job.heads, job.heads),
-            "scores": (result.scores, result.scores),
-            "values": (result.values, result.scores),
+            "scores": (result.scores, pairs),
+            "values": (result.values, pairs),
         },
         rows=result.rows,
         empty_rows=result.empty_rows,
         mismatches=mismatches,
     )
+
+
+def _last_values(image: JobImage) -> int:
+    """Values that the job's last row multiplies, or spans if none are selected."""
+    if not len(image.written):
+        return 0
+    row = int(image.written[-1])
+    if image.params.value_lanes:
+        return int(image.expected.kept_values[-1, row].sum())
+    return image.job.visible(row)
 
 
 def stats_document(

@@ -17,6 +17,7 @@ from attnsieve.hdl.control.words import (
     fetch_signature,
     granule_bits,
     granule_part,
+    head_words,
     job_words,
     size_layout,
     store_signature,
@@ -116,7 +117,11 @@ class JobChecker(wiring.Component):
             with m.State("DIVIDE"):
                 self._divide(m, s)
             with m.State("GROUP"):
-                self._write(m, self._words["GROUP"], s.group, "TABLE")
+                following = "HEADS" if self.params.token_lanes else "TABLE"
+                self._write(m, self._words["GROUP"], s.group, following)
+            if self.params.token_lanes:
+                with m.State("HEADS"):
+                    self._heads(m, s)
             with m.State("TABLE"):
                 self._table(m, s)
             with m.State("END"):
@@ -163,6 +168,8 @@ class JobChecker(wiring.Component):
             "exact": 1,  # the heads of so many KV heads are all
             "past": 1,  # more than all
         }
+        if p.token_lanes:
+            shapes["lives"] = 1  # a head does
         s = SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in shapes.items()})
         s.arrived = s.way[-1]
         s.kv = s.tensor[1]
@@ -378,6 +385,28 @@ class JobChecker(wiring.Component):
             self._finish(m, StatusCode.BAD_GROUP)
         with m.Else():
             m.d.sync += [s.left.eq(s.left + s.kv_heads), s.group.eq(s.group + 1)]
+
+    def _heads(self, m: Module, s: SimpleNamespace) -> None:
+        """Where heads are pruned, one at least must not be."""
+        words = head_words(self.params)
+        m.d.comb += [
+            self.fetch.en.eq(s.asked != len(words)),
+            self.fetch.index.eq(s.asked + self._words[words[0]]),
+        ]
+        with m.If(self.fetch.en & self.fetch.grant):
+            m.d.sync += s.asked.eq(s.asked + 1)
+        lives = Signal()
+        for place in range(len(words)):
+            heads = [~bit & (32 * place + n < s.heads) for n, bit in enumerate(s.word)]
+            with m.If(s.come == place):
+                m.d.comb += lives.eq(Cat(heads).any())
+        with m.If(s.arrived):
+            m.d.sync += [s.come.eq(s.come + 1), s.lives.eq(s.lives | lives)]
+            with m.If(s.come == len(words) - 1):
+                m.d.sync += [s.come.eq(0), s.lives.eq(0)]
+                m.next = "TABLE"
+                with m.If(~(s.lives | lives)):
+                    self._finish(m, StatusCode.BAD_COUNT)
 
     def _table(self, m: Module, s: SimpleNamespace) -> None:
         """Every mantissa must be normalised: its top bit is set. ``left`` entries are not asked

@@ -12,15 +12,10 @@ from attnsieve.hdl.control.job_store import verdict_layout
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["Dispatcher", "units"]
+__all__ = ["UNITS", "Dispatcher"]
 
-#: Units that walk a job, each at its own pace; the first are served first.
-_UNITS = ("query", "key", "value", "output", "row")
-
-
-def units(params: CoreParams) -> tuple[str, ...]:
-    """The units that walk a job of a core."""
-    return (*_UNITS, *(("lists",) if params.token_lanes else ()))
+#: The units that walk a job, each at its own pace; the first are served first.
+UNITS = ("query", "key", "value", "output", "row")
 
 
 class Dispatcher(wiring.Component):
@@ -45,8 +40,10 @@ class Dispatcher(wiring.Component):
         Offer no further job.
     offering : Out(1)
         A job is being offered.
-    query, key, value, output, row, with lists also lists : Out(stream(bank_bits))
+    query, key, value, output, row : Out(stream(bank_bits))
         Its bank, for each unit.
+    lists : Out(stream(bank_bits))
+        With lists only: the next job, while none is under way and whether it is checked or not.
     """
 
     waiting: Signal
@@ -60,7 +57,7 @@ class Dispatcher(wiring.Component):
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
-        self.units = units(params)
+        lists = params.token_lanes != 0
         super().__init__(
             {
                 "waiting": In(range(params.queue_depth + 2)),
@@ -71,13 +68,14 @@ class Dispatcher(wiring.Component):
                 "checked": In(1),
                 "hold": In(1),
                 "offering": Out(1),
-                **{unit: Out(stream.Signature(params.bank_bits)) for unit in self.units},
+                **{unit: Out(stream.Signature(params.bank_bits)) for unit in UNITS},
+                **({"lists": Out(stream.Signature(params.bank_bits))} if lists else {}),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        left = Signal(len(self.units))  # units that have not taken the offered job
+        left = Signal(len(UNITS))  # units that have not taken the offered job
         with m.FSM() as fsm:
             m.d.comb += self.offering.eq(fsm.ongoing("OFFER"))
             with m.State("IDLE"):
@@ -98,9 +96,23 @@ class Dispatcher(wiring.Component):
                 with m.If(left == 0):
                     m.d.comb += self.advance.eq(1)
                     m.next = "IDLE"
-        for index, unit in enumerate(self.units):
+        for index, unit in enumerate(UNITS):
             offer = getattr(self, unit)
             m.d.comb += [offer.valid.eq(left[index]), offer.payload.eq(self.bank)]
             with m.If(offer.valid & offer.ready):
                 m.d.sync += left[index].eq(0)
+        if self.params.token_lanes:
+            self._lists(m)
         return m
+
+    def _lists(self, m: Module) -> None:
+        """The lists of the next job touch no memory: they are built while the job is checked."""
+        listed = Signal()
+        m.d.comb += [
+            self.lists.valid.eq((self.waiting != 0) & ~self.hold & ~listed),
+            self.lists.payload.eq(self.bank),
+        ]
+        with m.If(self.advance):
+            m.d.sync += listed.eq(0)
+        with m.Elif(self.lists.valid & self.lists.ready):
+            m.d.sync += listed.eq(1)

@@ -47,6 +47,8 @@ class JobControl(wiring.Component):
         To the datapath.
     walking : Out(1)
         Rows of a job are still to be issued.
+    begun : Out(1)
+        With lists: a job is under way and its lists are there.
     result : Out(stream(StatusCode))
         How the oldest job ended.
     """
@@ -73,6 +75,7 @@ class JobControl(wiring.Component):
                 "stop": Out(1),
                 "clear": Out(1),
                 "walking": Out(1),
+                **({"begun": Out(1)} if params.token_lanes else {}),
                 "result": Out(stream.Signature(StatusCode)),
             }
         )
@@ -89,6 +92,9 @@ class JobControl(wiring.Component):
         forward_walk(m, sequencers, self)
         # a job's lists stay until it is finished
         alone = (store.underway != 0) if self.params.token_lanes else 0
+        if self.params.token_lanes:
+            under = sequencers.offering | alone
+            m.d.comb += self.begun.eq(sequencers.listed & under)
         for name in ("done", "idle", "progress", "read_error", "write_error", "abort", "watchdog"):
             m.d.comb += getattr(supervisor, name).eq(getattr(self, name))
         m.d.comb += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -16,6 +16,7 @@ from attnsieve.hdl.control.words import (
     fetch_signature,
     granule_bits,
     granule_part,
+    head_words,
     size_layout,
 )
 from attnsieve.hdl.layouts import region_layout
@@ -30,6 +31,9 @@ class RegionSequencer(wiring.Component):
     Takes a job when the last one's regions are out: reads its words, then gives a region per
     cycle, the first one `latency` cycles after the job is offered if the memory is always granted.
     Addresses step by strides, never by products.
+
+    Where heads are pruned (``token_lanes``) only those have regions that live, and of K and V those
+    of which a query head lives; a cycle goes by for every query head.
 
     Parameters
     ----------
@@ -60,7 +64,11 @@ class RegionSequencer(wiring.Component):
         self._base, self._stride = (
             address_words(params, f"{tensor.upper()}_{kind}") for kind in ("BASE", "STRIDE")
         )
-        self.words = (*self._base, *self._stride, f"{rows}_EXTENT", f"{rows}_SIZE")
+        mask = head_words(params) if params.token_lanes else ()
+        group = ("GROUP",) if mask and tensor in "kv" else ()
+        self.words = (
+            *self._base, *self._stride, *mask, *group, f"{rows}_EXTENT", f"{rows}_SIZE",
+        )  # fmt: skip
         super().__init__(
             {
                 "job": In(stream.Signature(params.bank_bits)),
@@ -71,7 +79,8 @@ class RegionSequencer(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from the offer of a job to its first region."""
+        """Cycles from the offer of a job to its first region; where heads are pruned, from there
+        to the first query head's turn."""
         return len(self.words) + 2
 
     def elaborate(self, platform: Any) -> Module:
@@ -80,29 +89,67 @@ class RegionSequencer(wiring.Component):
         m.submodules.reader = reader = WordReader(params=p, words=self.words)
         connect(m, reader.fetch, wiring.flipped(self.fetch))
         left = Signal(p.head_bits)  # regions
+        busy, move = self.o.valid, self.o.valid & self.o.ready
+        if p.token_lanes:
+            busy, move = self._living(m, reader, left)
         m.d.comb += [
-            reader.job.valid.eq(self.job.valid & ~self.o.valid),
+            reader.job.valid.eq(self.job.valid & ~busy),
             reader.job.payload.eq(self.job.payload),
             self.job.ready.eq(reader.job.ready),
         ]
         extent = data.View(extent_layout(p), self.fetch.data[: extent_layout(p).size])
         size = data.View(size_layout(p), self.fetch.data[: size_layout(p).size])
         arrive = dict(zip(self.words, reader.arrive, strict=True))
-        address = self._address(m, arrive, self.o.valid & self.o.ready)
+        address = self._address(m, arrive, move)
         m.d.comb += region.address.eq(byte_address(address))
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [left.eq(left - 1), self.o.valid.eq(left != 1)]
+        with m.If(move):
+            m.d.sync += left.eq(left - 1)
+            if not p.token_lanes:
+                m.d.sync += self.o.valid.eq(left != 1)
         with m.If(arrive[self.words[-2]]):
             m.d.sync += [region.lines.eq(extent.lines), region.rows.eq(extent.rows)]
         with m.If(arrive[self.words[-1]]):
             m.d.sync += [
                 left.eq(size.heads),
-                self.o.valid.eq(1),
+                self.o.valid.eq(0 if p.token_lanes else 1),
                 region.bytes.eq(size.eights << 3),
                 region.wide.eq(size.wide),
                 region.parts.eq(size.parts),
             ]
         return m
+
+    def _living(self, m: Module, reader: WordReader, left: Signal) -> tuple[Value, Value]:
+        """Query heads one by one; a head of the tensor lives if one of its group does. Returns
+        whether any are left, and whether one has been dealt with."""
+        p, word = self.params, self.fetch.data
+        alive, walking, any_lives = Signal(p.max_heads), Signal(), Signal()
+        member, last_member = Signal(p.head_bits), Signal(p.head_bits)
+        skip, lives = Signal(), any_lives | alive[0]
+        end = member == last_member
+        turn = walking & ~self.o.valid
+        m.d.comb += skip.eq(turn & end & ~lives)
+        with m.If(turn):
+            m.d.sync += [
+                alive.eq(alive >> 1),
+                member.eq(Mux(end, 0, member + 1)),
+                any_lives.eq(lives & ~end),
+                self.o.valid.eq(end & lives),
+            ]
+        move = (self.o.valid & self.o.ready) | skip
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(move & (left == 1)):
+            m.d.sync += walking.eq(0)
+        for place, name in enumerate(self.words):
+            with m.If(reader.arrive[place]):
+                if name in head_words(p):
+                    first = 32 * head_words(p).index(name)
+                    m.d.sync += alive[first : first + 32].eq(~word)
+                elif name == "GROUP":
+                    m.d.sync += last_member.eq(word - 1)
+                elif place == len(self.words) - 1:
+                    m.d.sync += [walking.eq(1), member.eq(0), any_lives.eq(0)]
+        return walking, move
 
     def _address(self, m: Module, arrive: dict[str, Value], move: Value) -> Signal:
         """Address of a head in granules: starts at zero, the base is its first step."""

@@ -389,16 +389,25 @@ def _pruning(p: CoreParams) -> tuple[Register, ...]:
 
 
 def _scoring(p: CoreParams) -> tuple[Register, ...]:
-    """What becomes of the scores of tokens."""
+    """What becomes of the scores of tokens and heads; which heads live."""
     rw = Access.RW
+    heads = [
+        Register(
+            name=name,
+            offset=0x18C + 4 * n,
+            doc=f"Bit i is query head {32 * n} + i: 1 is pruned. One of HEADS must not be.",
+            fields=_value(rw, "Heads that are pruned"),
+        )
+        for n, name in enumerate(("PRUNED_HEADS", "PRUNED_HEADS_HI"))
+    ]
     return (
         Register(
             name="SCORING",
             offset=0x188,
-            doc="Scores of tokens in this job.",
+            doc="Scores of tokens and heads in this job.",
             fields=(
                 _bit("clear", 0, rw, "All scores are zero before the job"),
-                _bit("select", 1, rw, "KEEP_TOKENS tokens are selected at the end of the job"),
+                _bit("select", 1, rw, "Tokens and heads are selected at the end of the job"),
                 _bit("candidates", 2, rw, "They are of those in CANDIDATES; else of all keys"),
                 Field(
                     name="decay",
@@ -408,6 +417,13 @@ def _scoring(p: CoreParams) -> tuple[Register, ...]:
                     doc="With select: scores then lose their 2^-decay-th; 0: nothing",
                 ),
             ),
+        ),
+        *heads,
+        Register(
+            name="KEEP_HEADS",
+            offset=0x194,
+            doc="Heads that are selected for the next job, with SCORING.select.",
+            fields=_value(rw, "Of those that live in this one", width=16),
         ),
     )
 
@@ -420,7 +436,7 @@ def _state(p: CoreParams) -> tuple[Register, ...]:
         Register(
             name="SCORE_TOKEN",
             offset=0x05C,
-            doc="Token whose score SCORE is.",
+            doc="Token whose score SCORE is; 0x8000 + 2 h: head h, lower word; 0x8001 + 2 h: upper.",
             fields=_value(Access.RW, "Counts up with every access to SCORE", width=16),
         ),
         Register(
@@ -464,6 +480,7 @@ def _windows(p: CoreParams) -> tuple[Window, ...]:
         Field(name="mantissa", lsb=0, width=p.scale_mantissa_bits, access=wo,
               doc="Scale mantissa, 2^15 to 2^16 - 1"),
         Field(name="shift", lsb=16, width=p.scale_shift_bits, access=wo, doc="Scale shift"),
+        *(_weight(wo) if p.token_lanes else ()),
     )
     return (
         Window(
@@ -489,6 +506,11 @@ def _windows(p: CoreParams) -> tuple[Window, ...]:
         ),
         *(_token_windows(p) if p.token_lanes else ()),
     )
+
+
+def _weight(access: Access) -> tuple[Field, ...]:
+    doc = "What the head's outputs count in its importance, in units of 1/1024"
+    return (Field(name="weight", lsb=22, width=10, access=access, doc=doc),)
 
 
 def _token_windows(p: CoreParams) -> tuple[Window, ...]:

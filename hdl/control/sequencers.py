@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from attnsieve.hdl.control.checker import JobChecker
-from attnsieve.hdl.control.dispatcher import Dispatcher, units
+from attnsieve.hdl.control.dispatcher import UNITS, Dispatcher
 from attnsieve.hdl.control.job_store import verdict_layout
 from attnsieve.hdl.control.regions import RegionSequencer
 from attnsieve.hdl.control.rows import RowSequencer
@@ -25,8 +25,8 @@ __all__ = ["Sequencers"]
 class Sequencers(wiring.Component):
     """Dispatcher, checker, one region sequencer per tensor, and the row sequencer.
 
-    They share the read port of the job memory: the region sequencers go first, in the order in
-    which tensors are needed, then the row sequencer, then the checker.
+    They share the read port of the job memory: lists go first, then the region sequencers, in the
+    order in which tensors are needed, then the row sequencer, then the checker.
 
     Parameters
     ----------
@@ -85,9 +85,8 @@ class Sequencers(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(params=self.params)
         m.submodules.checker = checker = JobChecker(params=self.params)
         m.submodules.row = rows = self._rows(m, dispatcher)
-        tensors = units(self.params)[:4]
-        walkers = [RegionSequencer(params=self.params, tensor=unit[0]) for unit in tensors]
-        for unit, walker in zip(tensors, walkers, strict=True):
+        walkers = [RegionSequencer(params=self.params, tensor=unit[0]) for unit in UNITS[:-1]]
+        for unit, walker in zip(UNITS, walkers, strict=False):
             m.submodules[unit] = walker
             connect(m, getattr(dispatcher, unit), walker.job)
             connect(m, walker.o, flipped(getattr(self, unit)))
@@ -95,7 +94,7 @@ class Sequencers(wiring.Component):
         connect(m, rows.o, flipped(self.row))
         connect(m, rows.scale, flipped(self.scale))
         lists = [rows.list_fetch] if self.params.token_lanes else []
-        readers = [*(walker.fetch for walker in walkers), *lists, rows.fetch, checker.fetch]
+        readers = [*lists, *(walker.fetch for walker in walkers), rows.fetch, checker.fetch]
         m.submodules.arbiter = arbiter = FetchArbiter(params=self.params, readers=len(readers))
         for reader, port in zip(readers, arbiter.reader, strict=True):
             connect(m, reader, port)

@@ -23,6 +23,7 @@ __all__ = [
     "fetch_signature",
     "granule_bits",
     "granule_part",
+    "head_words",
     "is_job_word",
     "job_word",
     "job_words",
@@ -92,6 +93,11 @@ def size_layout(params: CoreParams) -> data.StructLayout:
             "parts": region["parts"].shape,
         }
     )
+
+
+def head_words(params: CoreParams) -> tuple[str, ...]:
+    """The words that tell which heads are pruned, the lower ones first."""
+    return ("PRUNED_HEADS", "PRUNED_HEADS_HI")[: -(-params.max_heads // 32)]
 
 
 def address_words(params: CoreParams, name: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ __all__ = [
     "programs",
     "queued_program",
     "read_reports",
+    "report_registers",
     "setup",
 ]
 
@@ -52,7 +53,7 @@ class JobReport:
     counters: Mapping[str, int]
 
 
-def _read(params: CoreParams) -> tuple[str, ...]:
+def report_registers(params: CoreParams) -> tuple[str, ...]:
     """Registers that make a report, in the order in which they are read."""
     names = (name.upper() for name, _ in counters(params))
     return ("FINISHED", "RESULT", "CYCLES", "CYCLES_HI", *names)
@@ -82,7 +83,8 @@ def report(params: CoreParams) -> list[Operation]:
         Operation("write", registers[name].offset, registers[name].field("done").mask)
         for name in ("IRQ_STATUS", "STATUS")
     ]
-    return [*clear, *(Operation("read", registers[name].offset) for name in _read(params))]
+    read = [Operation("read", registers[name].offset) for name in report_registers(params)]
+    return clear + read
 
 
 def state(job: JobImage) -> list[Operation]:
@@ -144,7 +146,7 @@ def queued_program(image: MemoryImage, *, limit: int = _LIMIT) -> list[Operation
 
 def read_reports(params: CoreParams, reads: Sequence[int]) -> list[JobReport]:
     """Reports from the values that `report` read, in order."""
-    names = _read(params)
+    names = report_registers(params)
     size = len(names)
     if len(reads) % size:
         raise ValueError(f"Reads must be a multiple of {size}, not {len(reads)}")
@@ -223,7 +225,7 @@ def check_jobs(image: MemoryImage, outcome: Outcome, *, queued: bool = False) ->
         check.add(0, 1, outcome.error)
     last = len(image.jobs) - 1
     told = [last] if queued else range(len(image.jobs))
-    size, reads = len(_read(image.params)), list(outcome.reads)
+    size, reads = len(report_registers(image.params)), list(outcome.reads)
     states = []
     for job in told:
         if len(reads) < size + _state_reads(image.jobs[job]):

@@ -132,12 +132,13 @@ class Latency:
         products = 3 + -(-tree // 2) if fast else 1 + tree
         queue = (1 if params.lut_ram else 2) if several else 0
         picks = params.wide_bytes >= params.lanes  # lines are picked from words
+        lists = params.token_lanes != 0
         return cls(
             start=20,
             region=2,
             rows=20,
-            request=1 + several,
-            word=queue + (params.unit_bytes > params.beat_bytes) + 2 * several,
+            request=10 if lists else 1 + several,
+            word=queue + (params.unit_bytes > params.beat_bytes) + (8 if lists else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),
             room=2,
             queue=queue,

@@ -21,13 +21,15 @@ _PLAN = 1
 
 @dataclass(frozen=True)
 class Region:
-    """The rows of a head: lines, units, first beat in a channel, when the loader hears of it."""
+    """The rows of a head: lines, units, first beat in a channel, when the loader hears of it;
+    segments of a row."""
 
     lines: int
     units: int
     beat: int
     wide: bool
     start: int
+    parts: int = 0
 
 
 class _Sizes:
@@ -110,7 +112,12 @@ class LoaderModel:
     def _need(self, stream: int) -> int:
         """Lines of room that the stream waits for."""
         region = self.regions[stream][self.next[stream]]
-        return min(self.sizes[region.wide].lines, self.left[stream])
+        return min(self._granule(region)[0], self.left[stream])
+
+    def _granule(self, region: Region) -> tuple[int, int, int]:
+        """Lines and units of the smallest part of a chunk, and most of them."""
+        sizes = self.sizes[region.wide]
+        return sizes.lines, sizes.words * self.params.channels, sizes.most
 
     def _ready_from(self, stream: int) -> int | None:
         """When the stream may be chosen; None if that depends on what is not known yet."""
@@ -152,15 +159,15 @@ class LoaderModel:
 
     def _issue(self, stream: int, now: int) -> None:
         region = self.regions[stream][self.next[stream]]
-        sizes, sink = self.sizes[region.wide], self.sinks[stream]
+        sink = self.sinks[stream]
+        lines_each, units_each, most = self._granule(region)
         room = sink.room(now - self.latency.room - _PLAN)
-        most = sizes.most * sizes.lines
-        last = self.left[stream] <= min(room, most)
+        last = self.left[stream] <= min(room, most * lines_each)
         if last:
             lines, units = self.left[stream], self.units[stream]
         else:
-            number = min(sizes.most, room // sizes.lines)
-            lines, units = number * sizes.lines, number * sizes.words * self.params.channels
+            number = min(most, room // lines_each)
+            lines, units = number * lines_each, number * units_each
         cut = max(now + 2, self.issued + 1)  # the chunk before has been taken
         self.issued = issued = max(cut + 1, self._queue_free())
         self.choose_at = cut + 3

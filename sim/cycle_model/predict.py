@@ -14,7 +14,13 @@ from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import LineTimes, paced
 from attnsieve.sim.cycle_model.loader import LoaderModel, Region
 from attnsieve.sim.cycle_model.rows import Pipeline, Row
-from attnsieve.sim.driver.image import JobImage, Tensor
+from attnsieve.sim.cycle_model.sparse import (
+    GatherLoaderModel,
+    SparsePipeline,
+    list_cycles,
+    select_cycles,
+)
+from attnsieve.sim.driver.image import JobImage
 
 __all__ = ["Prediction", "predict"]
 
@@ -61,18 +67,22 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     """
     latency = Latency.of(params)
     checked = latency.start + _check_cycles(image)
-    rows = _rows(image, checked + latency.rows + 8 * _address_words(params), latency.scales_ahead)
-    regions = _regions(params, image, checked + latency.region, latency.heads_delay)
+    lists = params.token_lanes != 0
+    listed = latency.start + list_cycles(image) if lists else 0
+    start = max(listed + 4, checked + latency.rows + 8 * _address_words(params))
+    rows = _rows(image, start, latency.scales_ahead)
+    regions = _regions(params, image, checked + latency.region, latency.heads_delay, listed)
     segments = LineTimes(_query_segments(params), rows[-1].segments)
     lines = [LineTimes(params.kv_lines, sum(r.lines for r in of)) for of in regions[1:]]
     cut = params.groups > 1  # lines of one segment go straight into the store
     queries = LineTimes(16, sum(r.lines for r in regions[0])) if cut else segments
     lines.insert(0, queries)
     model = CompactLoaderModel if is_compact(params) else LoaderModel
+    if lists:
+        model = GatherLoaderModel
     loader = model(params, timing, latency, regions, lines)
-    pipeline = Pipeline(
-        params, latency, rows, segments, lines[1], lines[2], loader.writes
-    )
+    stages = (params, latency, rows, segments, lines[1], lines[2], loader.writes)
+    pipeline = SparsePipeline(image, *stages) if lists else Pipeline(*stages)
     cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)
     while pipeline.summed < len(rows):
         moved = loader.step()
@@ -86,6 +96,8 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     written = pipeline.done[[row.write for row in rows]]
     answered = int(written.max(initial=0)) + timing.latency + latency.finish
     end = max(answered, int(pipeline.done[-1]) + latency.dropped)
+    if isinstance(pipeline, SparsePipeline):
+        end = max(end, pipeline.passed + 8 + select_cycles(image))
     return _counters(pipeline, end)
 
 
@@ -110,7 +122,8 @@ def _check_cycles(image: JobImage) -> int:
     """Walks of the job checker: counts, sizes, addresses, division of heads, head table."""
     job, words = image.job, _address_words(image.params)
     strides = sum(tensor.heads for tensor in image.tensors.values())
-    return 39 + 8 * words + strides + job.group + job.heads
+    pruned = 3 + -(-image.params.max_heads // 32) if image.params.token_lanes else 0
+    return 39 + pruned + 8 * words + strides + job.group + job.heads
 
 
 def _address_words(params: CoreParams) -> int:
@@ -122,6 +135,8 @@ def _rows(image: JobImage, start: int, scales: int) -> list[Row]:
     """Rows in order; masked queries span no key, but for the last row of a KV head."""
     job, params = image.job, image.params
     parts = params.parts(job.head_dim)
+    if params.token_lanes:
+        return _listed_rows(image, start, scales)
     valid = np.ones(job.queries, bool) if image.query_valid is None else image.query_valid
     rows = []
     for head in range(job.heads):
@@ -135,13 +150,36 @@ def _rows(image: JobImage, start: int, scales: int) -> list[Row]:
     return rows
 
 
+def _listed_rows(image: JobImage, start: int, scales: int) -> list[Row]:
+    """Rows of listed queries, which see listed keys."""
+    job, parts = image.job, image.params.parts(image.job.head_dim)
+    queries, keys = image.listed_queries, image.listed_keys
+    rows: list[Row] = []
+    for head in range(job.heads):
+        for rank, query in enumerate(queries):
+            final = rank == len(queries) - 1
+            seen = int((keys < job.visible(int(query))).sum()) if len(image.written) else 0
+            segments = (head * len(queries) + rank + 1) * parts
+            waits = rank == 0 and head >= scales
+            scale = (head - scales + 1) * len(queries) - 1 if waits else None
+            last = final and head % job.group == job.group - 1
+            write = bool(len(image.written))
+            at = start + 2 * rank if head == 0 else start
+            rows.append(Row(seen, parts, last, segments, write, at, scale))
+    return rows
+
+
 def _regions(
-    params: CoreParams, image: JobImage, start: int, delay: int
+    params: CoreParams, image: JobImage, start: int, delay: int, listed: int
 ) -> list[list[Region]]:
-    """Regions of Q, K and V; each sequencer reads its words in turn, then gives one per cycle."""
+    """Regions of Q, K and V; each sequencer reads its words in turn, then gives one per cycle, but
+    none before the lists are there."""
     words = 2 * _address_words(params) + 2
     return [
-        [_region(params, image, image.tensors[name], head, at + head) for head in range(heads)]
+        [
+            _region(params, image, name, head, max(at + head, listed + 2 * head))
+            for head in range(heads)
+        ]
         for name, heads, at in (
             ("q", image.job.heads, start + words + delay),
             ("k", image.job.kv_heads, start + 2 * words),
@@ -150,11 +188,16 @@ def _regions(
     ]
 
 
-def _region(params: CoreParams, image: JobImage, tensor: Tensor, head: int, start: int) -> Region:
-    lines = params.row_lines(tensor.rows, image.job.head_dim)
-    units = -(-tensor.rows * tensor.pitch // params.unit_bytes)
+def _region(params: CoreParams, image: JobImage, name: str, head: int, start: int) -> Region:
+    tensor, parts = image.tensors[name], params.parts(image.job.head_dim)
+    rows = tensor.rows
+    units = -(-rows * tensor.pitch // params.unit_bytes)
+    if params.token_lanes:
+        listed = image.listed_queries if name == "q" else image.listed_keys
+        rows, units = len(listed), image.listed_units(name, head)
+    lines = params.row_lines(rows, image.job.head_dim)
     beat = tensor.row(head, 0) // params.channels // params.beat_bytes
-    return Region(lines, units, beat, image.job.bits == 12, start)
+    return Region(lines, units, beat, image.job.bits == 12, start, parts)
 
 
 def _query_segments(params: CoreParams) -> int:
@@ -177,7 +220,8 @@ class _Cutter:
         self.params, self.latency, self.heads = params, latency, heads
         self.lines, self.segments = lines, segments
         job = image.job
-        self.of_head = job.queries * params.parts(job.head_dim)
+        queries = len(image.listed_queries) if params.token_lanes else job.queries
+        self.of_head = queries * params.parts(job.head_dim)
         self.time = -1
         self.place = 0  # segments of the line that are cut
 

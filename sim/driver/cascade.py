@@ -123,7 +123,8 @@ def _whole(
         if getattr(trace, "self_attention", False) and len(queries) == len(alive):
             queries &= alive
         following = state.ratios[number + 1] if number + 1 < len(works) else None
-        image = state.run(work.whole(alive, queries), following, int(keys.sum()), alive, *pins)
+        image = replace(work.whole(alive, queries), unpruned=work.unpruned)
+        image = state.run(image, following, int(keys.sum()), alive, *pins)
         jobs.append((image,))
         if following is not None and state.params.token_lanes:
             alive = np.zeros(len(keys), bool)
@@ -150,7 +151,8 @@ def _steps(
             if not last and lived[number + 1] is not None:
                 candidates = alive & _grown(lived[number + 1], newest)
             following = None if last else state.ratios[number + 1]
-            image = work.step(int(step), alive)
+            unpruned = (int(seen.sum()), int(seen.sum()) * len(work.heads))
+            image = replace(work.step(int(step), alive), unpruned=unpruned)
             image = state.run(image, following, len(trace.key_valid), candidates, 0, 1)
             jobs[number].append(image)
             if not last and state.params.token_lanes:

@@ -83,6 +83,9 @@ class JobImage:
         Index in the trace of each query of the job.
     candidates : bool array or None
         ``[keys]``: tokens that may be selected; None: all.
+    unpruned : tuple of int or None
+        Tokens, and pairs of query and key over all heads, that no mask hides of the trace: what
+        figures of what is kept refer to; None: those of the job itself.
     scores_before : int array or None
         ``[max_keys]``: scores of tokens as the jobs before leave them; None: they do not matter.
     """
@@ -97,6 +100,7 @@ class JobImage:
     tensors: dict[str, Tensor]
     query_rows: np.ndarray
     candidates: np.ndarray | None = None
+    unpruned: tuple[int, int] | None = None
     scores_before: np.ndarray | None = None
 
     @cached_property
@@ -182,15 +186,32 @@ class JobImage:
         keys = np.arange(self.job.visible(int(self.written[-1])))
         return keys if self.key_valid is None else keys[self.key_valid[: len(keys)]]
 
+    def listed_units(self, name: str, head: int) -> int:
+        """Units that are read for the listed rows of a head of ``q``, ``k`` or ``v``.
+
+        Two rows that follow each other in memory share a unit if they are of the same granule of
+        ``groups`` listed rows, and at least a unit long.
+        """
+        tensor, unit = self.tensors[name], self.params.unit_bytes
+        rows = self.listed_queries if name == "q" else self.listed_keys
+        place = np.arange(len(rows))
+        neighbours = (np.diff(rows, prepend=-2) == 1) & (place % self.params.groups != 0)
+        start = tensor.row(head, 0) + rows * tensor.pitch
+        first, last = start // unit, (start + tensor.pitch - 1) // unit
+        shared = neighbours & (start % unit != 0) & (tensor.pitch >= unit)
+        return int((last - first + 1 - shared).sum())
+
     @property
     def read_bytes(self) -> int:
         """Bytes that the loader fetches, in whole units: the rows of each head of Q, K and V, or
         those that are listed."""
         unit = self.params.unit_bytes
         if self.params.token_lanes:
-            rows = {"q": self.listed_queries, "k": self.listed_keys, "v": self.listed_keys}
-            tensors = ((self.tensors[name], listed) for name, listed in rows.items())
-            return unit * sum(_listed_units(self.params, t, listed) for t, listed in tensors)
+            return unit * sum(
+                self.listed_units(name, head)
+                for name in "qkv"
+                for head in range(self.tensors[name].heads)
+            )
         read = [self.tensors[name] for name in "qkv"]
         return sum(t.heads * -(-t.rows * t.pitch // unit) * unit for t in read)
 
@@ -239,23 +260,6 @@ class JobImage:
         """Write the golden output of valid queries into linear memory."""
         rows = self.written
         self.tensors["o"].view(memory)[:, rows] = pack(self.expected.out[:, rows], 16)
-
-
-def _listed_units(params: CoreParams, tensor: Tensor, rows: np.ndarray) -> int:
-    """Units that are read for the listed rows of all heads.
-
-    Two rows that follow each other in memory share a unit if they are of the same granule of
-    ``groups`` listed rows, and at least a unit long.
-    """
-    unit, place = params.unit_bytes, np.arange(len(rows))
-    neighbours = (np.diff(rows, prepend=-2) == 1) & (place % params.groups != 0)
-    total = 0
-    for head in range(tensor.heads):
-        start = tensor.row(head, 0) + rows * tensor.pitch
-        first, last = start // unit, (start + tensor.pitch - 1) // unit
-        shared = neighbours & (start % unit != 0) & (tensor.pitch >= unit)
-        total += int((last - first + 1 - shared).sum())
-    return total
 
 
 def chained(jobs: Sequence[JobImage]) -> tuple[JobImage, ...]:

@@ -14,6 +14,7 @@ from attnsieve.sim.driver.packing import row_bytes
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.quantise import Quantised, dequantise_output, quantise_layer
+from attnsieve.sim.golden.score import visibility
 
 __all__ = ["LayerPlan", "LayerWork", "Placement", "TraceLike", "memory_image", "plan", "single_job"]
 
@@ -197,6 +198,15 @@ class LayerWork:
             _holes(queries_alive[:queries]),
             place=self.place,
         )
+
+    @property
+    def unpruned(self) -> tuple[int, int]:
+        """Valid tokens, and pairs over all heads, of `whole` if nothing is pruned."""
+        rows = np.flatnonzero(self.query_valid)
+        seen = visibility(
+            rows, len(self.query_valid), len(self.key_valid), self.causal, self.key_valid
+        )
+        return int(self.key_valid.sum()), len(self.heads) * int(seen.sum())
 
     def seen(self, step: int) -> np.ndarray:
         """Valid keys of a decode step."""

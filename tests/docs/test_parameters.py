@@ -50,6 +50,8 @@ def test_limits(name):
             build(lanes=64, output_lanes=value, buffer_elements=64)
         elif name == "max_head_dim":
             build(max_head_dim=value)
+        elif name == "token_lanes":
+            build(value_lanes=16, token_lanes=value)
         else:
             build(**room, **{name: value})
     for value in (least - 1, most + 1, most * 2):
@@ -81,6 +83,12 @@ def test_no_rule_is_left_out():
         if not row[3]:
             for value in {least + 1, (least + most) // 2 + 1, most - 1}:
                 build(**{name: value})
+
+
+def test_value_lanes_hold_whole_lane_groups():
+    assert ROWS["value_lanes"][3] == "multiple of lanes / 16"
+    with pytest.raises(ValueError, match="value_lanes must be"):
+        CoreParams(value_lanes=6)
 
 
 def test_lut_ram():

@@ -17,15 +17,18 @@ def fails(message, *arguments, **options):
 
 def test_presets_are_the_documented_ones():
     found = {c.name: c for c in config.presets()}
-    assert list(found) == ["dense", "dense-full", "dense-tiny"]
+    names = ["dense", "dense-full", "dense-tiny", "spatten", "spatten-tiny"]
+    assert list(found) == names
     assert found["dense"].core == CoreParams()
     assert found["dense-full"].core == CoreParams(
         lanes=512, output_lanes=16, channels=16, buffer_elements=65536
     )
     assert found["dense-tiny"].core.lanes == 4
+    assert found["spatten"].core == CoreParams(value_lanes=16, token_lanes=16)
     for preset in found.values():
-        assert preset.system == "dense"
-        assert preset.status == "supported"
+        assert preset.system == preset.name.partition("-")[0]
+        status = "supported" if preset.system == "dense" else "experimental"
+        assert preset.status == status
         assert preset.intent
         assert preset.top == "attnsieve_" + preset.name.replace("-", "_")
 
@@ -110,7 +113,7 @@ def test_settings(text, where, value):
         ("bits=9", r"dense: run\.bits: must be 8 or 12, not 9"),
         ("memory.latency=0", r"dense: memory\.latency: must be greater than or equal to 1, not 0"),
         ("status=fine", r"dense: status: must be 'supported' or 'experimental', not 'fine'"),
-        ("system=spattan", r"dense: system: must be 'dense', not 'spattan'"),
+        ("system=spattan", r"dense: system: must be 'dense' or 'spatten', not 'spattan'"),
         ("name=a b", r"dense: name: string should match pattern .*, not 'a b'"),
     ],
 )
@@ -147,7 +150,8 @@ def test_unreadable_files(tmp_path):
 
 def test_unknown_systems():
     fails(r"unknown system 'dens'; did you mean 'dense'\?", "dens")
-    fails(r"unknown system 'zzz'; known: dense, dense-full, dense-tiny", "zzz")
+    known = "dense, dense-full, dense-tiny, spatten, spatten-tiny"
+    fails(rf"unknown system 'zzz'; known: {known}", "zzz")
 
 
 def test_an_overlay_extends_nothing(tmp_path):

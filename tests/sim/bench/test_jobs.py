@@ -8,18 +8,19 @@ from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.campaign import Coverage, job_cases, random_image
 from attnsieve.sim.bench.jobs import (
-    _READ,
     check_jobs,
     memories,
     predicted_counters,
     programs,
     queued_program,
     read_reports,
+    report_registers,
 )
 from attnsieve.sim.bench.program import Outcome
 from attnsieve.sim.driver.packing import split_channels
 
 PARAMS = CoreParams()
+READ = report_registers(PARAMS)
 
 
 def image_of(jobs=2):
@@ -38,13 +39,13 @@ def perfect(image):
     for number, job in enumerate(image.jobs, start=1):
         known = {"finished": number, "result": number << 16, "cycles": 100, "busy": 60}
         known |= {"stall_key": 30, "stall_tail": 10, **predicted_counters(job)}
-        reads += [known.get(name.lower(), 0) for name in _READ]
+        reads += [known.get(name.lower(), 0) for name in READ]
     after = np.stack(split_channels(PARAMS, image.expected()))
     return Outcome(after, reads, [1] * 9, [])
 
 
 def put(outcome, job, name, value):
-    outcome.reads[job * len(_READ) + _READ.index(name)] = value
+    outcome.reads[job * len(READ) + READ.index(name)] = value
 
 
 def test_a_perfect_run():
@@ -112,7 +113,7 @@ def test_programs_start_and_end_every_job():
     control = register_map(PARAMS)["CTRL"].offset
     kinds = [[op.kind for op in program] for program in programs(image)]
     assert len(kinds) == 3
-    assert all(k.count("irq") == 1 and k.count("read") == len(_READ) for k in kinds)
+    assert all(k.count("irq") == 1 and k.count("read") == len(READ) for k in kinds)
     queued = queued_program(image)
     starts = [n for n, op in enumerate(queued) if op.kind == "write" and op.a == control]
     assert len(starts) == 3

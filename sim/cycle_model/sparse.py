@@ -1,0 +1,146 @@
+"""Rows and regions of a core that prunes: lists, selected values, the end of a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.cycle_model.latency import Latency
+from attnsieve.sim.cycle_model.lines import paced
+from attnsieve.sim.cycle_model.loader import LoaderModel, Region
+from attnsieve.sim.cycle_model.rows import Pipeline
+from attnsieve.sim.driver.image import JobImage
+
+__all__ = ["GatherLoaderModel", "SparsePipeline", "list_cycles", "row_steps", "select_cycles"]
+
+#: Cycles of a radix select beside its beats: the first digit, and what two passes add at most.
+_FIRST, _PASSES = 7, 20
+
+
+def list_cycles(image: JobImage) -> int:
+    """From the start of a job to its lists: words, the masks, zero eliminator and packer."""
+    params, job = image.params, image.job
+    beats = [-(-n // params.token_lanes) for n in (job.queries, job.keys)]
+    levels = max(1, -(-(params.token_lanes - 1).bit_length() // 4))
+    build = 5 + 2 * levels + levels + 1
+    return 14 + (sum(beats) + 2 * build if job.causal else max(beats) + build)
+
+
+def row_steps(image: JobImage) -> np.ndarray:
+    """Steps of a pass of prob·V of each row ``[heads, queries]``: the terms of the largest class."""
+    params, job = image.params, image.job
+    listed = image.listed_keys
+    kept = image.expected.kept_values[:, :, listed]
+    classes = params.groups // params.parallel_parts(job.head_dim)
+    counts = [kept[:, :, n::classes].sum(axis=2) for n in range(classes)]
+    return np.maximum(1, np.max(counts, axis=0, initial=1))
+
+
+def select_cycles(image: JobImage) -> int:
+    """From the last share of a job to its selection; 0 if none is made."""
+    params, job = image.params, image.job
+    if job.scoring.keep is None:
+        return 0
+    rows = -(-job.keys // params.token_lanes)
+    return 3 * rows + _FIRST + _PASSES + 6
+
+
+@dataclass(frozen=True)
+class _Selected:
+    """How long a row waits for its threshold, and its steps."""
+
+    wait: int
+    steps: int
+
+
+class GatherLoaderModel(LoaderModel):
+    """Chunks of listed rows: a power of two of granules of ``groups`` rows, unit by unit."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.burst = 1
+
+    def _granule(self, region: Region) -> tuple[int, int, int]:
+        lines = region.parts
+        units = max(1, round(region.units * lines / max(1, region.lines)))
+        return lines, units, 8
+
+
+class SparsePipeline(Pipeline):
+    """Rows whose values are selected: complete rows into prob·V, only their kept terms multiplied.
+
+    Parameters
+    ----------
+    image : JobImage
+        The job, for what its rows keep.
+    others : as `Pipeline`
+    """
+
+    def __init__(
+        self, image: JobImage, params: CoreParams, latency: Latency, *others: object
+    ) -> None:
+        super().__init__(params, latency, *others)  # type: ignore[arg-type]
+        self.image, self.passed = image, -1
+        self.selected = self._selections()
+
+    def _selections(self) -> list[_Selected]:
+        image, p = self.image, self.params
+        steps = row_steps(image)
+        found = []
+        for head in range(image.job.heads):
+            for query in image.listed_queries:
+                seen = int(image.expected.kept_scores[head, query].sum())
+                kept = int(image.expected.kept_values[head, query].sum())
+                wait = _FIRST
+                if kept < seen:
+                    wait += -(-seen // p.value_lanes) + _PASSES
+                found.append(_Selected(wait + 4, int(steps[head, query])))
+        return found
+
+    def _sum(self) -> bool:
+        number, p = self.summed, self.params
+        if number == self.softened:
+            return False
+        row, lines = self.rows[number], self.lines[number]
+        used = lines if row.keys else 0
+        if self.value.arrived < self.value_base + used:
+            return False
+        first, last = self.beat[number], self.beat[number + 1]
+        terms = self.left_time_of(number) + self.latency.terms
+        known = terms + self.selected[number].wait
+        bounds = np.zeros(last - first, np.int64)
+        bounds[0] = max(known, self.passed + 1)
+        passed = paced(bounds)
+        self.passed = int(passed[-1])
+        self.beat_free[first:last] = passed + 1
+        start = self.passed + 4
+        if used:
+            start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
+        self._passes(number, start, terms)
+        if row.last_of_kv:
+            self._release_values(np.array([self.step_time]), used or 1, used)
+        self.summed += 1
+        return True
+
+    def _passes(self, number: int, start: int, terms: int) -> None:
+        """Steps of a row from ``start`` on, and when its elements leave."""
+        p, row = self.params, self.rows[number]
+        head_dim = row.parts * p.segment
+        side, steps = p.parallel_parts(head_dim), self.selected[number].steps
+        transfers = p.segment * side // p.output_lanes
+        drain = transfers * self.latency.output_pace
+        reciprocal = terms + self.latency.statistics
+        for _ in range(p.passes(head_dim)):
+            end = max(start, self.step_time + 1) + steps - 1
+            self.step_time = max(end, self._room())
+            self.passes.append((self.step_time, transfers))
+            come = self.step_time + self.latency.steps + 3 + self.latency.drain
+            self.drained = max(come, reciprocal, self.drained) + drain
+            pace = self.latency.output_pace
+            self.left += [self.drained - drain + pace * n for n in range(1, transfers + 1)]
+        self.done[number] = self.drained + self.latency.output
+        if row.write:
+            size = 2 * head_dim // p.channels // p.beat_bytes
+            self.writes.append((int(self.done[number]) - drain + self.latency.write, max(1, size)))
