@@ -131,7 +131,7 @@ class Core(wiring.Component):
         ]
 
     def _tokens(self, m, registers, control, datapath) -> None:
-        """Importance of tokens: its job, its candidates, and software's way to it."""
+        """Importance of tokens and heads: their job, candidates, and software's way to them."""
         tokens, begun = datapath.tokens, Signal()
         m.d.sync += begun.eq(control.begun)
         connect(m, tokens.entry, control.key_beat_entry)
@@ -151,13 +151,27 @@ class Core(wiring.Component):
             registers.score.eq(tokens.score),
             registers.score_ready.eq(tokens.ready),
         ]
+        heads, selection = datapath.heads, control.selection
+        m.d.comb += [
+            heads.begin.eq(tokens.begin),
+            heads.clear.eq(selection.clear),
+            heads.select.eq(selection.select),
+            heads.keep.eq(selection.heads),
+            heads.alive.eq(control.alive),
+            heads.half.eq(registers.score_half),
+            heads.write.eq(registers.head_write),
+            heads.data.eq(registers.score_data),
+            registers.head_score.eq(heads.score),
+            registers.next_heads.eq(heads.next),
+        ]
 
     def _done(self, m, control, datapath) -> Any:
-        """A job is done when it is written and, with lists, its tokens are too."""
+        """A job is done when it is written and, with lists, its tokens and heads are too."""
         if not self.params.token_lanes:
             return datapath.done
         written, done = Signal(), Signal()
-        m.d.comb += done.eq((written | datapath.done) & datapath.tokens.finished)
+        finished = datapath.tokens.finished & datapath.heads.finished
+        m.d.comb += done.eq((written | datapath.done) & finished)
         m.d.sync += written.eq((written | datapath.done) & ~done & ~control.clear)
         return done
 

@@ -28,6 +28,8 @@ from attnsieve.hdl.lib.broadcast import Broadcast
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.reset import LocalResets
 from attnsieve.hdl.lib.ring import Ring
+from attnsieve.hdl.observers.head_scores import head_weight_layout
+from attnsieve.hdl.observers.head_unit import HeadUnit
 from attnsieve.hdl.observers.token_unit import TokenUnit
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.exponential import Exponential
@@ -50,7 +52,14 @@ def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
             if p.value_lanes
             else {}
         ),
-        **({"importance": ("last_of_job",)} if p.token_lanes else {}),
+        **(
+            {
+                "importance": ("last_of_job",),
+                "outputs": ("write", "last_of_head", "last_of_job"),
+            }
+            if p.token_lanes
+            else {}
+        ),
         "prob_v": ("parts", "keys", "last_of_kv"),
         "tally": ("write", "last_of_job"),
         "writer": (
@@ -62,16 +71,21 @@ def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
 
 def list_members(p: CoreParams) -> dict[str, Member]:
     """Read port of the lists, whether they are there, and how long they are; the importance of
-    tokens as the core sees it."""
-    unit = TokenUnit(params=p).signature.members
-    inner = ("i", "statistics", "row")
+    tokens and heads as the core sees it."""
     return {
-        "tokens": Out(wiring.Signature({n: m for n, m in unit.items() if n not in inner})),
+        "tokens": Out(_outer(TokenUnit(params=p), ("i", "statistics", "row"))),
+        "heads": Out(_outer(HeadUnit(params=p), ("i", "beat", "row", "head"))),
         "list": Out(list_read_signature(p)),
         "listed": In(1),
         "listed_queries": In(p.query_bits),
         "listed_keys": In(p.key_bits),
     }
+
+
+def _outer(unit: Any, inner: tuple[str, ...]) -> wiring.Signature:
+    """The members of a unit that are not connected inside the datapath."""
+    members = unit.signature.members.items()
+    return wiring.Signature({n: m for n, m in members if n not in inner})
 
 
 class Datapath(wiring.Component):
@@ -170,7 +184,7 @@ class Datapath(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         if self.params.lut_ram:
-            m.submodules.resets = resets = LocalResets(count=20 if self.params.prunes else 16)
+            m.submodules.resets = resets = LocalResets(count=22 if self.params.prunes else 16)
             m.d.comb += resets.i.eq(self.clear)
             self._resets = iter(resets.o)
         self._place(m, "loader", self.loader)
@@ -303,8 +317,6 @@ class Datapath(wiring.Component):
         terms = exponential.o
         if p.value_lanes:
             terms = self._select(m, terms, rows)
-        if p.token_lanes:
-            self._importance(m, rows)
         connect(m, terms, prob_v.i)
         connect(m, self._region(m, "value"), self.loader.value)
         connect(m, self.loader.v_line, v_ring.i)
@@ -314,6 +326,8 @@ class Datapath(wiring.Component):
         self._receive(m, rows.prob_v, prob_v.row)
         self._receive(m, rows.tally, tally.row)
         self._scales(m, exponential, rows)
+        if p.token_lanes:
+            self._importance(m, rows, normaliser)
         self._addresses(m, rows)
         connect(m, tally.o, flipped(self.tally))
         statistics = exponential.statistics
@@ -364,18 +378,26 @@ class Datapath(wiring.Component):
         connect(m, exponential.statistics, sums.i)
         connect(m, sums.normaliser, normaliser.statistics)
 
-    def _importance(self, m: Module, rows: Broadcast) -> None:
-        """Tokens gather the probabilities of all rows."""
-        unit = self._place(m, "tokens", TokenUnit(params=self.params))
-        connect(m, self._values.seen, unit.i)
-        connect(m, self._sums.observer, unit.statistics)
-        connect(m, rows.importance, unit.row)
-        for name, member in self.tokens.signature.members.items():
-            its, own = getattr(unit, name), getattr(self.tokens, name)
-            if member.is_signature:
-                connect(m, its, flipped(own))
-            else:
-                m.d.comb += own.eq(its) if member.flow is Out else its.eq(own)
+    def _importance(self, m: Module, rows: Broadcast, normaliser: Normaliser) -> None:
+        """Tokens gather the probabilities of all rows, heads the magnitudes of their outputs."""
+        tokens = self._place(m, "token_unit", TokenUnit(params=self.params))
+        heads = self._place(m, "head_unit", HeadUnit(params=self.params))
+        connect(m, self._values.seen, tokens.i)
+        connect(m, self._sums.observer, tokens.statistics)
+        connect(m, rows.importance, tokens.row)
+        self._receive(m, rows.outputs, heads.row)
+        connect(m, self._weights.o, heads.head)
+        m.d.comb += [
+            heads.i.eq(normaliser.o.p),
+            heads.beat.eq(normaliser.o.valid & normaliser.o.ready),
+        ]
+        for unit, outer in ((tokens, self.tokens), (heads, self.heads)):
+            for name, member in outer.signature.members.items():
+                its, own = getattr(unit, name), getattr(outer, name)
+                if member.is_signature:
+                    connect(m, its, flipped(own))
+                else:
+                    m.d.comb += own.eq(its) if member.flow is Out else its.eq(own)
 
     def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
         """The scale of a head stays for all its rows."""
@@ -387,12 +409,31 @@ class Datapath(wiring.Component):
                 shape=head_layout(p), depth=self.row_depth if p.lut_ram else 2, lut_ram=p.lut_ram
             ),
         )
-        connect(m, flipped(self.scale), scales.i)
+        self._scale(m, scales)
         m.d.comb += [
             exponential.scale.valid.eq(scales.o.valid & rows.scale.valid),
             exponential.scale.p.eq(scales.o.p),
             rows.scale.ready.eq(exponential.scale.ready),
             scales.o.ready.eq(exponential.scale.ready & rows.scale.p.last_of_head),
+        ]
+
+    def _scale(self, m: Module, scales: Queue) -> None:
+        """The scale of each head; its weight in the importance of heads waits elsewhere."""
+        p = self.params
+        if not p.token_lanes:
+            connect(m, flipped(self.scale), scales.i)
+            return
+        self._weights = weights = self._place(
+            m, "weights", Queue(shape=head_weight_layout(p), depth=self.row_depth)
+        )
+        both = scales.i.ready & weights.i.ready
+        m.d.comb += [
+            self.scale.ready.eq(both),
+            scales.i.valid.eq(self.scale.valid & both),
+            scales.i.p.eq(self.scale.p),
+            weights.i.valid.eq(self.scale.valid & both),
+            weights.i.p.head.eq(self.scale.p.head),
+            weights.i.p.weight.eq(self.scale.p.weight),
         ]
 
     def _addresses(self, m: Module, rows: Broadcast) -> None:

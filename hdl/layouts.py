@@ -26,12 +26,15 @@ __all__ = [
 
 def head_layout(p: CoreParams) -> data.StructLayout:
     """One entry of the per-head table."""
-    weight = {"weight": unsigned(10)}  # of a head's outputs in its importance, UQ0.10
+    pruned = {
+        "weight": unsigned(10),  # of a head's outputs in its importance, UQ0.10
+        "head": unsigned((p.max_heads - 1).bit_length() or 1),  # not in the table: which one it is
+    }
     return data.StructLayout(
         {
             "mantissa": unsigned(p.scale_mantissa_bits),
             "shift": unsigned(p.scale_shift_bits),
-            **(weight if p.token_lanes else {}),
+            **(pruned if p.token_lanes else {}),
         }
     )
 

@@ -78,7 +78,7 @@ class ListChunker(wiring.Component):
     delivered: Signal
     o: stream.Interface
 
-    latency = 5
+    latency = 4
     #: Cycles from chunk to chunk.
     period = 4
 

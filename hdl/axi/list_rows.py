@@ -81,7 +81,7 @@ class ListRows(wiring.Component):
     o: stream.Interface
 
     #: Cycles from a chunk to its first rows.
-    latency = 3
+    latency = 2
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = p = params

@@ -10,22 +10,25 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from attnsieve.hdl.axi.list_rows import list_read_signature, row_lanes
 from attnsieve.hdl.control.row_list import RowList, entry_read_signature, mask_lanes
-from attnsieve.hdl.control.words import WordReader, fetch_signature
+from attnsieve.hdl.control.words import WordReader, fetch_signature, saturated
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["JobLists", "selection_layout"]
 
-_WORDS = ("QUERIES", "KEYS", "PIN_FIRST", "PIN_NEWEST", "KEEP_TOKENS", "SCORING", "MODE")
+_WORDS = (
+    "QUERIES", "KEYS", "PIN_FIRST", "PIN_NEWEST", "KEEP_TOKENS", "KEEP_HEADS", "SCORING", "MODE",
+)  # fmt: skip
 
 
 def selection_layout(p: CoreParams) -> data.StructLayout:
-    """Which tokens of a job go on: ``keep`` of the ``keys`` first ones."""
+    """Which tokens of a job go on, ``keep`` of the ``keys`` first ones; and how many heads."""
     return data.StructLayout(
         {
             "keys": p.key_bits,
             "keep": p.key_bits,
             "first": p.key_bits,  # so many of the first are pinned,
             "newest": p.key_bits,  # and so many of the last
+            "heads": p.head_bits,
             "clear": 1,  # scores are zero at first
             "select": 1,  # tokens are selected at the end
             "candidates": 1,  # of the candidates; else of all keys
@@ -177,13 +180,14 @@ class JobLists(wiring.Component):
         connect(m, reader.fetch, flipped(self.fetch))
         connect(m, flipped(self.job), reader.job)
         word, read, selection = self.fetch.data, Signal(), self.selection
-        scoring = ("clear", "select", "candidates")
+        scoring, bits = ("clear", "select", "candidates"), self.params.key_bits
         into = {
             "QUERIES": queries.eq(word),
             "KEYS": [keys.eq(word), selection.keys.eq(word)],
-            "PIN_FIRST": selection.first.eq(word),
-            "PIN_NEWEST": selection.newest.eq(word),
-            "KEEP_TOKENS": selection.keep.eq(word),
+            "PIN_FIRST": selection.first.eq(saturated(word, bits)),
+            "PIN_NEWEST": selection.newest.eq(saturated(word, bits)),
+            "KEEP_TOKENS": selection.keep.eq(saturated(word, bits)),
+            "KEEP_HEADS": selection.heads.eq(saturated(word, self.params.head_bits)),
             "SCORING": [
                 *(selection[name].eq(word[n]) for n, name in enumerate(scoring)),
                 selection.decay.eq(word[8:]),

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.axi.list_rows import row_lanes
 from attnsieve.hdl.control.row_list import entry_read_signature
-from attnsieve.hdl.control.words import WordReader, fetch_signature
+from attnsieve.hdl.control.words import WordReader, fetch_signature, head_words, saturated
 from attnsieve.hdl.layouts import head_layout, row_layout
 from attnsieve.hdl.lib.reduce import count_ones
 from attnsieve.hdl.params import CoreParams
@@ -22,13 +22,14 @@ _WORDS = ("HEADS", "QUERIES", "KEYS", "HEAD_DIM", "MODE", "GROUP")
 
 
 class ListedRowSequencer(wiring.Component):
-    """Walks KV heads, the query heads of each, and the listed queries of each head.
+    """Walks KV heads, the living query heads of each, and the listed queries of each head.
 
     A row sees the listed keys up to its own place in a causal job, all listed keys otherwise; keys
     count by their places in the list. A forced query (`JobLists`) sees none and is not written.
 
     A row takes two cycles, and in a causal job two more for every line of the list of keys that it
-    sees beyond the row before.
+    looks at beyond the row before. A head takes three more; the next living one is looked for while
+    its rows go out, a cycle for each, and its last row waits for that.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ class ListedRowSequencer(wiring.Component):
         The scale of each head, ahead of its rows. Ready stays until the transfer.
     o : Out(stream(row_layout))
         Rows.
+    alive : Out(max_heads)
+        Heads of the job at hand that live.
     busy : Out(1)
         A job is at hand.
     """
@@ -63,11 +66,13 @@ class ListedRowSequencer(wiring.Component):
     key_entry: Any
     scale: stream.Interface
     o: stream.Interface
+    alive: Signal
     busy: Signal
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = p = params
-        self.words = (*_WORDS, *(("KEEP_VALUES",) if p.value_lanes else ()))
+        values = ("KEEP_VALUES",) if p.value_lanes else ()
+        self.words = (*_WORDS, *values, *head_words(p))
         super().__init__(
             {
                 "job": In(stream.Signature(p.bank_bits)),
@@ -80,6 +85,7 @@ class ListedRowSequencer(wiring.Component):
                 "key_entry": Out(entry_read_signature(p, p.max_keys)),
                 "scale": Out(stream.Signature(head_layout(p))),
                 "o": Out(stream.Signature(row_layout(p))),
+                "alive": Out(p.max_heads),
                 "busy": Out(1),
             }
         )
@@ -87,23 +93,24 @@ class ListedRowSequencer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         s = self._state()
-        m.d.sync += [
-            s.final_head.eq(s.head == s.last_head),
-            s.final_member.eq(s.member == s.last_member),
-            s.final_query.eq(s.rank + 1 == self.queries),
-        ]
+        m.d.sync += s.final_query.eq(s.rank + 1 == self.queries)
         reader = self._read(m, s)
+        self._look(m, s)
         visible, whole = self._visible(m, s)
         self._row(m, s, visible)
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
                 m.d.comb += reader.job.valid.eq(self.job.valid)
-                m.d.sync += [s.head.eq(0), s.member.eq(0), s.bank.eq(self.job.payload)]
+                m.d.sync += s.bank.eq(self.job.payload)
                 with m.If(reader.job.ready):
-                    m.next = "LISTS"
+                    m.next = "LOOK"
+            with m.State("LOOK"):
+                m.d.comb += s.restart.eq(1)
+                m.next = "LISTS"
             with m.State("LISTS"):
-                with m.If(self.listed):
+                with m.If(self.listed & s.found):
+                    m.d.comb += s.go_on.eq(1)
                     m.next = "TABLE"
             with m.State("TABLE"):
                 m.d.comb += [
@@ -123,8 +130,8 @@ class ListedRowSequencer(wiring.Component):
                 m.next = "ROW"
             with m.State("ROW"):
                 with m.If(~whole):
-                    m.d.comb += self.o.valid.eq(1)
-                    with m.If(self.o.ready):
+                    m.d.comb += self.o.valid.eq(~s.final_query | s.found | s.none)
+                    with m.If(self.o.valid & self.o.ready):
                         self._advance(m, s)
                 with m.Else():  # another line of keys is seen
                     m.d.sync += s.line.eq(s.line + 1)
@@ -141,20 +148,26 @@ class ListedRowSequencer(wiring.Component):
         """The job at hand, and the place in it."""
         p = self.params
         bits = {
-            "last_head": p.head_bits,
+            "heads": p.head_bits,
             "last_member": p.head_bits,  # of the group of a KV head
             "all_queries": p.query_bits,
             "all_keys": p.key_bits,
             "causal": 1,
             "bank": p.bank_bits,
             "head": p.head_bits,
-            "member": p.head_bits,
+            # the next head: looked at, of its group, living or not; whether it is of another group
+            "next_head": p.head_bits,
+            "next_member": p.head_bits,
+            "next_alive": p.max_heads,
+            "crossed": 1,
+            "found": 1,  # it lives
+            "none": 1,  # there is none
+            "restart": 1,
+            "go_on": 1,  # to it
             "rank": p.query_bits,  # of the query in its list
             "line": len(self.key_entry.line),  # of keys, the last one that the row sees any of
             "ahead": p.key_bits,  # keys before that of the first query
             # what follows from them a cycle later, long before it is used
-            "final_head": 1,
-            "final_member": 1,
             "final_query": 1,
         }
         return SimpleNamespace(**{name: Signal(n, name=name) for name, n in bits.items()})
@@ -172,10 +185,11 @@ class ListedRowSequencer(wiring.Component):
             self.fetch.index.eq(reader.fetch.index),
             self.fetch.en.eq(reader.fetch.en),
             self.scale.payload.eq(word),
+            self.scale.payload.head.eq(s.head),
         ]
         m.d.sync += s.ahead.eq(s.all_keys - s.all_queries)
         into = {
-            "HEADS": s.last_head.eq(word - 1),
+            "HEADS": s.heads.eq(word),
             "QUERIES": s.all_queries.eq(word),
             "KEYS": s.all_keys.eq(word),
             "HEAD_DIM": row.parts.eq(word >> (self.params.segment - 1).bit_length()),
@@ -183,11 +197,38 @@ class ListedRowSequencer(wiring.Component):
             "GROUP": s.last_member.eq(word - 1),
         }
         if self.params.value_lanes:
-            into["KEEP_VALUES"] = row.values.eq(word)
+            into["KEEP_VALUES"] = row.values.eq(saturated(word, self.params.key_bits))
+        for n, name in enumerate(head_words(self.params)):
+            into[name] = self.alive[32 * n : 32 * (n + 1)].eq(~word)
         for name, arrive in zip(self.words, reader.arrive, strict=True):
             with m.If(arrive):
                 m.d.sync += into[name]
         return reader
+
+    def _look(self, m: Module, s: SimpleNamespace) -> None:
+        """Look for the next living head, one per cycle."""
+        lives = s.next_alive[0]
+        m.d.comb += [
+            s.none.eq(s.next_head == s.heads),
+            s.found.eq(lives & ~s.none),
+        ]
+        with m.If(s.restart):
+            m.d.sync += [
+                s.next_head.eq(0),
+                s.next_member.eq(0),
+                s.crossed.eq(0),
+                s.next_alive.eq(self.alive),
+            ]
+        with m.Elif(s.go_on | ~(s.found | s.none)):
+            end = s.next_member == s.last_member
+            m.d.sync += [
+                s.next_head.eq(s.next_head + 1),
+                s.next_alive.eq(s.next_alive >> 1),
+                s.next_member.eq(Mux(end, 0, s.next_member + 1)),
+                s.crossed.eq(end | (s.crossed & ~s.go_on)),
+            ]
+        with m.If(s.go_on):
+            m.d.sync += s.head.eq(s.next_head)
 
     def _visible(self, m: Module, s: SimpleNamespace) -> tuple[Signal, Signal]:
         """Keys that the row sees, by what is known of the line at hand; and whether it may see
@@ -216,8 +257,8 @@ class ListedRowSequencer(wiring.Component):
             entry.line.eq(s.rank >> bits),
             row.query.eq(indices.word_select(s.rank[:bits], len(entry.data[0].index))),
             row.last_of_head.eq(s.final_query),
-            row.last_of_kv.eq(s.final_query & s.final_member),
-            row.last_of_job.eq(s.final_query & s.final_head),
+            row.last_of_kv.eq(s.final_query & (s.none | s.crossed)),
+            row.last_of_job.eq(s.final_query & s.none),
             row.write.eq(~self.forced),
             row.keys.eq(Mux(self.forced, 0, visible)),
             row.bank.eq(s.bank),
@@ -232,8 +273,5 @@ class ListedRowSequencer(wiring.Component):
             with m.If(row.last_of_job):
                 m.next = "IDLE"
             with m.Else():
-                m.d.sync += [
-                    s.head.eq(s.head + 1),
-                    s.member.eq(Mux(row.last_of_kv, 0, s.member + 1)),
-                ]
+                m.d.comb += s.go_on.eq(1)
                 m.next = "TABLE"

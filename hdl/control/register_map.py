@@ -445,6 +445,15 @@ def _state(p: CoreParams) -> tuple[Register, ...]:
             doc=f"Score of a token: the sum of its probabilities in units of 2^-{p.p_bits}.",
             fields=_value(Access.RW, "Of token SCORE_TOKEN"),
         ),
+        *(
+            Register(
+                name=name,
+                offset=0x064 + 4 * n,
+                doc=f"Bit i is query head {32 * n} + i: 1 is selected, by the last job.",
+                fields=_value(Access.RO, "Heads for the next job"),
+            )
+            for n, name in enumerate(("NEXT_HEADS", "NEXT_HEADS_HI"))
+        ),
     )
 
 

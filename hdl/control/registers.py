@@ -40,6 +40,10 @@ def _token_members(p: CoreParams) -> dict[str, Member]:
         "score_data": Out(32),
         "score": In(32),
         "score_ready": In(1),
+        "score_half": Out(range(2 * p.max_heads)),
+        "head_write": Out(1),
+        "head_score": In(32),
+        "next_heads": In(p.max_heads),
     }
 
 
@@ -97,6 +101,10 @@ class Registers(wiring.Component):
     score_access, score_write : Out(1), score_token, score_data : Out, score : In(32)
     score_ready : In(1)
         Software's access to a token's score, in a cycle with ``score_ready``.
+    score_half, head_write : Out, head_score : In(32)
+        Its access to half of a head's score, in any cycle; data are those of tokens.
+    next_heads : In(max_heads)
+        The heads that the job that finished last has selected.
     """
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -139,6 +147,8 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        self._score_index = Signal(16)  # of a token, or from 0x8000 on of half a head's score
+        self._of_head = self._score_index[15]
         m.submodules.slave = slave = AXILiteSlave(addr_width=ADDRESS_BITS)
         m.submodules.memory = memory = JobMemory(params=self.params)
         m.submodules.counters = counters = Counters(params=self.params)
@@ -228,6 +238,7 @@ class Registers(wiring.Component):
             params=p, bits=p.max_keys, lanes=p.token_lanes
         )
         here, score = Signal(), Signal()
+        whole = write.payload.strobe.all()  # a score is written whole or not at all
         m.d.sync += [
             here.eq(word[7:] == self.map.window("CANDIDATES").offset >> 9),
             score.eq(word == self.map["SCORE"].word),
@@ -243,24 +254,33 @@ class Registers(wiring.Component):
             table.masked.eq(1),
             table.en.eq(self.candidate_en),
             self.candidate.eq(table.data),
-            self.score_write.eq(known & score & write.payload.strobe.all()),
+            self.score_write.eq(known & score & whole & ~self._of_head),
+            self.head_write.eq(known & score & whole & self._of_head),
             self.score_data.eq(write.payload.data),
         ]
-        partly = score & ~write.payload.strobe.all()  # a score is written whole or not at all
-        return (here & ~table.written) | (score & ~partly & ~self.score_ready)
+        waits = score & whole & ~self._of_head & ~self.score_ready
+        return (here & ~table.written) | waits
 
     def _score(self, m: Module, slave, valid: Signal, written) -> tuple[Value, Value]:
         """A score that software reads: the read waits for it. Returns whether it may go on, and
         the score a cycle later."""
-        reads, held = Signal(), Signal(32)
+        reads, held, index, of_head = Signal(), Signal(32), self._score_index, self._of_head
         m.d.sync += reads.eq(slave.read.payload == self.map["SCORE"].word)
-        m.d.comb += self.score_access.eq((valid & reads) | self.score_write)
-        with m.If(self.score_access & self.score_ready):
-            m.d.sync += [held.eq(self.score), self.score_token.eq(self.score_token + 1)]
-        strobe, value = written["SCORE_TOKEN_strobe"], written["SCORE_TOKEN"]
-        with m.If(strobe[0]):
-            m.d.sync += self.score_token.eq(value)
-        return ~reads | (self.score_ready & ~self.score_write), held
+        there = of_head | self.score_ready
+        asked = valid & reads
+        writes = self.score_write | self.head_write
+        m.d.comb += [
+            self.score_token.eq(index),
+            self.score_half.eq(index),
+            self.score_access.eq((asked & ~of_head) | self.score_write),
+        ]
+        with m.If((asked | writes) & there):
+            m.d.sync += index.eq(index + 1)
+            m.d.sync += held.eq(Mux(of_head, self.head_score, self.score))
+        for byte in range(0, len(index), 8):
+            with m.If(written["SCORE_TOKEN_strobe"][byte]):
+                m.d.sync += index[byte : byte + 8].eq(written["SCORE_TOKEN"][byte:])
+        return ~reads | (there & ~writes), held
 
     def _jobs(self, m: Module, written, memory, counters, bank: Signal) -> dict[str, Signal]:
         """Starts, results, aborts; what software sees of them."""
@@ -367,7 +387,8 @@ class Registers(wiring.Component):
         lists = self.params.token_lanes != 0
         gate = known
         if lists:
-            there, score = self._score(m, slave, valid, written)
+            free = memory.read_ready & ~state["published"]  # the read waits for nothing else
+            there, score = self._score(m, slave, valid & free, written)
             gate = known & there
         fetch_upper = valid & cycles & ~upper_asked & ~state["published"]
         m.d.comb += [
@@ -384,7 +405,11 @@ class Registers(wiring.Component):
         m.d.sync += [asked.eq(slave.read.valid & slave.read.ready), upper_asked.eq(fetch_upper)]
         with m.If(upper_asked):
             m.d.sync += upper.eq(counters.data)
-        memories = {"SCORE": score, "SCORE_TOKEN": self.score_token} if lists else {}
+        memories: dict[str, Any] = {}
+        if lists:
+            memories = {"SCORE": score, "SCORE_TOKEN": self._score_index}
+            memories["NEXT_HEADS"] = self.next_heads[:32]
+            memories["NEXT_HEADS_HI"] = self.next_heads[32:]
         memories |= {
             "RESULT": Cat(state["status"], Const(0, 12), memory.read_data[:16]),
             "CYCLES_HI": upper,
@@ -392,7 +417,9 @@ class Registers(wiring.Component):
         values, jobs = self._values(state), job_words(self.params)
         if lists:
             m.d.comb += self.next_word.eq(address)
-            with m.If(address[7:] == self.map.window("NEXT_KEYS").offset >> 9):
+            window = self.map.window("NEXT_KEYS")
+            here = (address[7:] == window.offset >> 9) & (address[:7] < window.words)
+            with m.If(here):
                 m.d.comb += slave.data.eq(self.next_data)
         with m.Switch(address):
             for register in self.map.registers:

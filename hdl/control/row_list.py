@@ -114,7 +114,7 @@ class RowList(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``start`` to ``done`` beside one for each beat of the mask."""
-        return 5 + ZeroEliminator(shape=self.entry, lanes=self.lanes).latency + Packer(
+        return 4 + ZeroEliminator(shape=self.entry, lanes=self.lanes).latency + Packer(
             shape=self.entry, lanes=self.lanes
         ).latency
 

@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.control.words import WordReader, fetch_signature
+from attnsieve.hdl.control.words import WordReader, fetch_signature, saturated
 from attnsieve.hdl.layouts import head_layout, row_layout
 from attnsieve.hdl.params import CoreParams
 
@@ -177,7 +177,7 @@ class RowSequencer(wiring.Component):
             "GROUP": s.last_member.eq(word - 1),
         }
         if self.params.value_lanes:
-            into["KEEP_VALUES"] = row.values.eq(word)
+            into["KEEP_VALUES"] = row.values.eq(saturated(word, self.params.key_bits))
         for name, arrive in zip(self.words, reader.arrive, strict=True):
             with m.If(arrive):
                 m.d.sync += into[name]

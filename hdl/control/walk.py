@@ -21,8 +21,8 @@ __all__ = ["ListWalk", "forward_walk", "walk_members"]
 
 def walk_members(p: CoreParams) -> dict[str, Member]:
     """Read port of the query mask, the bits one cycle after ``query_en``; with lists also that of
-    the key mask, the read ports of the lists, whether they are there and how long they are, and
-    what is to be done with scores."""
+    the key mask, the read ports of the lists, whether they are there and how long they are, what is
+    to be done with scores, and which heads live."""
     lanes = mask_lanes(p) if p.token_lanes else 1
     members = {
         "query_bank": Out(p.bank_bits),
@@ -42,6 +42,7 @@ def walk_members(p: CoreParams) -> dict[str, Member]:
         "list": In(list_read_signature(p)),
         "key_beat_entry": In(entry_read_signature(p, p.max_keys, p.groups)),
         "selection": Out(selection_layout(p)),
+        "alive": Out(p.max_heads),
         "listed": Out(1),
         "listed_queries": Out(p.query_bits),
         "listed_keys": Out(p.key_bits),
@@ -107,6 +108,7 @@ class ListWalk(wiring.Component):
         connect(m, rows.o, flipped(self.o))
         m.d.comb += [
             self.busy.eq(rows.busy),
+            self.alive.eq(rows.alive),
             rows.listed.eq(lists.done),
             rows.queries.eq(lists.queries),
             rows.keys.eq(lists.keys),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,6 +27,7 @@ __all__ = [
     "is_job_word",
     "job_word",
     "job_words",
+    "saturated",
     "size_layout",
     "store_signature",
     "word_count",
@@ -98,6 +99,11 @@ def size_layout(params: CoreParams) -> data.StructLayout:
 def head_words(params: CoreParams) -> tuple[str, ...]:
     """The words that tell which heads are pruned, the lower ones first."""
     return ("PRUNED_HEADS", "PRUNED_HEADS_HI")[: -(-params.max_heads // 32)]
+
+
+def saturated(word: Value, bits: int) -> Value:
+    """A 16-bit count in ``bits``: the largest number where it does not fit."""
+    return Mux(word[bits:16].any(), (1 << bits) - 1, word[:bits])
 
 
 def address_words(params: CoreParams, name: str) -> tuple[str, ...]:

@@ -173,11 +173,25 @@ def _pruning(params: CoreParams, rng: np.random.Generator, shape: Shape) -> dict
         chosen["scoring"] = Scoring(
             clear=bool(rng.random() < 0.5),
             keep=keep if rng.random() < 0.7 else None,
+            heads=int(rng.integers(0, 5)),
             first=int(rng.choice([0, 0, 1, 4])),
             newest=int(rng.choice([0, 0, 1, 16])),
             decay=int(rng.choice([0, 0, 1, 3])),
         )
     return chosen
+
+
+def _heads(params: CoreParams, rng: np.random.Generator, heads: int) -> dict[str, Any]:
+    """Heads that are left out, and what the others' outputs count."""
+    if not params.token_lanes:
+        return {}
+    lives = rng.random(heads) < rng.choice([0.3, 0.8, 1.0])
+    lives[rng.integers(heads)] = True
+    weights = rng.integers(0, 1024, heads)
+    return {
+        "pruned_heads": tuple(int(head) for head in np.flatnonzero(~lives)),
+        "weights": tuple(int(weight) for weight in weights),
+    }
 
 
 def _job(
@@ -194,6 +208,7 @@ def _job(
         causal=shape.mask.startswith("causal"),
         scales=_scales(rng, heads, shape.head_dim, shape.bits),
         **_pruning(params, rng, shape),
+        **_heads(params, rng, heads),
     )
     q = _operand(rng, (heads, job.queries, job.head_dim), job.bits)
     k, v = (_operand(rng, (job.kv_heads, job.keys, job.head_dim), job.bits) for _ in "kv")

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _RESET_CYCLES = 4
+_HEADS = 0x8000  # of SCORE_TOKEN: where the scores of heads begin
 _LIMIT = 50_000_000  # cycles that a job may take, unless a caller knows better
 
 
@@ -95,7 +96,11 @@ def state(job: JobImage) -> list[Operation]:
     scores = Operation("read", registers["SCORE"].offset)
     operations = [Operation("write", registers["SCORE_TOKEN"].offset, 0), *[scores] * job.job.keys]
     first = registers.window("NEXT_KEYS").offset
-    return operations + [Operation("read", first + 4 * n) for n in range(_next_words(job))]
+    operations.append(Operation("write", registers["SCORE_TOKEN"].offset, _HEADS))
+    operations += [scores] * (2 * job.job.heads)
+    operations += [Operation("read", first + 4 * n) for n in range(_next_words(job))]
+    names = ("NEXT_HEADS", "NEXT_HEADS_HI")
+    return operations + [Operation("read", registers[name].offset) for name in names]
 
 
 def restore(job: JobImage, held: np.ndarray | None) -> list[Operation]:
@@ -107,8 +112,14 @@ def restore(job: JobImage, held: np.ndarray | None) -> list[Operation]:
         return []
     registers = register_map(job.params)
     offset = registers["SCORE"].offset
+    index = registers["SCORE_TOKEN"].offset
     values = [Operation("write", offset, int(score)) for score in needed[: job.job.keys]]
-    return [Operation("write", registers["SCORE_TOKEN"].offset, 0), *values]
+    halves = [
+        Operation("write", offset, int(half))
+        for score in (job.heads_before if job.heads_before is not None else ())
+        for half in (score & 0xFFFFFFFF, score >> 32)
+    ]
+    return [Operation("write", index, 0), *values, Operation("write", index, _HEADS), *halves]
 
 
 def _next_words(job: JobImage) -> int:
@@ -117,7 +128,9 @@ def _next_words(job: JobImage) -> int:
 
 def _state_reads(job: JobImage) -> int:
     """Values that `state` reads."""
-    return job.job.keys + _next_words(job) if job.params.token_lanes else 0
+    if not job.params.token_lanes:
+        return 0
+    return job.job.keys + 2 * job.job.heads + _next_words(job) + 2
 
 
 def programs(image: MemoryImage, *, limit: int = _LIMIT) -> Iterator[list[Operation]]:
@@ -258,11 +271,29 @@ def _check_state(job: JobImage, number: int, read: Sequence[int], check: Check) 
             f"{wrong} of {keys} scores differ, first token {token}: {got[token]}, "
             f"not {want[token]}",
         )  # fmt: skip
-    if len(read) > keys:
-        words = np.array(read[keys:], "<u4").view(np.uint8)
+    _check_heads(job, number, read[keys : keys + 2 * job.job.heads], read[-2:], check)
+    words = read[keys + 2 * job.job.heads : -2]
+    if words:
+        words = np.array(words, "<u4").view(np.uint8)
         chosen = np.unpackbits(words, bitorder="little")[:keys].astype(bool)
         if wrong := int((chosen != job.next_keys).sum()):
             check.add(number, wrong, f"{wrong} of {keys} tokens are selected or not, wrongly")
+
+
+def _check_heads(
+    job: JobImage, number: int, halves: Sequence[int], chosen: Sequence[int], check: Check
+) -> None:
+    """Scores of heads, and the heads for the next job."""
+    heads = job.job.heads
+    got = [low | high << 32 for low, high in zip(halves[::2], halves[1::2], strict=True)]
+    want = job.head_scores[:heads].tolist()
+    if got != want:
+        wrong = sum(a != b for a, b in zip(got, want, strict=True))
+        check.add(number, wrong, f"{wrong} of {heads} head scores differ: {got}, not {want}")
+    if job.job.scoring.keep is not None:
+        bits = chosen[0] | chosen[1] << 32
+        if [bool(bits >> n & 1) for n in range(heads)] != job.next_heads.tolist():
+            check.add(number, 1, f"heads {bits:#x} are selected, wrongly")
 
 
 def _check_memory(image: MemoryImage, after: np.ndarray, check: Check) -> None:

@@ -29,7 +29,7 @@ def list_cycles(image: JobImage) -> int:
 
 
 def row_steps(image: JobImage) -> np.ndarray:
-    """Steps of a pass of prob·V of each row ``[heads, queries]``: the terms of the largest class."""
+    """Steps of a pass of prob·V of each row ``[heads, queries]``: terms of the largest class."""
     params, job = image.params, image.job
     listed = image.listed_keys
     kept = image.expected.kept_values[:, :, listed]
@@ -100,7 +100,7 @@ class SparsePipeline(Pipeline):
         return found
 
     def _sum(self) -> bool:
-        number, p = self.summed, self.params
+        number = self.summed
         if number == self.softened:
             return False
         row, lines = self.rows[number], self.lines[number]

@@ -10,6 +10,7 @@ import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.packing import join_channels, pack, split_channels, unpack
+from attnsieve.sim.golden.head_importance import head_shares, select_heads
 from attnsieve.sim.golden.importance import decayed, select_tokens
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.layer import LayerResult, attention_layer
@@ -54,10 +55,15 @@ class Tensor:
             memory[self.base :], (self.heads, self.rows, self.pitch), (self.stride, self.pitch, 1)
         )
 
-    def granules(self, rows: np.ndarray, size: int = 32) -> int:
-        """Aligned pieces of ``size`` bytes that the rows numbered ``rows`` of all heads touch."""
+    def granules(
+        self, rows: np.ndarray, alive: np.ndarray | None = None, size: int = 32
+    ) -> int:
+        """Aligned pieces of ``size`` bytes that the rows numbered ``rows`` of all living heads
+        touch."""
+        heads = np.arange(self.heads, dtype=np.int64)
+        heads = heads if alive is None else heads[alive]
         first = self.row(0, 0) + np.asarray(rows, np.int64) * self.pitch
-        first = first + np.arange(self.heads, dtype=np.int64)[:, None] * self.stride
+        first = first + heads[:, None] * self.stride
         pieces = np.arange(-(-self.pitch // size) + 1)
         touched = first[..., None] // size + pieces
         return len(np.unique(touched[touched <= ((first + self.pitch - 1) // size)[..., None]]))
@@ -88,6 +94,8 @@ class JobImage:
         figures of what is kept refer to; None: those of the job itself.
     scores_before : int array or None
         ``[max_keys]``: scores of tokens as the jobs before leave them; None: they do not matter.
+    heads_before : int array or None
+        ``[max_heads]``: scores of heads, likewise.
     """
 
     params: CoreParams
@@ -102,6 +110,23 @@ class JobImage:
     candidates: np.ndarray | None = None
     unpruned: tuple[int, int] | None = None
     scores_before: np.ndarray | None = None
+    heads_before: np.ndarray | None = None
+
+    @property
+    def head_scores(self) -> np.ndarray:
+        """Scores of all heads of the core after the job."""
+        after = np.zeros(self.params.max_heads, np.int64)
+        if not self.job.scoring.clear and self.heads_before is not None:
+            after[:] = self.heads_before
+        weights = self.job.weights or (1023,) * self.job.heads
+        after[: self.job.heads] += head_shares(self.expected.out, weights)
+        return np.minimum(after, (1 << 36) - 1)
+
+    @property
+    def next_heads(self) -> np.ndarray:
+        """Heads that the job selects, bool ``[heads]``."""
+        alive, scores = np.array(self.job.alive), self.head_scores[: self.job.heads]
+        return select_heads(scores, alive, self.job.scoring.heads)
 
     @cached_property
     def scores(self) -> np.ndarray:
@@ -167,6 +192,8 @@ class JobImage:
             "select": int(job.scoring.keep is not None),
             "candidates": int(self.candidates is not None),
             "decay": job.scoring.decay,
+            "keep_heads": min(job.scoring.heads, job.heads),
+            "pruned_heads": sum(1 << head for head in job.pruned_heads),
         }
         for name, tensor in self.tensors.items():
             fields[f"{name}_base"] = tensor.base
@@ -210,7 +237,7 @@ class JobImage:
             return unit * sum(
                 self.listed_units(name, head)
                 for name in "qkv"
-                for head in range(self.tensors[name].heads)
+                for head in np.flatnonzero(self.job.alive if name == "q" else self.job.alive_kv)
             )
         read = [self.tensors[name] for name in "qkv"]
         return sum(t.heads * -(-t.rows * t.pitch // unit) * unit for t in read)
@@ -234,18 +261,19 @@ class JobImage:
         A query that is masked needs no row, nor does a key that no valid query sees.
         """
         rows = self.written
-        keys = np.flatnonzero(self.expected.kept_scores[0].any(axis=0))
+        alive, alive_kv = np.array(self.job.alive), np.array(self.job.alive_kv)
+        keys = np.flatnonzero(self.expected.kept_scores.any(axis=(0, 1)))
         return (
-            self.tensors["q"].granules(rows)
-            + self.tensors["k"].granules(keys)
-            + self.tensors["v"].granules(keys)
-            + self.tensors["o"].granules(rows)
+            self.tensors["q"].granules(rows, alive)
+            + self.tensors["k"].granules(keys, alive_kv)
+            + self.tensors["v"].granules(keys, alive_kv)
+            + self.tensors["o"].granules(rows, alive)
         )
 
     @property
     def write_bytes(self) -> int:
         """Bytes written: the output rows of valid queries."""
-        return self.job.heads * len(self.written) * self.tensors["o"].pitch
+        return sum(self.job.alive) * len(self.written) * self.tensors["o"].pitch
 
     def read_output(self, memory: np.ndarray) -> np.ndarray:
         """The job's output in linear memory, int16 ``[heads, queries, head_dim]``."""
@@ -259,16 +287,18 @@ class JobImage:
     def store_expected(self, memory: np.ndarray) -> None:
         """Write the golden output of valid queries into linear memory."""
         rows = self.written
-        self.tensors["o"].view(memory)[:, rows] = pack(self.expected.out[:, rows], 16)
+        view, packed = self.tensors["o"].view(memory), pack(self.expected.out, 16)
+        for head in np.flatnonzero(self.job.alive):  # rows of others are not written
+            view[head, rows] = packed[head, rows]
 
 
 def chained(jobs: Sequence[JobImage]) -> tuple[JobImage, ...]:
     """Jobs that run one after another, each with the scores that the ones before leave."""
-    before, made = None, []
+    before, heads, made = None, None, []
     for job in jobs:
-        job = replace(job, scores_before=before)
+        job = replace(job, scores_before=before, heads_before=heads)
         if job.params.token_lanes:
-            before = job.scores_after
+            before, heads = job.scores_after, job.head_scores
         made.append(job)
     return tuple(made)
 

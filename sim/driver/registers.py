@@ -43,7 +43,7 @@ def job_writes(image: JobImage, tag: int = 0) -> list[RegisterWrite]:
     registers = register_map(image.params)
     writes = []
     tables = {
-        "HEAD_TABLE": [mantissa | shift << 16 for mantissa, shift in image.job.scales],
+        "HEAD_TABLE": _head_words(image),
         "KEY_MASK": [] if image.key_valid is None else mask_words(image.key_valid),
         "QUERY_MASK": [] if image.query_valid is None else mask_words(image.query_valid),
     }
@@ -56,6 +56,15 @@ def job_writes(image: JobImage, tag: int = 0) -> list[RegisterWrite]:
             for index, word in enumerate(words)
         ]
     return writes + _register_writes(image, tag)
+
+
+def _head_words(image: JobImage) -> list[int]:
+    """The head table: scales, and weights where heads have scores."""
+    words = [mantissa | shift << 16 for mantissa, shift in image.job.scales]
+    if not image.params.token_lanes:
+        return words
+    weights = image.job.weights or (1023,) * image.job.heads
+    return [word | weight << 22 for word, weight in zip(words, weights, strict=True)]
 
 
 def start_write(image: JobImage) -> RegisterWrite:
@@ -79,8 +88,10 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
     if image.params.value_lanes:
         values["KEEP_VALUES"] = request["values"]
     if image.params.token_lanes:
-        names = ("PIN_FIRST", "PIN_NEWEST", "KEEP_TOKENS")
+        names = ("PIN_FIRST", "PIN_NEWEST", "KEEP_TOKENS", "KEEP_HEADS")
         values |= {name: request[name.lower()] for name in names}
+        values["PRUNED_HEADS"] = request["pruned_heads"] & 0xFFFFFFFF
+        values["PRUNED_HEADS_HI"] = request["pruned_heads"] >> 32
         scoring = registers["SCORING"]
         values["SCORING"] = sum(request[f.name] << f.lsb for f in scoring.fields)
     for tensor in "QKVO":

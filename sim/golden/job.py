@@ -12,14 +12,16 @@ __all__ = ["Job", "Scoring"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """What a job does with the scores of tokens, on a core that has them.
+    """What a job does with the scores of tokens and heads, on a core that has them.
 
     Parameters
     ----------
     clear : bool
         They are zero before the job.
     keep : int or None
-        So many tokens are selected at the end; None: none are.
+        So many tokens are selected at the end; None: nothing is.
+    heads : int
+        So many heads are selected with them.
     first, newest : int
         Pins: so many of the first and of the last tokens count as the most important ones.
     decay : int
@@ -28,12 +30,13 @@ class Scoring:
 
     clear: bool = True
     keep: int | None = None
+    heads: int = 64
     first: int = 0
     newest: int = 0
     decay: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("keep", "first", "newest", "decay"):
+        for name in ("keep", "heads", "first", "newest", "decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1 << 16:
                 raise InputError(f"{name} must be in 0..65535, not {value!r}")
@@ -62,7 +65,11 @@ class Job:
     values : int
         Rows of V that each row keeps, those of its largest terms; 0: all.
     scoring : Scoring
-        What becomes of the scores of tokens.
+        What becomes of the scores of tokens and heads.
+    pruned_heads : tuple of int
+        Query heads that are left out; not all of them.
+    weights : tuple of int
+        What each head's outputs count in its score, in units of 1/1024; empty: 1023 each.
     """
 
     heads: int
@@ -75,6 +82,8 @@ class Job:
     scales: tuple[tuple[int, int], ...]
     values: int = 0
     scoring: Scoring = Scoring()
+    pruned_heads: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
@@ -92,6 +101,12 @@ class Job:
             )
         if self.values < 0:
             raise InputError(f"values must not be negative, not {self.values!r}")
+        if any(not 0 <= head < self.heads for head in self.pruned_heads):
+            raise InputError(f"pruned_heads must be in 0..{self.heads - 1}")
+        if len(set(self.pruned_heads)) == self.heads:
+            raise InputError("pruned_heads must leave a head, not name all")
+        if self.weights and len(self.weights) != self.heads:
+            raise InputError(f"weights must be one per head ({self.heads}), or none")
         if len(self.scales) != self.heads:
             raise InputError(f"scales must be one per head ({self.heads}), not {len(self.scales)}")
         for mantissa, shift in self.scales:
@@ -99,6 +114,17 @@ class Job:
                 raise InputError(f"scale mantissa must be in 32768..65535, not {mantissa!r}")
             if not 0 <= shift <= 63:
                 raise InputError(f"scale shift must be in 0..63, not {shift!r}")
+
+    @property
+    def alive(self) -> tuple[bool, ...]:
+        """Which query heads live."""
+        return tuple(head not in self.pruned_heads for head in range(self.heads))
+
+    @property
+    def alive_kv(self) -> tuple[bool, ...]:
+        """Which KV heads live: those of which a query head does."""
+        groups = range(0, self.heads, self.group)
+        return tuple(any(self.alive[first : first + self.group]) for first in groups)
 
     @property
     def group(self) -> int:
@@ -120,6 +146,8 @@ class Job:
         ):
             if value > limit:
                 raise InputError(f"{name} must be at most {limit} on this core, not {value}")
+        if self.pruned_heads and not params.token_lanes:
+            raise InputError("pruned_heads must be none on a core that prunes none (token_lanes 0)")
         if self.values and not params.value_lanes:
             raise InputError("values must be 0 on a core that selects none (value_lanes 0)")
         lines = params.row_lines(self.keys, self.head_dim)

@@ -107,7 +107,7 @@ def attention_layer(
     kept_values = np.zeros(shape, bool) if params.value_lanes else np.broadcast_to(kept, shape)
     shares = np.zeros(job.keys, np.int64)
     block = max(1, _BLOCK // job.keys)
-    for head in range(job.heads):
+    for head in np.flatnonzero(job.alive):
         kv = head // job.group
         aligned = v[kv].astype(np.int64) << (params.operand_bits - job.bits)
         for start in range(0, len(rows), block):
@@ -126,17 +126,19 @@ def attention_layer(
                 kept_values[head, part] = chosen
             acc = prob_v_integer(params, row_terms, aligned)
             out[head, part] = normalise(params, acc, mantissa, exponent)
-    pairs = job.heads * int(kept.sum())
+    alive = np.array(job.alive)
+    living = int(alive.sum())
+    pairs = living * int(kept.sum())
     values = int(kept_values.sum())
     return LayerResult(
         out=out,
-        rows=job.heads * len(rows),
-        empty_rows=job.heads * int((~kept[rows].any(axis=1)).sum()),
+        rows=living * len(rows),
+        empty_rows=living * int((~kept[rows].any(axis=1)).sum()),
         scores=pairs,
         values=values,
         macs_qk=pairs * job.head_dim,
         macs_pv=values * job.head_dim,
-        kept_scores=np.broadcast_to(kept, shape),
+        kept_scores=kept & alive[:, None, None],
         kept_values=kept_values,
         shares=shares,
     )
