@@ -149,6 +149,7 @@ class ListedRowSequencer(wiring.Component):
         p = self.params
         bits = {
             "heads": p.head_bits,
+            "unpruned": p.max_heads,
             "last_member": p.head_bits,  # of the group of a KV head
             "all_queries": p.query_bits,
             "all_keys": p.key_bits,
@@ -187,7 +188,12 @@ class ListedRowSequencer(wiring.Component):
             self.scale.payload.eq(word),
             self.scale.payload.head.eq(s.head),
         ]
-        m.d.sync += s.ahead.eq(s.all_keys - s.all_queries)
+        m.d.sync += [
+            s.ahead.eq(s.all_keys - s.all_queries),
+            self.alive.eq(
+                Cat(bit & (n < s.heads) for n, bit in enumerate(s.unpruned))
+            ),
+        ]
         into = {
             "HEADS": s.heads.eq(word),
             "QUERIES": s.all_queries.eq(word),
@@ -199,7 +205,7 @@ class ListedRowSequencer(wiring.Component):
         if self.params.value_lanes:
             into["KEEP_VALUES"] = row.values.eq(saturated(word, self.params.key_bits))
         for n, name in enumerate(head_words(self.params)):
-            into[name] = self.alive[32 * n : 32 * (n + 1)].eq(~word)
+            into[name] = s.unpruned[32 * n : 32 * (n + 1)].eq(~word)
         for name, arrive in zip(self.words, reader.arrive, strict=True):
             with m.If(arrive):
                 m.d.sync += into[name]
@@ -217,7 +223,7 @@ class ListedRowSequencer(wiring.Component):
                 s.next_head.eq(0),
                 s.next_member.eq(0),
                 s.crossed.eq(0),
-                s.next_alive.eq(self.alive),
+                s.next_alive.eq(s.unpruned),
             ]
         with m.Elif(s.go_on | ~(s.found | s.none)):
             end = s.next_member == s.last_member
