@@ -71,11 +71,14 @@ class RunOptions(_Section):
         Share of the tokens that a layer keeps, on the average of the layers that drop any.
     keep_values : float
         Share of a layer's keys whose V rows each row multiplies.
+    keep_heads : float
+        Share of the query heads that a layer keeps, on the average of the layers that drop any.
     """
 
     bits: Literal[8, 12] = 8
     keep_tokens: float = Field(1.0, gt=0, le=1)
     keep_values: float = Field(1.0, gt=0, le=1)
+    keep_heads: float = Field(1.0, gt=0, le=1)
 
 
 class SynthOptions(_Section):

@@ -50,13 +50,16 @@ def output_arrays(
     )
     layers, heads, queries, _ = pairs.shape
     alive = np.any(pairs, axis=1)  # [layers, queries, keys]
-    shape = (layers, queries, heads) if decode else (layers, heads)
+    living = np.zeros((layers, queries, heads), bool)
+    for layer, plan in enumerate(plans):
+        for job in plan.jobs:
+            living[layer, job.query_rows] = job.job.alive
     arrays: dict[str, np.ndarray] = {
         "out": np.stack(
             [plan.real_output(out) for plan, out in zip(plans, outputs, strict=True)]
         ),
         "kept_tokens": alive if decode else np.any(alive, axis=1),
-        "kept_heads": np.ones(shape, bool),
+        "kept_heads": living if decode else np.any(living, axis=1),
         "kept_scores": pairs,
         "kept_values": values,
         "approx_rows": np.zeros((layers, heads, queries), bool),

@@ -174,7 +174,10 @@ def simulate(
     chosen_layers = parse_selection(layers, recorded.layers, "layer")
     chosen_heads = parse_selection(heads, recorded.heads, "head")
     rng = np.random.default_rng(seed)
-    pruning = Pruning(tokens=config.run.keep_tokens, values=config.run.keep_values)
+    options = config.run
+    pruning = Pruning(
+        tokens=options.keep_tokens, values=options.keep_values, heads=options.keep_heads
+    )
     plans = cascade(
         config.core, recorded, chosen_layers, bits, pruning, heads=chosen_heads, rng=rng
     )

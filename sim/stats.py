@@ -141,8 +141,10 @@ def layer_stats(
     if done_macs is None:
         spanned = job.heads * sum(job.visible(int(row)) for row in image.written)
         done_macs = 2 * spanned * job.head_dim
+        if params.token_lanes:  # what is not listed is not fetched, nor is what is not kept
+            done_macs = result.macs_qk + result.macs_pv
     moved = counters["read_bytes"] + counters["write_bytes"]
-    alive = int(image.expected.kept_scores[0].any(axis=0).sum())
+    alive = int(image.expected.kept_scores.any(axis=(0, 1)).sum())
     tokens, pairs = image.unpruned or (alive, result.scores)
     return LayerStats(
         layer=layer,
@@ -160,7 +162,7 @@ def layer_stats(
         waste_bytes=max(0, moved - GRANULE * image.needed_granules),
         kept={
             "tokens": (alive, tokens),
-            "heads": (job.heads, job.heads),
+            "heads": (sum(job.alive), job.heads),
             "scores": (result.scores, pairs),
             "values": (result.values, pairs),
         },

@@ -261,10 +261,8 @@ class GatherReader(wiring.Component):
         for lane, record in enumerate(records):
             units = [reader.o.payload for reader in readers]
             unit = Signal(8 * self.unit_bytes, name=f"unit{lane}")
-            with m.Switch(record.channel):
-                for channel, value in enumerate(units):
-                    with m.Case(channel):
-                        m.d.comb += unit.eq(value)
+            here = [record.channel == channel for channel in range(self.channels)]
+            m.d.comb += unit.eq(_chosen(Cat(here), units))
             written = come & record.valid
             turn, which = divmod(lane, self.channels)
             mine = read & (group == turn)
@@ -299,11 +297,10 @@ class GatherReader(wiring.Component):
         """The oldest beat leaves when its units are there."""
         free, group = ~self.o.valid | self.o.ready, Signal(range(self.spread))
         m.d.comb += [read.eq(beat.valid & there & free), beat.ready.eq(read)]
-        with m.Switch(group):
-            for turn in range(self.spread):
-                first, end = turn * self.channels, (turn + 1) * self.channels
-                with m.Case(turn):
-                    m.d.comb += Cat(self.o.p.unit).eq(Cat(self._units[first:end]))
+        for turn in range(self.spread):
+            first, end = turn * self.channels, (turn + 1) * self.channels
+            with m.If(group == turn):
+                m.d.comb += Cat(self.o.p.unit).eq(Cat(self._units[first:end]))
         with m.If(free):
             m.d.sync += self.o.valid.eq(read)
         with m.If(read):

@@ -436,13 +436,13 @@ def _state(p: CoreParams) -> tuple[Register, ...]:
         Register(
             name="SCORE_TOKEN",
             offset=0x05C,
-            doc="Token whose score SCORE is; 0x8000 + 2 h: head h, lower word; 0x8001 + 2 h: upper.",
+            doc="Token whose score SCORE is; 0x8000 + 2 h and 0x8001 + 2 h: halves of head h's.",
             fields=_value(Access.RW, "Counts up with every access to SCORE", width=16),
         ),
         Register(
             name="SCORE",
             offset=0x060,
-            doc=f"Score of a token: the sum of its probabilities in units of 2^-{p.p_bits}.",
+            doc=f"A score. Of a token: the sum of its probabilities in units of 2^-{p.p_bits}.",
             fields=_value(Access.RW, "Of token SCORE_TOKEN"),
         ),
         *(

@@ -67,13 +67,12 @@ class Widener(wiring.Component):
                 m.d.sync += place.eq(0)
             with m.If(place == 0):
                 m.d.sync += o.p.keep.eq(0)
-            with m.Switch(place):
-                for n in range(self.ratio):
-                    first, end = n * self.lanes, (n + 1) * self.lanes
-                    with m.Case(n):
-                        m.d.sync += o.p.keep[first:end].eq(self.i.p.keep)
-                        m.d.sync += [
-                            o.p.item[first + lane].eq(self.i.p.item[lane])
-                            for lane in range(self.lanes)
-                        ]
+            for n in range(self.ratio):  # no switch: with one place it would have no bits
+                first, end = n * self.lanes, (n + 1) * self.lanes
+                with m.If(place == n):
+                    m.d.sync += o.p.keep[first:end].eq(self.i.p.keep)
+                    m.d.sync += [
+                        o.p.item[first + lane].eq(self.i.p.item[lane])
+                        for lane in range(self.lanes)
+                    ]
         return m

@@ -8,11 +8,11 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.layouts import output_layout
+from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.params import CoreParams, check_params
 
-__all__ = ["HEAD_SCORE_BITS", "HeadScores", "WEIGHT_BITS", "head_weight_layout"]
+__all__ = ["HEAD_SCORE_BITS", "WEIGHT_BITS", "HeadScores", "head_weight_layout"]
 
 #: Bits of a head's score: of magnitudes of 15 bits, those of all elements of all its rows, and of
 #: 16 layers with 1024 rows of 128, or as much.

@@ -65,7 +65,7 @@ class TokenSelect(wiring.Component):
     next: Signal
 
     #: Cycles beside the walks and the top-k: the masks' memory twice, flags, the last write.
-    extra_latency = 6
+    extra_latency = 3
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)

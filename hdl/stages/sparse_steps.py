@@ -167,13 +167,10 @@ class SparseSteps(wiring.Component):
         """Of each class, the lowest lane that has a term left."""
         groups = self.params.groups
         first = Signal(groups)
-        with m.Switch(mask):
-            side_by_side = 1
-            while side_by_side <= groups:
-                apart = groups // side_by_side
-                with m.Case(side_by_side - 1):
-                    for lane in range(groups):
-                        below = Cat(some[lower] for lower in range(lane % apart, lane, apart))
-                        m.d.comb += first[lane].eq(some[lane] & ~below.any())
-                side_by_side *= 2
+        for log in range(groups.bit_length()):
+            side_by_side, apart = 1 << log, groups >> log
+            with m.If(mask == side_by_side - 1):
+                for lane in range(groups):
+                    below = Cat(some[lower] for lower in range(lane % apart, lane, apart))
+                    m.d.comb += first[lane].eq(some[lane] & ~below.any())
         return first

@@ -274,8 +274,8 @@ def _check_state(job: JobImage, number: int, read: Sequence[int], check: Check) 
     _check_heads(job, number, read[keys : keys + 2 * job.job.heads], read[-2:], check)
     words = read[keys + 2 * job.job.heads : -2]
     if words:
-        words = np.array(words, "<u4").view(np.uint8)
-        chosen = np.unpackbits(words, bitorder="little")[:keys].astype(bool)
+        packed = np.array(words, "<u4").view(np.uint8)
+        chosen = np.unpackbits(packed, bitorder="little")[:keys].astype(bool)
         if wrong := int((chosen != job.next_keys).sum()):
             check.add(number, wrong, f"{wrong} of {keys} tokens are selected or not, wrongly")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     cut = params.groups > 1  # lines of one segment go straight into the store
     queries = LineTimes(16, sum(r.lines for r in regions[0])) if cut else segments
     lines.insert(0, queries)
-    model = CompactLoaderModel if is_compact(params) else LoaderModel
+    model: Any = CompactLoaderModel if is_compact(params) else LoaderModel
     if lists:
         model = GatherLoaderModel
     loader = model(params, timing, latency, regions, lines)
@@ -155,14 +156,16 @@ def _listed_rows(image: JobImage, start: int, scales: int) -> list[Row]:
     job, parts = image.job, image.params.parts(image.job.head_dim)
     queries, keys = image.listed_queries, image.listed_keys
     rows: list[Row] = []
-    for head in range(job.heads):
+    living = np.flatnonzero(job.alive)
+    for head, number in enumerate(living):
+        following = living[head + 1] // job.group if head + 1 < len(living) else -1
         for rank, query in enumerate(queries):
             final = rank == len(queries) - 1
             seen = int((keys < job.visible(int(query))).sum()) if len(image.written) else 0
             segments = (head * len(queries) + rank + 1) * parts
             waits = rank == 0 and head >= scales
             scale = (head - scales + 1) * len(queries) - 1 if waits else None
-            last = final and head % job.group == job.group - 1
+            last = final and following != number // job.group
             write = bool(len(image.written))
             at = start + 2 * rank if head == 0 else start
             rows.append(Row(seen, parts, last, segments, write, at, scale))
@@ -179,6 +182,7 @@ def _regions(
         [
             _region(params, image, name, head, max(at + head, listed + 2 * head))
             for head in range(heads)
+            if _lives(image, name, head)
         ]
         for name, heads, at in (
             ("q", image.job.heads, start + words + delay),
@@ -186,6 +190,11 @@ def _regions(
             ("v", image.job.kv_heads, start + 3 * words),
         )
     ]
+
+
+def _lives(image: JobImage, name: str, head: int) -> bool:
+    """Whether a head of a tensor is not pruned."""
+    return image.job.alive[head] if name == "q" else image.job.alive_kv[head]
 
 
 def _region(params: CoreParams, image: JobImage, name: str, head: int, start: int) -> Region:

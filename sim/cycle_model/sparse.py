@@ -89,7 +89,7 @@ class SparsePipeline(Pipeline):
         image, p = self.image, self.params
         steps = row_steps(image)
         found = []
-        for head in range(image.job.heads):
+        for head in np.flatnonzero(image.job.alive):
             for query in image.listed_queries:
                 seen = int(image.expected.kept_scores[head, query].sum())
                 kept = int(image.expected.kept_values[head, query].sum())

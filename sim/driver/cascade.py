@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.image import JobImage
 from attnsieve.sim.driver.plan import LayerPlan, LayerWork, TraceLike
-from attnsieve.sim.driver.schedule import TOKENS_WHOLE, keep_counts, keep_ratios
+from attnsieve.sim.driver.schedule import HEADS_WHOLE, TOKENS_WHOLE, keep_counts, keep_ratios
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Scoring
 
@@ -31,13 +32,16 @@ class Pruning:
         Of the tokens, on the average of the layers that drop any; see `keep_ratios`.
     values : float
         Of the keys of a layer, those whose V rows each row multiplies.
+    heads : float
+        Of the query heads, on the average of the layers that drop any.
     """
 
     tokens: float = 1.0
     values: float = 1.0
+    heads: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "values"):
+        for name in ("tokens", "values", "heads"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(
                     f"keep_{name} must be over 0 and at most 1, not {getattr(self, name)!r}"
@@ -45,7 +49,8 @@ class Pruning:
 
     def check(self, params: CoreParams) -> None:
         """Raise InputError if the core cannot do it."""
-        for name, lanes in (("tokens", params.token_lanes), ("values", params.value_lanes)):
+        lists, values = params.token_lanes, params.value_lanes
+        for name, lanes in (("tokens", lists), ("values", values), ("heads", lists)):
             if getattr(self, name) < 1 and not lanes:
                 raise InputError(f"keep_{name} must be 1 on this core, not {getattr(self, name)}")
 
@@ -64,13 +69,15 @@ def cascade(
 
     Scores are added up over heads, layers and steps. At the end of each layer the tokens for the
     next one are selected, of those that lived in the layer; in a decode trace also only of those
-    that lived in the next layer a step before, and the newest. Pinned are position 0 of an encoder,
-    the last token of a causal layer, and the newest of each step.
+    that lived in the next layer a step before, and the newest. So are heads. Pinned are position 0
+    of an encoder, the last token of a causal layer, and the newest of each step.
     """
     pruning.check(params)
     works = [LayerWork(params, trace, layer, bits, heads=heads, rng=rng) for layer in layers]
-    ratios = keep_ratios(len(trace.q), pruning.tokens, TOKENS_WHOLE)
-    state = _State(params, pruning, [ratios[layer] for layer in layers])
+    tokens = keep_ratios(len(trace.q), pruning.tokens, TOKENS_WHOLE)
+    of_heads = keep_ratios(len(trace.q), pruning.heads, HEADS_WHOLE)
+    ratios = [(tokens[layer], of_heads[layer]) for layer in layers]
+    state = _State(params, pruning, ratios, max(work.quantised.s_v.max() for work in works))
     if trace.decode:
         jobs = _steps(trace, works, state)
     else:
@@ -79,31 +86,53 @@ def cascade(
 
 
 class _State:
-    """What goes from job to job: scores, and how many tokens each layer keeps."""
+    """What goes from job to job: scores, and how much each layer keeps.
 
-    def __init__(self, params: CoreParams, pruning: Pruning, ratios: Sequence[float]) -> None:
-        self.params, self.pruning, self.ratios = params, pruning, ratios
+    Heads count by the scale of their values, in units of ``scale`` / 1023.
+    """
+
+    def __init__(
+        self,
+        params: CoreParams,
+        pruning: Pruning,
+        ratios: Sequence[tuple[float, float]],
+        scale: float,
+    ) -> None:
+        self.params, self.pruning, self.ratios, self.scale = params, pruning, ratios, scale
         self.scores: np.ndarray | None = None
+        self.head_scores: np.ndarray | None = None
 
     def run(
-        self, image: JobImage, following: float | None, whole: int, alive: np.ndarray,
-        first: int, newest: int,
+        self, work: LayerWork, image: JobImage, following: tuple[float, float] | None, whole: int,
+        candidates: np.ndarray, heads: np.ndarray, pins: tuple[int, int],
     ) -> JobImage:  # fmt: skip
         """The job with what it is to prune and select for the layer that follows, if any."""
         if not self.params.token_lanes:
             return self._valued(image)
-        keep = None if following is None else keep_counts([following], whole)[0]
-        scoring = Scoring(clear=self.scores is None, keep=keep, first=first, newest=newest)
+        keep, keep_heads = None, image.job.heads
+        if following is not None:
+            keep = keep_counts(following[:1], whole)[0]
+            keep_heads = keep_counts(following[1:], image.job.heads)[0]
+        scoring = Scoring(
+            clear=self.scores is None, keep=keep, heads=keep_heads, first=pins[0], newest=pins[1]
+        )
+        scales = np.repeat(work.quantised.s_v, image.job.group) / self.scale
         keys = image.job.keys
         image = replace(
-            self._valued(image, scoring=scoring),
-            candidates=None if alive[:keys].all() else alive[:keys],
+            self._valued(
+                image,
+                scoring=scoring,
+                pruned_heads=tuple(int(head) for head in np.flatnonzero(~heads)),
+                weights=tuple(int(weight) for weight in np.rint(scales * 1023)),
+            ),
+            candidates=None if candidates[:keys].all() else candidates[:keys],
             scores_before=self.scores,
+            heads_before=self.head_scores,
         )
-        self.scores = image.scores_after
+        self.scores, self.head_scores = image.scores_after, image.head_scores
         return image
 
-    def _valued(self, image: JobImage, **changes: Scoring) -> JobImage:
+    def _valued(self, image: JobImage, **changes: Any) -> JobImage:
         values = 0
         if self.params.value_lanes and self.pruning.values < 1:
             values = keep_counts([self.pruning.values], len(image.listed_keys))[0]
@@ -114,9 +143,9 @@ def _whole(
     trace: TraceLike, works: Sequence[LayerWork], state: _State
 ) -> list[tuple[JobImage, ...]]:
     """One job per layer."""
-    jobs = []
+    jobs: list[tuple[JobImage, ...]] = []
     keys = works[0].key_valid
-    alive = keys.copy()
+    alive, heads = keys.copy(), np.ones(len(works[0].heads), bool)
     pins = (0, 1) if trace.causal else (1, 0)
     for number, work in enumerate(works):
         queries = work.query_valid.copy()
@@ -124,11 +153,12 @@ def _whole(
             queries &= alive
         following = state.ratios[number + 1] if number + 1 < len(works) else None
         image = replace(work.whole(alive, queries), unpruned=work.unpruned)
-        image = state.run(image, following, int(keys.sum()), alive, *pins)
+        image = state.run(work, image, following, int(keys.sum()), alive, heads, pins)
         jobs.append((image,))
         if following is not None and state.params.token_lanes:
             alive = np.zeros(len(keys), bool)
             alive[: image.job.keys] = image.next_keys
+            heads = image.next_heads
     return jobs
 
 
@@ -138,26 +168,34 @@ def _steps(
     """One job per layer and step, all layers of a step before the next step."""
     jobs: list[list[JobImage]] = [[] for _ in works]
     lived: list[np.ndarray | None] = [None] * len(works)  # in each layer, a step ago
+    whole = np.ones(len(works[0].heads), bool)
+    heads_lived = [whole] * len(works)
     for step in np.flatnonzero(works[0].query_valid):
         seen = works[0].seen(int(step))
-        alive, newest = seen, len(seen) - 1
+        alive, newest, heads = seen, len(seen) - 1, whole
         for number, work in enumerate(works):
             before = lived[number]
             if number == 0 and before is not None:
                 alive = seen & _grown(before, newest)
             lived[number] = alive
+            if (heads & heads_lived[number]).any():
+                heads = heads & heads_lived[number]
+            heads_lived[number] = heads
             last = number + 1 == len(works)
-            candidates = alive
-            if not last and lived[number + 1] is not None:
-                candidates = alive & _grown(lived[number + 1], newest)
+            candidates, next_lived = alive, None if last else lived[number + 1]
+            if next_lived is not None:
+                candidates = alive & _grown(next_lived, newest)
             following = None if last else state.ratios[number + 1]
             unpruned = (int(seen.sum()), int(seen.sum()) * len(work.heads))
             image = replace(work.step(int(step), alive), unpruned=unpruned)
-            image = state.run(image, following, len(trace.key_valid), candidates, 0, 1)
+            image = state.run(
+                work, image, following, len(work.key_valid), candidates, heads, (0, 1)
+            )
             jobs[number].append(image)
             if not last and state.params.token_lanes:
                 alive = np.zeros(len(seen), bool)
                 alive[: image.job.keys] = image.next_keys
+                heads = image.next_heads
     return [tuple(of_layer) for of_layer in jobs]
 
 

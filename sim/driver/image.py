@@ -234,10 +234,12 @@ class JobImage:
         those that are listed."""
         unit = self.params.unit_bytes
         if self.params.token_lanes:
+            living = {"q": self.job.alive, "k": self.job.alive_kv, "v": self.job.alive_kv}
             return unit * sum(
                 self.listed_units(name, head)
-                for name in "qkv"
-                for head in np.flatnonzero(self.job.alive if name == "q" else self.job.alive_kv)
+                for name, heads in living.items()
+                for head, lives in enumerate(heads)
+                if lives
             )
         read = [self.tensors[name] for name in "qkv"]
         return sum(t.heads * -(-t.rows * t.pitch // unit) * unit for t in read)

@@ -8,12 +8,19 @@ import pytest
 
 from .axi_bugs import AXI_BUGS
 from .control_bugs import CONTROL_BUGS
+from .gather_bugs import GATHER_BUGS
+from .head_bugs import HEAD_BUGS
 from .hunt import ROOT, PlantError, plant
 from .lib_bugs import LIB_BUGS
+from .list_bugs import LIST_BUGS
 from .select_bugs import SELECT_BUGS
 from .stage_bugs import STAGE_BUGS
+from .token_bugs import TOKEN_BUGS
 
-BUGS = [*LIB_BUGS, *AXI_BUGS, *CONTROL_BUGS, *SELECT_BUGS, *STAGE_BUGS]
+BUGS = [
+    *LIB_BUGS, *AXI_BUGS, *GATHER_BUGS, *CONTROL_BUGS, *LIST_BUGS, *SELECT_BUGS, *STAGE_BUGS,
+    *TOKEN_BUGS, *HEAD_BUGS,
+]  # fmt: skip
 
 #: Files of hdl/ in which no bugs are planted, and why.
 WITHOUT_BUGS = {
@@ -33,6 +40,7 @@ WITHOUT_BUGS = {
     "core": "wires between blocks: tests/system runs whole jobs",
     "datapath": "wires between blocks: tests/system runs whole jobs",
     "control/job_control": "wires between blocks, planted in the blocks",
+    "control/walk": "wires between blocks, planted in the blocks",
     "control/sequencers": "wires between blocks, planted in the blocks",
     "stages/prob_v_steps": "wires between blocks, planted in the blocks",
     "stages/prob_v": "wires and delays between blocks, planted in the blocks",

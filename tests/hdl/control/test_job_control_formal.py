@@ -13,7 +13,7 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, ResetInserter, Sign
 from amaranth.lib import wiring
 
 from attnsieve.hdl.control.checker import JobChecker
-from attnsieve.hdl.control.dispatcher import Dispatcher, units
+from attnsieve.hdl.control.dispatcher import UNITS, Dispatcher
 from attnsieve.hdl.control.job_control import JobControl
 from attnsieve.hdl.control.sequencers import Sequencers
 from attnsieve.hdl.control.status import StatusCode
@@ -49,7 +49,7 @@ class AnyUnits(Sequencers):
             self.judge.eq(checking),
             self.code.eq(Mux(good, StatusCode.OK, StatusCode.ZERO_LENGTH)),
         ]
-        for name in units(self.params)[:-1]:
+        for name in UNITS[:-1]:
             taken, late = AnySeq(1), Signal(name=f"{name}_late")
             m.d.comb += [getattr(dispatcher, name).ready.eq(taken), Assume(taken | late)]
             m.d.sync += late.eq(~taken)

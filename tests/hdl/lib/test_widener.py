@@ -55,13 +55,14 @@ class Proof(wiring.Component):
         Lanes by which the claim is wrong; 0 to prove it.
     """
 
-    def __init__(self, *, shift=0):
-        self.shift = shift
+    def __init__(self, *, shift=0, ratio=3):
+        self.shift, self.ratio = shift, ratio
         super().__init__({})
 
     def elaborate(self, platform):
         m = Module()
-        dut = m.submodules.dut = Widener(shape=2, lanes=1, ratio=3)
+        ratio = self.ratio
+        dut = m.submodules.dut = Widener(shape=2, lanes=1, ratio=ratio)
         free_inputs(m, dut)
         m.submodules += HoldRule(dut.o)
         place = AnyConst(3)
@@ -72,25 +73,27 @@ class Proof(wiring.Component):
             with m.If(came == place):
                 m.d.sync += [item.eq(dut.i.p.item[0]), keep.eq(dut.i.p.keep)]
         with m.If(dut.o.valid & dut.o.ready & ~over):
-            m.d.sync += [left.eq(left + 3), over.eq(dut.o.p.last)]
+            m.d.sync += [left.eq(left + ratio), over.eq(dut.o.p.last)]
         with m.If(dut.o.valid & ~over):
-            for lane in range(3):
+            for lane in range(ratio):
                 with m.If(left + lane == place):
+                    claimed = dut.o.p.keep[(lane + self.shift) % ratio]
                     m.d.comb += [
-                        Assert(~(place < came) | (dut.o.p.keep[(lane + self.shift) % 3] == keep)),
+                        Assert(~(place < came) | (claimed == keep)),
                         Assert(~(place < came) | ~keep | (dut.o.p.item[lane] == item)),
                         Assert((place < came) | ~dut.o.p.keep[lane]),
                     ]
             m.d.comb += [
-                Assert(dut.o.p.last | (left + 3 <= came)),
-                Assert(~dut.o.p.last | (ended & (came > left) & (came <= left + 3))),
-                Cover(dut.o.p.last & (left == 3) & (came == 5)),
+                Assert(dut.o.p.last | (left + ratio <= came)),
+                Assert(~dut.o.p.last | (ended & (came > left) & (came <= left + ratio))),
+                Cover(dut.o.p.last & (left == 3) & (came >= 4)),
             ]
         return m
 
 
-def test_proof():
-    prove(Proof(), depth=12, name="widener")
+@pytest.mark.parametrize("ratio", [1, 3])
+def test_proof(ratio):
+    prove(Proof(ratio=ratio), depth=12, name="widener")
 
 
 def test_everything_is_reached():

@@ -103,13 +103,13 @@ class Proof(wiring.Component):
 
 
 def test_proof():
-    prove(Proof(), depth=11, name="keep")
+    prove(Proof(), depth=8, name="keep")
 
 
 def test_everything_is_reached():
-    prove(Proof(), depth=12, mode="cover", name="keep")
+    prove(Proof(), depth=10, mode="cover", name="keep")
 
 
 def test_a_wrong_claim_is_refuted():
     with pytest.raises(ProofError):
-        prove(Proof(more=1), depth=11, name="keep")
+        prove(Proof(more=1), depth=8, name="keep")

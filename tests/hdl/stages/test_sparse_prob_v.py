@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The sparse prob·V against the golden model, and its schedule to the cycle."""
+"""The sparse prob·V against the golden model, and its schedule to the cycle; proofs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import random
 from math import gcd
 
 import pytest
+from amaranth.asserts import AnyConst
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.lib import wiring
 
+from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.prob_v_drain import PassDrain
 from attnsieve.hdl.stages.sparse_prob_v import SparseProbV
+from attnsieve.hdl.stages.term_lanes import TermLanes
+from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 
 from .value_rows import EIGHT, FOUR, TINY, TWO, Work, run, run_recorded
 
@@ -143,3 +149,102 @@ def test_rows_wait_for_their_lines():
 def test_parameters_are_checked():
     with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 'dense'$"):
         SparseProbV(params="dense")
+
+
+class LanesProof(wiring.Component):
+    """Rows stay until they are taken. Of a lane, watch any term of the first row that is not zero:
+    it is read in its place, and counts.
+
+    Parameters
+    ----------
+    shift : int
+        Places by which the claim is wrong; 0 to prove it.
+    """
+
+    def __init__(self, *, shift=0):
+        self.shift = shift
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        p = CoreParams(
+            lanes=32, max_head_dim=32, value_lanes=2, max_keys=4, max_queries=4, buffer_elements=64
+        )
+        dut = m.submodules.dut = TermLanes(params=p)
+        free_inputs(m, dut, but=("free",))  # nothing is free again, so all entries stay
+        m.submodules += HoldRule(dut.o)
+        place, lane = AnyConst(1), 1
+        came, beats, ended, term = Signal(2), Signal(2), Signal(), Signal(17)
+        mine = dut.i.p.term[lane]
+        with m.If(dut.i.valid & ~ended):
+            m.d.comb += Assume(dut.i.p.last | (beats < p.max_beats - 1))
+        with m.If(dut.i.valid & dut.i.ready & ~ended):  # the first row
+            m.d.sync += [beats.eq(beats + 1), ended.eq(dut.i.p.last)]
+            with m.If(mine.mantissa != 0):
+                m.d.sync += came.eq(came + 1)
+                with m.If(came == place):
+                    m.d.sync += term.eq(mine.mantissa)
+        first, looked = Signal(init=1), Signal()
+        with m.If(dut.o.valid & dut.o.ready):
+            m.d.sync += first.eq(0)
+        m.d.sync += looked.eq((dut.address[lane] == place + self.shift) & (came > place))
+        with m.If(looked):
+            m.d.comb += Assert(dut.entry[lane].term.mantissa == term)
+        with m.If(dut.o.valid & first):
+            m.d.comb += [
+                Assert(dut.o.p.count[lane] == came),
+                Assert(dut.o.p.beats == beats),
+                Cover((came == 2) & looked & (place == 1)),
+            ]
+        return m
+
+
+def test_proof_of_lanes():
+    prove(LanesProof(), depth=10, name="term lanes")
+
+
+def test_everything_is_reached_in_lanes():
+    prove(LanesProof(), depth=10, mode="cover", name="term lanes")
+
+
+def test_a_wrong_claim_about_lanes_is_refuted():
+    with pytest.raises(ProofError):
+        prove(LanesProof(shift=1), depth=10, name="term lanes")
+
+
+class Holds(wiring.Component):
+    """Sums stay until they are taken, whatever the inputs do.
+
+    Parameters
+    ----------
+    never : bool
+        Claim that there are none; False to prove the rule.
+    """
+
+    def __init__(self, *, never=False):
+        self.never = never
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        p = CoreParams(
+            lanes=4, max_head_dim=16, value_lanes=1, max_keys=2, max_queries=2, operand_bits=8,
+            buffer_elements=32, output_lanes=1,
+        )  # fmt: skip
+        dut = m.submodules.dut = SparseProbV(params=p)
+        free_inputs(m, dut)
+        m.submodules += HoldRule(dut.o)
+        m.d.comb += Cover(dut.o.valid & ~dut.o.ready)
+        if self.never:
+            m.d.comb += Assert(~dut.o.valid)
+        return m
+
+
+def test_sums_hold():
+    prove(Holds(), depth=16, name="sparse prob·V")
+    prove(Holds(), depth=16, mode="cover", name="sparse prob·V")
+
+
+def test_that_there_are_no_sums_is_refuted():
+    with pytest.raises(ProofError):
+        prove(Holds(never=True), depth=16, name="sparse prob·V")

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Local value pruning in hardware: the golden model's terms, with stalls, at the stated pace."""
+"""Local value pruning in hardware: the golden model, with stalls, at the stated pace; proof."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.lib import wiring
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.value_select import ValueSelect
+from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.golden.softmax import Terms
 from attnsieve.sim.golden.value_select import select_values
 from attnsieve.sim.unit import run_streams
@@ -95,6 +98,12 @@ def test_rows_as_long_as_built_back_to_back():
     assert result.last("i") - result.first("i") == 6 * beats - 1  # never stands
 
 
+def test_a_row_ends_when_it_is_known():
+    p = SIZES["one"]
+    rows = [([40000, 50000], [0] * 2, k) for k in (1, 2, 0, 1, 2, 1)]
+    run(p, rows, stall={"row": 0.9}, max_cycles=600)
+
+
 def test_a_row_leaves_when_its_threshold_is_known():
     p = SIZES["four"]
     mantissas = [40000 + n for n in range(100)]
@@ -113,3 +122,60 @@ def test_parameters_are_checked():
         ValueSelect(params=CoreParams())
     with pytest.raises(ValueError, match=r"^value_lanes must be 0 or a multiple of lanes / 16"):
         CoreParams(value_lanes=6)
+
+
+class Proof(wiring.Component):
+    """Beats stay until they are taken; of the first row no more terms stay than asked for.
+
+    Parameters
+    ----------
+    less : int
+        Terms by which the claim is wrong; 0 to prove it.
+    """
+
+    def __init__(self, *, less=0):
+        self.less = less
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        p = CoreParams(
+            lanes=16, value_lanes=2, token_lanes=2, max_keys=2, max_queries=2,
+            buffer_elements=1 << 10,
+        )  # fmt: skip
+        dut = m.submodules.dut = ValueSelect(params=p)
+        free_inputs(m, dut)
+        m.submodules += [HoldRule(dut.o), HoldRule(dut.seen)]
+        came, values, known, kept, over = Signal(2), Signal(2), Signal(), Signal(2), Signal()
+        term = dut.i.p.term[0]  # a few of those that there are
+        small = (term.exponent_class == p.max_class) & (term.mantissa < 4)
+        some = (term.mantissa == 1 << 16) | (term.mantissa >> 2 == 1 << 9) | small
+        m.d.comb += [
+            Assume((term.mantissa == 0) | some),
+            Assume(term.exponent_class <= p.max_class),
+            Assume(known | dut.i.p.last | (came == 0)),
+        ]
+        with m.If(dut.i.valid & dut.i.ready & ~known):
+            m.d.sync += [came.eq(came + 1), known.eq(dut.i.p.last), values.eq(dut.row.p.values)]
+        keeps = dut.o.p.term[0].mantissa != 0
+        with m.If(dut.o.valid & dut.o.ready & ~over):
+            m.d.sync += [kept.eq(kept + keeps), over.eq(dut.o.p.last)]
+        with m.If(dut.o.valid & ~over):
+            m.d.comb += [
+                Assert((values == 0) | (kept + keeps + self.less <= values)),
+                Cover(dut.o.p.last & ~keeps & (kept == 1) & (values == 1)),
+            ]
+        return m
+
+
+def test_proof():
+    prove(Proof(), depth=18, name="value select")
+
+
+def test_everything_is_reached():
+    prove(Proof(), depth=30, mode="cover", name="value select")
+
+
+def test_a_wrong_claim_is_refuted():
+    with pytest.raises(ProofError):
+        prove(Proof(less=1), depth=16, name="value select")
