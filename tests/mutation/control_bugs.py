@@ -191,6 +191,12 @@ CONTROL_BUGS = [
     Bug("control/regions.py", "reader.job.valid.eq(self.job.valid & ~busy)",
         "reader.job.valid.eq(self.job.valid)", "a job is read over the one at hand",
         f"{_REGIONS}regions"),
+    Bug("control/regions.py", "any_lives.eq(lives & ~end)", "any_lives.eq(lives)",
+        "a KV head lives because the one before does",
+        f"{_REGIONS}pruned_heads_have_no_region[0.0-1.0-k]"),
+    Bug("control/regions.py", "skip.eq(turn & end & ~lives)", "skip.eq(0)",
+        "a pruned head's place is the next one's",
+        f"{_REGIONS}pruned_heads_have_no_region[0.0-1.0-q]"),
     # -- rows
     Bug("control/rows.py", "s.ahead.eq(s.keys - s.last_query)",
         "s.ahead.eq(s.keys - s.last_query - 1)", "causal rows see one key too few",

@@ -83,7 +83,8 @@ LIST_BUGS = [
         "no row sees more than a line of keys", f"{_ROWS}rows[0.0-1.0-1-small]"),
     # -- registers
     Bug("control/registers.py", "self.score_write.eq(known & score & whole & ~self._of_head)",
-        "self.score_write.eq(known & score & ~self._of_head)", "bytes that are not written change a score",
+        "self.score_write.eq(known & score & ~self._of_head)",
+        "bytes that are not written change a score",
         f"{_TOKENS}a_score_is_written_whole_or_not_at_all[0.0]"),
     Bug("control/registers.py", "m.d.sync += index.eq(index + 1)",
         "m.d.sync += index.eq(index)", "an access does not go on to the next token",
@@ -99,7 +100,8 @@ LIST_BUGS = [
         "table.write_bank.eq(self.candidate_bank),\n            table.write_word.eq(word[:7])",
         "candidates go to the bank that is read",
         f"{_TOKENS}candidates_are_kept_for_each_job[tiny]"),
-    Bug("control/registers.py", "address[7:] == window.offset >> 9", "address[8:] == window.offset >> 10",
+    Bug("control/registers.py", "address[7:] == window.offset >> 9",
+        "address[8:] == window.offset >> 10",
         "words behind the query mask read as the next keys",
         f"{_TOKENS}words_of_windows_that_are_written_read_as_zero"),
 ]

@@ -116,13 +116,22 @@ def job_of(params, rng, *, queries=None, keys=None, size=None, **changes):
     lists = {"queries": queries, "keys": keys, "forced": 0}
     if not queries:
         lists = {"queries": [0], "keys": [], "forced": 1}
-    return {"request": request, **lists}
+    alive = [rng.random() < share[1] for _ in range(request["heads"])]
+    alive[rng.randrange(request["heads"])] = True
+    return {"request": request, "alive": alive, **lists}
+
+
+def living_of(job):
+    """Heads that are not pruned."""
+    return [head for head, lives in enumerate(job["alive"]) if lives]
 
 
 def rows_of(params, job):
     r = job["request"]
     group = r["heads"] // r["kv_heads"]
-    for head in range(r["heads"]):
+    living = living_of(job)
+    for place, head in enumerate(living):
+        following = living[place + 1] if place + 1 < len(living) else None
         for query in job["queries"]:
             limit = query + r["keys"] - r["queries"]
             last = query == job["queries"][-1]
@@ -130,8 +139,9 @@ def rows_of(params, job):
                 "parts": r["head_dim"] // params.segment, "key_mask": 0, "bank": r["bank"],
                 "keys": sum(key <= limit or not r["causal"] for key in job["keys"]),
                 "write": 1 - job["forced"], "last_of_head": int(last),
-                "last_of_kv": int(last and head % group == group - 1),
-                "last_of_job": int(last and head == r["heads"] - 1),
+                "last_of_kv": int(
+                    last and (following is None or following // group != head // group)),
+                "last_of_job": int(last and following is None),
                 "values": r["keep_values"], "query": query,
             }
 
@@ -143,7 +153,9 @@ def set_up(params, jobs, *, grant=1.0):
     for job in jobs:
         r = job["request"]
         memory.words[r["bank"]] = words_of(params, r) | derived_words(params, r) | {
-            job_words(params)["KEEP_VALUES"]: r["keep_values"]}
+            job_words(params)["KEEP_VALUES"]: r["keep_values"],
+            job_words(params)["PRUNED_HEADS"]: sum(
+                1 << head for head, lives in enumerate(job["alive"]) if not lives)}
         memory.tables[r["bank"]] = [
             s["mantissa"] | s["shift"] << 16
             for s in (scale_of(r["bank"], head) for head in range(params.max_heads))]
@@ -155,14 +167,15 @@ def run(params, jobs, *, stall=0.0, grant=1.0):
     dut, memory = set_up(params, jobs, grant=grant)
     want = [row for job in jobs for row in rows_of(params, job)]
     requests = [job["request"] for job in jobs]
-    scales = [scale_of(r["bank"], head) for r in requests for head in range(r["heads"])]
+    scales = [(head, scale_of(job["request"]["bank"], head))
+              for job in jobs for head in living_of(job)]
     result = run_streams(dut, {"job": [r["bank"] for r in requests]},
                          {"o": len(want), "scale": len(scales)}, stall=stall, max_cycles=30000,
                          testbenches=[Lists(dut, jobs, stall=stall).run, memory.run])
     for got, row in zip(result.outputs["o"], want, strict=True):
         assert {f: got[f] for f in FIELDS} == row
-    for got, scale in zip(result.outputs["scale"], scales, strict=True):
-        assert (got.mantissa, got.shift) == (scale["mantissa"], scale["shift"])
+    for got, (head, scale) in zip(result.outputs["scale"], scales, strict=True):
+        assert (got.head, got.mantissa, got.shift) == (head, scale["mantissa"], scale["shift"])
     return result
 
 
@@ -171,7 +184,7 @@ def run(params, jobs, *, stall=0.0, grant=1.0):
 @pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.5, 0.6)])
 def test_rows(core, causal, stall, grant):
     params, rng = CORES[core], random.Random(f"rows {core} {causal}")
-    jobs = [job_of(params, rng, causal=causal, heads=4, kv_heads=2, bank=bank,
+    jobs = [job_of(params, rng, causal=causal, heads=6, kv_heads=3, bank=bank,
                    size=(rng.randint(1, 30), rng.randint(30, 60))) for bank in range(params.banks)]
     run(params, jobs, stall=stall, grant=grant)
 
@@ -218,6 +231,7 @@ def test_no_scale_is_lost_for_want_of_room():
     """Rows leave at once, scales only later."""
     params = CORES["small"]
     job = job_of(params, random.Random(7), heads=6, kv_heads=6, bank=0, queries=[0], keys=[0])
+    job["alive"] = [True] * 6
     dut, memory = set_up(params, [job])
     found = []
 

@@ -9,11 +9,13 @@ from dataclasses import replace
 import pytest
 
 from attnsieve.hdl.control.regions import RegionSequencer
+from attnsieve.hdl.control.words import job_words
 from attnsieve.sim.unit import run_streams
 
 from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, sizes, words_of
 
 HIGH = replace(SMALL, addr_width=40)
+PRUNED = replace(SMALL, value_lanes=16, token_lanes=16, lut_ram=True)
 
 
 def test_tensor_is_checked():
@@ -53,3 +55,27 @@ def test_regions(params, tensor, stall, grant):
     if stall == 0:
         latency = RegionSequencer(params=params, tensor=tensor).latency
         assert result.cycles == len(want) + latency * len(requests)
+
+
+@pytest.mark.parametrize("tensor", ["q", "k", "v", "o"])
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.4, 0.6)])
+def test_pruned_heads_have_no_region(tensor, stall, grant):
+    params, rng = PRUNED, random.Random(f"pruned {tensor}")
+    requests = [good_request(params, rng) for _ in range(params.banks)]
+    requests[0] |= {"heads": 12, "kv_heads": 4}
+    dut = RegionSequencer(params=params, tensor=tensor)
+    memory, want = JobMemoryModel(dut, grant=grant), []
+    for bank, request in enumerate(requests):
+        heads, group = request["heads"], request["heads"] // request["kv_heads"]
+        alive = [rng.random() < 0.4 for _ in range(heads)]
+        alive[rng.randrange(heads)] = True
+        word = sum(1 << head for head, lives in enumerate(alive) if not lives)
+        memory.words[bank] = words_of(params, request) | derived_words(params, request) | {
+            job_words(params)["PRUNED_HEADS"]: word}
+        if tensor in "kv":
+            alive = [any(alive[first : first + group]) for first in range(0, heads, group)]
+        want += [request[f"{tensor}_base"] + head * request[f"{tensor}_stride"]
+                 for head, lives in enumerate(alive) if lives]
+    result = run_streams(dut, {"job": list(range(len(requests)))}, {"o": len(want)}, stall=stall,
+                         testbenches=(memory.run,))
+    assert [r.address for r in result.outputs["o"]] == want

@@ -81,7 +81,7 @@ def test_scores(core, pause):
                 await ctx.tick()
                 ctx.set(dut.write, 0)
                 want[-1] = (1 << 36) - 9
-            alive = [h for h in range(p.max_heads) if rng.random() < 0.6] or [p.max_heads - 1]
+            alive = [h for h in range(p.max_heads - 1) if rng.random() < 0.6] + [p.max_heads - 1]
             out, write = rows_of(rng, p, len(alive), rng.randrange(1, 4))
             weights = [rng.choice([0, 1023, rng.randrange(1024)]) for _ in alive]
             counted = np.where(np.array(write)[:, :, None], out, 0)
