@@ -3,6 +3,7 @@
 As a command::
 
     python -m attnsieve.sim.bench.limits dense
+    python -m attnsieve.sim.bench.limits spatten --set keep_tokens=0.5 --set keep_values=0.3
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def main() -> int:
     """Print the table; 1 if anything differs from the golden model or stalls do not sum."""
     parser = argparse.ArgumentParser(prog="python -m attnsieve.sim.bench.limits")
     parser.add_argument("system", nargs="?", default="dense", help="preset or TOML file")
-    config = load_config(parser.parse_args().system)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    given = parser.parse_args()
+    config = load_config(given.system, settings=given.set)
     print(
         _COLUMNS.format(
             "case", "bits", "cycles", "limit", "limit_r", "job_r", "model", "wrong", "s", "stalls"

@@ -1,0 +1,121 @@
+"""Cores that prune: random jobs, and whole cascades of a trace, on the generated Verilog."""
+
+import numpy as np
+import pytest
+
+from attnsieve.gen.config import load
+from attnsieve.sim.bench.campaign import job_cases, run_campaign
+from attnsieve.sim.bench.memory import Timing
+from attnsieve.sim.cycle_model import predict
+from attnsieve.sim.simulate import simulate
+from attnsieve.sim.trace import Trace
+from tests.system.cores import config, verilog
+
+TINY = "spatten-tiny"
+
+
+def campaign(name, cases, **options):
+    chosen = config(name)
+    made = job_cases(chosen.core, cases, most_cycles=options.pop("most_cycles", 2000))
+    coverage, failures = run_campaign(chosen, made, verilog=verilog(name), **options)
+    assert not failures, "\n".join(map(str, failures))
+    assert coverage.cases == cases
+
+
+def test_random_jobs():
+    campaign(TINY, 100)
+
+
+@pytest.mark.parametrize("name, cases", [("spatten-tiny", 3000), ("spatten", 1000)])
+@pytest.mark.full
+def test_thousands_of_random_jobs(name, cases):
+    campaign(name, cases, most_cycles=3000)
+
+
+@pytest.mark.parametrize("on", [pytest.param("verilator", marks=pytest.mark.full), "icarus"])
+def test_random_jobs_under_cocotb(on):
+    campaign(TINY, 6, on=on, most_cycles=400)
+
+
+def a_trace(seed=1, **options):
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    layers, heads, kv_heads, queries, keys = options.pop("shape", (4, 4, 2, 24, 24))
+    return Trace(
+        q=draw(layers, heads, queries, 16), k=draw(layers, kv_heads, keys, 16),
+        v=draw(layers, kv_heads, keys, 16), **options,
+    )  # fmt: skip
+
+
+def pruned(trace, **keep):
+    settings = [f"run.keep_{name}={share}" for name, share in keep.items()]
+    result = simulate(load(TINY, settings=settings), trace, baseline=False, bits=12)
+    assert result.mismatches == 0, result.messages
+    return result
+
+
+def assert_out_follows_from_what_is_kept(trace, result):
+    """Outputs are what anyone makes of kept_scores and kept_values in float."""
+    arrays = result.arrays
+    group = trace.heads // trace.k.shape[1]
+    k, v = (np.repeat(x, group, axis=1) for x in (trace.k, trace.v))
+    scores = np.einsum("lhqd,lhkd->lhqk", trace.q, k) / np.sqrt(trace.q.shape[-1])
+    e = np.where(arrays["kept_scores"], np.exp(scores), 0)
+    p = e / np.maximum(e.sum(axis=-1, keepdims=True), 1e-30)
+    want = np.einsum("lhqk,lhkd->lhqd", np.where(arrays["kept_values"], p, 0), v)
+    assert np.abs(arrays["out"] - want).max() < 0.02
+    assert not (arrays["kept_values"] & ~arrays["kept_scores"]).any()
+
+
+@pytest.mark.parametrize("options", [{}, {"causal": True}], ids=["encoder", "causal"])
+def test_a_cascade_over_layers(options):
+    trace = a_trace(**options)
+    result = pruned(trace, tokens=0.5, values=0.5, heads=0.6)
+    assert_out_follows_from_what_is_kept(trace, result)
+    tokens, heads = result.arrays["kept_tokens"], result.arrays["kept_heads"]
+    for before, after in zip(tokens, tokens[1:], strict=False):
+        assert not (after & ~before).any()  # what is pruned never comes back
+    assert tokens[0].all()
+    assert heads[0].all()
+    assert tokens[-1].sum() == int(24 * 0.25)
+    assert heads[-1].sum() == 1
+    pinned = -1 if options else 0
+    assert tokens[:, pinned].all()
+    rows = result.arrays["kept_scores"].sum(axis=-1)
+    kept = result.arrays["kept_values"].sum(axis=-1)
+    limit = np.maximum(1, tokens.sum(axis=1) // 2)[:, None, None]
+    assert (kept == np.minimum(rows, limit)).all()
+    assert result.stats["total"]["waste_macs"] == result.stats["total"]["waste_bytes"] == 0
+
+
+def test_a_cascade_over_steps():
+    trace = a_trace(shape=(3, 4, 2, 6, 30), decode=True)
+    result = pruned(trace, tokens=0.5, values=0.4, heads=0.8)
+    assert_out_follows_from_what_is_kept(trace, result)
+    tokens = result.arrays["kept_tokens"]  # [layers, steps, keys]
+    for step in range(1, 6):
+        newest = 24 + step
+        for layer in range(3):
+            lived = tokens[layer, step - 1] | (np.arange(30) == newest)
+            assert not (tokens[layer, step] & ~lived).any()
+            assert tokens[layer, step, newest]
+
+
+def test_nothing_pruned_is_dense():
+    trace = a_trace()
+    result = pruned(trace)
+    dense = simulate(config("dense-tiny"), trace, baseline=False, bits=12)
+    np.testing.assert_array_equal(result.out, dense.out)
+
+
+def test_predicted_cycles():
+    """Within 5 % on traces; the memory is as the model has it."""
+    for options in ({}, {"causal": True}, {"shape": (3, 4, 2, 4, 50), "decode": True}):
+        result = pruned(a_trace(**options), tokens=0.6, values=0.5, heads=0.8)
+        core = config(TINY).core
+        timing = Timing(latency=50, bytes_per_cycle=core.beat_bytes)
+        predicted = sum(predict(core, timing, job).cycles for p in result.plans for job in p.jobs)
+        assert predicted == pytest.approx(result.stats["total"]["cycles"], rel=0.05)
