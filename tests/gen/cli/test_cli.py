@@ -56,7 +56,7 @@ def test_list_as_json(attnsieve):
     status, out, _ = attnsieve("list", "--json")
     assert status == 0
     assert {p["name"]: p["core"]["lanes"] for p in json.loads(out)} == {
-        "dense": 64, "dense-full": 512, "dense-tiny": 4,
+        "dense": 64, "dense-full": 512, "dense-tiny": 4, "spatten": 64, "spatten-tiny": 4,
     }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import pytest
 from attnsieve.gen import config, tools
 from attnsieve.gen.lint import WAIVERS
 from attnsieve.gen.package import driver_texts, write_package
-from attnsieve.hdl.control.register_map import counters, register_map
+from attnsieve.hdl.control.register_map import counters as counters_of
+from attnsieve.hdl.control.register_map import register_map
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.compiled import CompiledMachine
@@ -157,7 +158,7 @@ class Memory(ctypes.Structure):
 class Counters(ctypes.Structure):
     _fields_ = [
         ("cycles", ctypes.c_uint64),
-        *((name, ctypes.c_uint32) for name, _ in counters(TINY.core)),
+        *((name, ctypes.c_uint32) for name, _ in counters_of(TINY.core)),
     ]
 
 
@@ -203,7 +204,7 @@ def test_the_example_runs_on_the_rtl(library, machine, bus):
     arguments = (ctypes.byref(bus), ctypes.byref(memory), ctypes.byref(counters))
     assert library.example_run(*arguments) == StatusCode.OK.value
     assert counters.cycles == counters.busy + sum(
-        getattr(counters, name) for name, _ in counters(TINY.core) if name.startswith("stall_")
+        getattr(counters, name) for name, _ in counters_of(TINY.core) if name.startswith("stall_")
     )
     assert (counters.rows, counters.empty_rows) == (2 * 5, 0)
     assert counters.scores == 2 * 5 * 9
