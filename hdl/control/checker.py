@@ -397,7 +397,9 @@ class JobChecker(wiring.Component):
             m.d.sync += s.asked.eq(s.asked + 1)
         lives = Signal()
         for place in range(len(words)):
-            heads = [~bit & (32 * place + n < s.heads) for n, bit in enumerate(s.word)]
+            first = 32 * place
+            built = s.word[: self.params.max_heads - first]
+            heads = [~bit & (first + n < s.heads) for n, bit in enumerate(built)]
             with m.If(s.come == place):
                 m.d.comb += lives.eq(Cat(heads).any())
         with m.If(s.arrived):

@@ -81,7 +81,7 @@ class HeadSelect(wiring.Component):
             last.eq(Cat(taken & (number == heads - 1), last)),
         ]
         for n, score in enumerate(self.score):
-            first = (score == mine) & (place > n)
+            first = (score == mine) & (place > n) if n < heads - 1 else 0  # none is behind the last
             m.d.sync += before[n].eq(self.alive[n] & ((score > mine) | first))
         goes = Signal()
         m.d.comb += goes.eq(self.alive.bit_select(self._later(m, place), 1)

@@ -4,12 +4,24 @@ import numpy as np
 import pytest
 
 from attnsieve.gen.config import load
-from attnsieve.sim.bench.campaign import job_cases, run_campaign
-from attnsieve.sim.bench.memory import Timing
+from attnsieve.hdl.control.register_map import register_map
+from attnsieve.hdl.control.status import StatusCode
+from attnsieve.sim.bench.campaign import job_cases, random_image, run_campaign
+from attnsieve.sim.bench.jobs import (
+    check_jobs,
+    memories,
+    programs,
+    read_reports,
+    report,
+    setup,
+    start,
+)
+from attnsieve.sim.bench.memory import Stalls, Timing
+from attnsieve.sim.bench.program import Case, Operation, execute
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.simulate import simulate
 from attnsieve.sim.trace import Trace
-from tests.system.cores import config, verilog
+from tests.system.cores import config, machine, run_case, verilog
 
 TINY = "spatten-tiny"
 
@@ -119,3 +131,22 @@ def test_predicted_cycles():
         timing = Timing(latency=50, bytes_per_cycle=core.beat_bytes)
         predicted = sum(predict(core, timing, job).cycles for p in result.plans for job in p.jobs)
         assert predicted == pytest.approx(result.stats["total"]["cycles"], rel=0.05)
+
+
+def test_a_job_without_a_living_head_is_refused():
+    params = config(TINY).core
+    image, _ = random_image(params, np.random.default_rng(3), jobs=1, most_cycles=300)
+    registers = register_map(params)
+    *writes, go = start(image.jobs[0], 1)
+    heads = (1 << image.jobs[0].job.heads) - 1
+    writes.append(Operation("write", registers["PRUNED_HEADS"].offset, heads))
+    operations = [*setup(params), *writes, go, Operation("irq", 60_000), *report(params)]
+    timing = Timing(latency=20, bytes_per_cycle=params.beat_bytes)
+    outcome = run_case(TINY, Case(memories(image), operations, timing, Stalls()))
+    assert outcome.error is None
+    assert read_reports(params, outcome.reads)[0].status is StatusCode.BAD_COUNT
+    assert all((m.read_bursts, m.write_bursts) == (0, 0) for m in outcome.counters)
+    again = [operation for program in programs(image) for operation in program]
+    outcome = execute(machine(TINY), again)
+    check = check_jobs(image, outcome)
+    assert check.messages == ["job 0: 2 jobs finished, not 1"]  # with the one that was refused
