@@ -10,18 +10,17 @@ import pytest
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import connect, flipped
 
 from attnsieve.gen import config
 from attnsieve.hdl.axi.list_rows import row_lanes
 from attnsieve.hdl.control.listed_rows import ListedRowSequencer
 from attnsieve.hdl.control.words import job_words
-from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.unit import run_streams, simulate
 
 from .jobs import JobMemoryModel, derived_words, good_request, words_of
+from .queued import Queued
 
 CORES = {
     "tiny": replace(config.load("spatten-tiny").core, queue_depth=2),
@@ -34,33 +33,6 @@ FIELDS = ("parts", "keys", "key_mask", "bank", "write", "last_of_head", "last_of
           "last_of_job", "values", "query")
 
 
-class Queued(wiring.Component):
-    """`ListedRowSequencer` with a queue of scales behind it: its room stays until it is used."""
-
-    def __init__(self, *, params):
-        self.params = params
-        self.inner = ListedRowSequencer(params=params)
-        super().__init__(dict(self.inner.signature.members))
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.inner = inner = self.inner
-        m.submodules.queue = queue = Queue(shape=self.scale.p.shape(), depth=2)
-        connect(m, inner.scale, queue.i)
-        connect(m, queue.o, flipped(self.scale))
-        for name, member in self.signature.members.items():
-            mine, other = getattr(self, name), getattr(inner, name)
-            if name == "scale":
-                continue
-            if not member.is_signature:
-                m.d.comb += other.eq(mine) if member.flow is wiring.In else mine.eq(other)
-            elif member.flow is wiring.In:
-                connect(m, flipped(mine), other)
-            else:
-                connect(m, other, flipped(mine))
-        return m
-
-
 class Lists:
     """The lists of each job, as `JobLists` has them: there a while after the job was taken."""
 
@@ -70,8 +42,8 @@ class Lists:
 
     def line(self, rows, number):
         """A line of a list; what lies beyond the list is anything."""
-        lanes, rng = row_lanes(self.dut.params), self.rng
-        beyond = [rng.randrange(self.dut.params.max_keys) for _ in range(lanes)]
+        lanes, rng = row_lanes(self.dut.inner.params), self.rng
+        beyond = [rng.randrange(self.dut.inner.params.max_keys) for _ in range(lanes)]
         found = [*rows[lanes * number : lanes * (number + 1)], *beyond][:lanes]
         return [{"index": row, "before": rng.getrandbits(1), "after": rng.getrandbits(1)}
                 for row in found]
@@ -148,7 +120,7 @@ def rows_of(params, job):
 
 def set_up(params, jobs, *, grant=1.0):
     """The sequencer, and the memory of jobs; each job has the bank it names."""
-    dut = Queued(params=params)
+    dut = Queued(ListedRowSequencer(params=params))
     memory = JobMemoryModel(dut, grant=grant)
     for job in jobs:
         r = job["request"]

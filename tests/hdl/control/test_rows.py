@@ -6,43 +6,14 @@ from __future__ import annotations
 import random
 
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import connect, flipped
 
 from attnsieve.hdl.control.rows import RowSequencer
-from attnsieve.hdl.lib.queue import Queue
 from attnsieve.sim.unit import run_streams, simulate
 
 from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, words_of
+from .queued import Queued
 
 FIELDS = ("parts", "keys", "key_mask", "bank", "write", "last_of_head", "last_of_kv", "last_of_job")
-
-
-class Queued(wiring.Component):
-    """`RowSequencer` with a queue of scales behind it: its room stays until it is used."""
-
-    def __init__(self, *, params):
-        self.inner = RowSequencer(params=params)
-        super().__init__(dict(self.inner.signature.members))
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.inner = inner = self.inner
-        m.submodules.queue = queue = Queue(shape=self.scale.p.shape(), depth=2)
-        connect(m, inner.scale, queue.i)
-        connect(m, queue.o, flipped(self.scale))
-        for name, member in self.signature.members.items():
-            mine, other = getattr(self, name), getattr(inner, name)
-            if name == "scale":
-                continue
-            if not member.is_signature:
-                m.d.comb += other.eq(mine) if member.flow is wiring.In else mine.eq(other)
-            elif member.flow is wiring.In:
-                connect(m, flipped(mine), other)
-            else:
-                connect(m, other, flipped(mine))
-        return m
 
 
 def scale_of(bank, head):
@@ -73,7 +44,7 @@ def rows_of(params, request):
 
 def run(params, requests, stall, grant=1.0):
     """Rows of requests, one after another, each in the bank it names."""
-    dut = Queued(params=params)
+    dut = Queued(RowSequencer(params=params))
     memory = JobMemoryModel(dut, grant=grant)
     for request in requests:
         bank = request["bank"]
@@ -121,7 +92,7 @@ def test_no_scale_is_lost_for_want_of_room():
     """Rows leave at once, scales only later."""
     request = good_request(SMALL, random.Random(7)) | {
         "heads": 6, "kv_heads": 6, "queries": 1, "keys": 3, "query_mask": 0, "bank": 0}
-    dut = Queued(params=SMALL)
+    dut = Queued(RowSequencer(params=SMALL))
     memory = JobMemoryModel(dut)
     memory.words[0] = words_of(SMALL, request) | derived_words(SMALL, request)
     memory.tables[0] = [scale_of(0, head)["mantissa"] for head in range(SMALL.max_heads)]
