@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -57,6 +57,8 @@ class SimulationResult:
         The jobs, one plan per layer.
     integers : tuple of int16 arrays
         Outputs as they lie in memory, one array per layer.
+    figures : tuple of LayerStats
+        Figures of each layer.
     simulated_cycles : int
         Clock cycles that were simulated, programming included.
     """
@@ -66,6 +68,7 @@ class SimulationResult:
     checks: tuple[Check, ...]
     plans: tuple[LayerPlan, ...]
     integers: tuple[np.ndarray, ...]
+    figures: tuple[LayerStats, ...]
     simulated_cycles: int
 
     @property
@@ -146,7 +149,8 @@ def simulate(
     seed : int
         Of everything random.
     baseline : bool
-        Add ``baseline`` and ``unpruned`` to the figures.
+        Add ``baseline`` (the dense core) and ``unpruned`` (this core, everything kept) to the
+        figures; a core that prunes runs the trace on each.
     vcd : path
         Write waveforms there (compiled simulators).
     progress : callable
@@ -222,8 +226,16 @@ def simulate(
     }
     runs = {"run": figures}
     if baseline:
-        # A dense core is its own baseline: nothing is pruned, and its schedule is the best one.
-        runs |= {"baseline": figures, "unpruned": figures}
+        for name, reference in _references(config).items():
+            if reference == config:
+                runs[name] = figures
+                continue
+            other = simulate(
+                reference, recorded, layers=layers, heads=heads, bits=bits, simulator=simulator,
+                memory=timing, stalls=stalls, queued=queued, seed=seed, baseline=False,
+                progress=progress,
+            )  # fmt: skip
+            runs[name] = list(other.figures)
     stats = stats_document(described, config.core, _versions(simulator), seed, runs)
     return SimulationResult(
         arrays,
@@ -231,8 +243,21 @@ def simulate(
         tuple(checks),
         tuple(plans),
         tuple(integers),
+        tuple(figures),
         sum(outcome.cycles[-1] for outcome in outcomes),
     )
+
+
+def _references(config: Configuration) -> dict[str, Configuration]:
+    """What a run is compared with: the dense core of the same array, buffers and memory, and the
+    core itself with everything kept. A dense core is both itself."""
+    everything = {"keep_tokens": 1.0, "keep_values": 1.0, "keep_heads": 1.0}
+    run = config.run.model_copy(update=everything)
+    dense = replace(config.core, value_lanes=0, token_lanes=0)
+    return {
+        "baseline": config.model_copy(update={"core": dense, "run": run}),
+        "unpruned": config.model_copy(update={"run": run}),
+    }
 
 
 def _versions(simulator: str) -> dict[str, str]:

@@ -150,3 +150,16 @@ def test_a_job_without_a_living_head_is_refused():
     outcome = execute(machine(TINY), again)
     check = check_jobs(image, outcome)
     assert check.messages == ["job 0: 2 jobs finished, not 1"]  # with the one that was refused
+
+
+def test_baseline_is_the_dense_core_and_unpruned_keeps_everything():
+    trace = a_trace(1)
+    config = load(TINY, settings=["run.keep_tokens=0.5", "run.keep_values=0.5"])
+    stats = simulate(config, trace, bits=12).stats
+    kept = load(TINY, settings=["run.keep_tokens=1.0", "run.keep_values=1.0"])
+    dense = load(TINY, settings=["core.value_lanes=0", "core.token_lanes=0"])
+    for name, other in (("baseline", dense), ("unpruned", kept)):
+        alone = simulate(other, trace, bits=12, baseline=False).stats
+        assert stats[name]["total"] == alone["total"]
+        assert stats["total"]["cycles"] < stats[name]["total"]["cycles"]
+        assert stats[name]["total"]["mismatches"] == 0
