@@ -41,6 +41,7 @@ def head_layout(p: CoreParams) -> data.StructLayout:
 
 def region_layout(p: CoreParams) -> data.StructLayout:
     """A contiguous piece of linear memory to fetch: the rows of one head."""
+    width = {"width": unsigned(3)}  # of the operands, instead of ``wide``: bits / 2 - 2
     return data.StructLayout(
         {
             "address": unsigned(p.addr_width),
@@ -51,6 +52,7 @@ def region_layout(p: CoreParams) -> data.StructLayout:
             "wide": unsigned(1),
             "rows": unsigned(max(p.key_bits, p.query_bits)),
             "parts": unsigned(p.part_bits),  # segments of a row
+            **(width if p.progressive else {}),
         }
     )
 
@@ -64,6 +66,13 @@ def row_layout(p: CoreParams) -> data.StructLayout:
     """What every stage knows of a row (one query of one head); it travels with the row."""
     values = {"values": unsigned(p.key_bits)}  # rows of V to keep; 0: all
     listed = {"query": unsigned((p.max_queries - 1).bit_length() or 1)}  # in memory
+    planes = {
+        "progressive": unsigned(1),  # it may be computed again, with the second plane of K
+        "again": unsigned(1),  # and this is that time
+        "place": range(p.held_beats),  # of its first beat where rows wait for each other
+        "segment": range(p.held_segments),  # of its query in the query store
+    }
+    demand = {"demand": unsigned(1)}  # V is read when the row is known to keep it
     return data.StructLayout(
         {
             "parts": unsigned(p.part_bits),
@@ -76,6 +85,8 @@ def row_layout(p: CoreParams) -> data.StructLayout:
             "last_of_job": unsigned(1),
             **(values if p.value_lanes else {}),
             **(listed if p.token_lanes else {}),
+            **(planes if p.progressive else {}),
+            **(demand if p.value_demand else {}),
         }
     )
 

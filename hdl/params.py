@@ -57,6 +57,11 @@ class CoreParams:
         Parallelism of the local value top-k, a multiple of ``groups``; 0: values are not selected.
     token_lanes : int
         Parallelism of the token top-k: keys and queries are fetched by lists; 0: all are fetched.
+    progressive : bool
+        K and V may be narrower than Q, 4 to 12 bits, and K may have a plane of `lsb_bits` more that
+        is read for the rows that need it; needs token_lanes and operand_bits = 12.
+    value_demand : bool
+        Rows of V may wait to be read until it is known that they are kept; needs token_lanes.
     lut_ram : bool
         Whether the target has small asynchronous-read RAMs. If not, small memories that are read
         synchronously are left to the synthesis tool.
@@ -79,6 +84,8 @@ class CoreParams:
     queue_depth: int = 2
     value_lanes: int = 0
     token_lanes: int = 0
+    progressive: bool = False
+    value_demand: bool = False
     lut_ram: bool = True
 
     def __post_init__(self) -> None:
@@ -118,10 +125,24 @@ class CoreParams:
             check_power_of_two("token_lanes", self.token_lanes, least, 32)
             if not self.value_lanes:
                 raise ValueError("value_lanes must not be 0 on a core with token_lanes")
+        for name in ("progressive", "value_demand", "lut_ram"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} must be true or false, not {value!r}")
         if self.prunes and not self.lut_ram:
             raise ValueError("lut_ram must be true on a core that prunes, not false")
-        if not isinstance(self.lut_ram, bool):
-            raise TypeError(f"lut_ram must be true or false, not {self.lut_ram!r}")
+        for name in ("progressive", "value_demand"):
+            if getattr(self, name) and not self.token_lanes:
+                raise ValueError(f"token_lanes must not be 0 on a core with {name}")
+        if self.progressive and self.operand_bits != 12:
+            raise ValueError(
+                f"operand_bits must be 12 on a core with progressive, not {self.operand_bits!r}"
+            )
+        if self.progressive and self.wide_bytes < self.lanes:
+            raise ValueError(
+                f"channels and data_width must give lanes ({self.lanes}) bytes per cycle or more "
+                f"on a core with progressive, not {self.wide_bytes}"
+            )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -182,10 +203,18 @@ class CoreParams:
 
     # -- number formats ---------------------------------------------------------------------
 
+    #: Bits of the second plane of K.
+    lsb_bits = 4
+
+    @property
+    def product_bits(self) -> int:
+        """Signed sum of ``max_head_dim`` products of two operands, any operand bits."""
+        return 2 * self.operand_bits + _ceil_log2(self.max_head_dim)
+
     @property
     def score_bits(self) -> int:
-        """Signed score: ``max_head_dim`` products of two operands, any operand bits."""
-        return 2 * self.operand_bits + _ceil_log2(self.max_head_dim)
+        """Signed score: a sum of products, with a second plane of K of two of them."""
+        return self.product_bits + (self.lsb_bits if self.progressive else 0)
 
     #: Scale of a head: mantissa in [2**15, 2**16), and shift; see ``argument_fraction``.
     scale_mantissa_bits = 16
@@ -260,6 +289,24 @@ class CoreParams:
     def normal_fraction(self) -> int:
         """Fraction bits of an accumulator divided by 2**exponent: an 18-bit signed word."""
         return 17 - self.operand_bits
+
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        """Widths in bits that operands may have in memory."""
+        if self.progressive:
+            return (4, 6, 8, 10, 12)
+        return (8, 12) if self.operand_bits == 12 else (8,)
+
+    @property
+    def held_beats(self) -> int:
+        """Beats of scores that rows of one KV head may have where they wait for each other: for
+        the second plane of K, or for the rows of V that all of them keep."""
+        return 4 * self.max_beats
+
+    @property
+    def held_segments(self) -> int:
+        """Segments of queries that rows may have while they wait, a power of two."""
+        return 1 << (8 * self.max_parts - 1).bit_length()
 
     # -- counts and memory ------------------------------------------------------------------
 

@@ -48,12 +48,14 @@ _COUNTERS = (
     ("scores", "Pairs of query and key that took part in a softmax"),
 )
 _VALUE_COUNTERS = (("values", "Rows of V that were multiplied, over all rows"),)
+_PLANE_COUNTERS = (("recomputed", "Rows that were computed again with all bits of K"),)
 
 
 def counters(params: CoreParams) -> tuple[tuple[str, str], ...]:
     """Counters of a job and what they count, in the order of their registers; a job's cycles are
     busy + all stalls."""
-    return (*_COUNTERS, *(_VALUE_COUNTERS if params.value_lanes else ()))
+    values = _VALUE_COUNTERS if params.value_lanes else ()
+    return (*_COUNTERS, *values, *(_PLANE_COUNTERS if params.progressive else ()))
 
 
 class Access(Enum):
@@ -424,6 +426,54 @@ def _scoring(p: CoreParams) -> tuple[Register, ...]:
             offset=0x194,
             doc="Heads that are selected for the next job, with SCORING.select.",
             fields=_value(rw, "Of those that live in this one", width=16),
+        ),
+        *(_precision(p) if p.progressive else ()),
+        *(_demand() if p.value_demand else ()),
+    )
+
+
+def _precision(p: CoreParams) -> tuple[Register, ...]:
+    """Widths of K and V, and the second plane of K."""
+    rw, l = Access.RW, p.lsb_bits
+    widths = ", ".join(map(str, p.operand_widths))
+    return (
+        Register(
+            name="PRECISION",
+            offset=0x198,
+            doc="Widths of K and V in memory, and when K is read to its last bits.",
+            fields=(
+                Field(
+                    name="threshold",
+                    lsb=0,
+                    width=16,
+                    access=rw,
+                    doc=f"UQ0.16. A row whose largest probability is less is computed again with "
+                    f"{l} more bits of K; then QUERIES is 1. 0: K has no second plane",
+                ),
+                Field(name="key_bits", lsb=16, width=4, access=rw,
+                      doc=f"Bits of K, of its first plane: {widths}; 0: as MODE.wide says"),
+                Field(name="value_bits", lsb=20, width=4, access=rw,
+                      doc=f"Bits of V: {widths}; 0: as MODE.wide says"),
+            ),
+        ),
+        Register(
+            name="K_PLANE",
+            offset=0x19C,
+            doc=f"From a head of K to its second plane; a multiple of {p.alignment} bytes.",
+            fields=_value(rw, f"Bytes; the rows of that plane have {l} bits per element"),
+        ),
+    )
+
+
+def _demand() -> tuple[Register, ...]:
+    return (
+        Register(
+            name="FETCH",
+            offset=0x1A0,
+            doc="When rows are read.",
+            fields=(
+                _bit("demand", 0, Access.RW, "Rows of V once a row keeps them; then QUERIES is 1"),
+            ),
         ),
     )
 
