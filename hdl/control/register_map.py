@@ -434,7 +434,7 @@ def _scoring(p: CoreParams) -> tuple[Register, ...]:
 
 def _precision(p: CoreParams) -> tuple[Register, ...]:
     """Widths of K and V, and the second plane of K."""
-    rw, l = Access.RW, p.lsb_bits
+    rw, lsb = Access.RW, p.lsb_bits
     widths = ", ".join(map(str, p.operand_widths))
     return (
         Register(
@@ -448,7 +448,7 @@ def _precision(p: CoreParams) -> tuple[Register, ...]:
                     width=16,
                     access=rw,
                     doc=f"UQ0.16. A row whose largest probability is less is computed again with "
-                    f"{l} more bits of K; then QUERIES is 1. 0: K has no second plane",
+                    f"{lsb} more bits of K; then QUERIES is 1. 0: K has no second plane",
                 ),
                 Field(name="key_bits", lsb=16, width=4, access=rw,
                       doc=f"Bits of K, of its first plane: {widths}; 0: as MODE.wide says"),
@@ -460,7 +460,7 @@ def _precision(p: CoreParams) -> tuple[Register, ...]:
             name="K_PLANE",
             offset=0x19C,
             doc=f"From a head of K to its second plane; a multiple of {p.alignment} bytes.",
-            fields=_value(rw, f"Bytes; the rows of that plane have {l} bits per element"),
+            fields=_value(rw, f"Bytes; the rows of that plane have {lsb} bits per element"),
         ),
     )
 
