@@ -108,6 +108,11 @@ class Core(wiring.Component):
                 datapath.listed_queries.eq(control.listed_queries),
                 datapath.listed_keys.eq(control.listed_keys),
             ]
+            if self.params.progressive:
+                m.d.comb += [
+                    datapath.threshold.eq(control.selection.threshold),
+                    datapath.plane.eq(control.selection.plane),
+                ]
             return
         m.d.comb += [
             registers.key_bank.eq(datapath.mask_bank),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Member, Out, connect, flipped
 
@@ -14,6 +14,7 @@ from attnsieve.hdl.axi.loader import Loader
 from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.signature import AXI4Signature
+from attnsieve.hdl.control.planes import PlaneSequencer
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
 from attnsieve.hdl.control.value_tally import ValueTally, value_tally_layout
 from attnsieve.hdl.layouts import (
@@ -34,6 +35,8 @@ from attnsieve.hdl.observers.token_unit import TokenUnit
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.exponential import Exponential
 from attnsieve.hdl.stages.normaliser import Normaliser
+from attnsieve.hdl.stages.plane_scores import PLANE_FIELDS, PlaneScores
+from attnsieve.hdl.stages.precision_gate import GATE_FIELDS, PrecisionGate
 from attnsieve.hdl.stages.prob_v import ProbV
 from attnsieve.hdl.stages.query_store import QueryStore
 from attnsieve.hdl.stages.row_buffer import RowBuffer
@@ -44,9 +47,8 @@ from attnsieve.hdl.stages.value_select import ValueSelect
 __all__ = ["Datapath"]
 
 def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
-    """What each stage behind the scorer needs of a row's description."""
+    """What each stage behind the softmax needs of a row's description."""
     return {
-        "scale": ("last_of_head",),
         **(
             {"select": ("values",), "value_tally": ("write", "last_of_job")}
             if p.value_lanes
@@ -69,9 +71,15 @@ def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _pass_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
+    """What the softmax needs of a row; and, where rows can come again, who deals with that."""
+    planes = {"planes": PLANE_FIELDS, "gate": GATE_FIELDS}
+    return {"scale": ("last_of_head",), **(planes if p.progressive else {})}
+
+
 def list_members(p: CoreParams) -> dict[str, Member]:
     """Read port of the lists, whether they are there, and how long they are; the importance of
-    tokens and heads as the core sees it."""
+    tokens and heads as the core sees it; what a job says of the second plane of K."""
     return {
         "tokens": Out(_outer(TokenUnit(params=p), ("i", "statistics", "row"))),
         "heads": Out(_outer(HeadUnit(params=p), ("i", "beat", "row", "head"))),
@@ -79,6 +87,7 @@ def list_members(p: CoreParams) -> dict[str, Member]:
         "listed": In(1),
         "listed_queries": In(p.query_bits),
         "listed_keys": In(p.key_bits),
+        **({"threshold": In(16), "plane": In(32)} if p.progressive else {}),
     }
 
 
@@ -178,13 +187,18 @@ class Datapath(wiring.Component):
 
     @property
     def row_depth(self) -> int:
-        """Rows that may be between the scorer and the writer."""
+        """Rows that may be between the scorer and the softmax; and the writer, unless they wait."""
         return 16 if self.params.lut_ram else 4
+
+    @property
+    def held_depth(self) -> int:
+        """Rows that may be between the scorer and the writer."""
+        return max(self.row_depth, self.params.held_segments if self.params.progressive else 0)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         if self.params.lut_ram:
-            m.submodules.resets = resets = LocalResets(count=22 if self.params.prunes else 16)
+            m.submodules.resets = resets = LocalResets(count=self._blocks)
             m.d.comb += resets.i.eq(self.clear)
             self._resets = iter(resets.o)
         self._place(m, "loader", self.loader)
@@ -192,10 +206,15 @@ class Datapath(wiring.Component):
             connect(m, self.loader.list, flipped(self.list))
         self._place(m, "writer", self.writer)
         scorer = self._front(m)
-        rows = self._rows(m, scorer)
-        self._back(m, scorer, rows)
+        passes, rows = self._rows(m, scorer)
+        self._back(m, scorer, passes, rows)
         self._outside(m, scorer)
         return m
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks that have a reset of their own."""
+        return 16 + 6 * self.params.prunes + 4 * self.params.progressive
 
     def _place(self, m: Module, name: str, block: Any) -> Any:
         """A block with its reset: one of its own where it is not small. Returns the block."""
@@ -215,7 +234,7 @@ class Datapath(wiring.Component):
         queries = self._place(m, "query_store", self.queries)
         scorer = self._place(m, "scorer", ParallelScorer(params=p))
         self._heads(m, queries)
-        connect(m, self._region(m, "key"), loader.key)
+        self._keys(m)
         connect(m, loader.q_line, queries.i)
         connect(m, loader.k_line, k_ring.i)
         connect(m, scorer.query, queries.read)
@@ -233,6 +252,23 @@ class Datapath(wiring.Component):
             scorer.mask_data.eq(self.mask_data),
         ]
         return scorer
+
+    def _keys(self, m: Module) -> None:
+        """Regions of K; where rows come again, all their work in its order."""
+        p, keys = self.params, self._region(m, "key")
+        if not p.progressive:
+            connect(m, keys, self.loader.key)
+            return
+        self._planes = planes = self._place(m, "planes", PlaneSequencer(params=p))
+        connect(m, keys, planes.region)
+        connect(m, planes.o_region, self.loader.key)
+        connect(m, flipped(self.row), planes.row)
+        connect(m, flipped(self.scale), planes.scale)
+        m.d.comb += [
+            planes.progressive.eq(self.threshold != 0),
+            planes.plane.eq(self.plane),
+            self.queries.release.eq(planes.segments),
+        ]
 
     def _heads(self, m: Module, queries: QueryStore) -> None:
         """The query store must know each head's shape, but for a store of one lane group."""
@@ -277,32 +313,53 @@ class Datapath(wiring.Component):
         ]
         return listed
 
-    def _rows(self, m: Module, scorer: ParallelScorer) -> Broadcast:
-        """Rows wait in front of the scorer; behind it each receiver has what it needs of them."""
+    def _rows(self, m: Module, scorer: ParallelScorer) -> tuple[Broadcast, Broadcast]:
+        """Rows wait in front of the scorer; behind it each receiver has what it needs of them.
+        Returns who has each row as often as it comes, and who has it once."""
         p = self.params
         row_queue = self._place(
             m,
             "row_queue",
             Queue(shape=row_layout(p), depth=8 if p.lut_ram else 1, lut_ram=p.lut_ram),
         )
+        once, each = _row_fields(p), _pass_fields(p)
         rows = self._place(
             m,
             "rows",
             Broadcast(
-                shape=row_layout(p), fields=_row_fields(p), depth=self.row_depth, lut_ram=p.lut_ram
+                shape=row_layout(p),
+                fields=once if p.progressive else each | once,
+                depth=self.held_depth,
+                lut_ram=p.lut_ram,
             ),
         )
-        connect(m, flipped(self.row), row_queue.i)
         connect(m, row_queue.o, scorer.row)
-        connect(m, scorer.o_row, rows.i)
-        return rows
+        if not p.progressive:
+            connect(m, flipped(self.row), row_queue.i)
+            connect(m, scorer.o_row, rows.i)
+            return rows, rows
+        passes = self._place(
+            m, "passes", Broadcast(shape=row_layout(p), fields=each, depth=self.row_depth)
+        )
+        row, known = scorer.o_row, rows.i.ready | scorer.o_row.p.again
+        connect(m, self._planes.o_row, row_queue.i)
+        m.d.comb += [
+            row.ready.eq(passes.i.ready & known),
+            passes.i.valid.eq(row.valid & known),
+            passes.i.p.eq(row.p),
+            rows.i.valid.eq(row.valid & passes.i.ready & ~row.p.again),
+            rows.i.p.eq(row.p),
+        ]
+        return passes, rows
 
     def _receive(self, m: Module, source: Any, sink: Any) -> None:
         """Hand some fields of a row to a stage that takes rows."""
         m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
         m.d.comb += [sink.p[name].eq(source.p[name]) for name, _ in source.p.shape()]
 
-    def _back(self, m: Module, scorer: ParallelScorer, rows: Broadcast) -> None:
+    def _back(
+        self, m: Module, scorer: ParallelScorer, passes: Broadcast, rows: Broadcast
+    ) -> None:
         """Scores to memory: softmax, prob·V, normaliser, writer."""
         p = self.params
         row_buffer = self._place(m, "row_buffer", RowBuffer(params=p))
@@ -310,11 +367,15 @@ class Datapath(wiring.Component):
         v_ring = self._place(m, "v_ring", self._ring())
         prob_v = self._place(m, "prob_v", (SparseProbV if p.prunes else ProbV)(params=p))
         normaliser = self._place(m, "normaliser", Normaliser(params=p))
-        tally = self._place(m, "tally", RowTally(params=p, rows=self.row_depth))
-        connect(m, scorer.o, row_buffer.i)
+        tally = self._place(m, "tally", RowTally(params=p, rows=self.held_depth))
+        scores, terms, statistics = scorer.o, exponential.o, exponential.statistics
+        counts: Value = Const(1)  # of scores that pass, that they are new ones
+        if p.progressive:
+            scores, counts = self._weigh(m, scorer, passes)
+            terms, statistics = self._hold(m, exponential, passes)
+        connect(m, scores, row_buffer.i)
         connect(m, row_buffer.o, exponential.i)
-        self._statistics(m, exponential, normaliser)
-        terms = exponential.o
+        self._statistics(m, statistics, normaliser)
         if p.value_lanes:
             terms = self._select(m, terms, rows)
         connect(m, terms, prob_v.i)
@@ -325,25 +386,48 @@ class Datapath(wiring.Component):
         connect(m, normaliser.o, self.writer.i)
         self._receive(m, rows.prob_v, prob_v.row)
         self._receive(m, rows.tally, tally.row)
-        self._scales(m, exponential, rows)
+        self._scales(m, exponential, passes)
         if p.token_lanes:
             self._importance(m, rows, normaliser)
         self._addresses(m, rows)
         connect(m, tally.o, flipped(self.tally))
-        statistics = exponential.statistics
         m.d.comb += [
             self.loader.v_space.eq(v_ring.space),
             prob_v.value_append.eq(v_ring.append),
             v_ring.release.eq(prob_v.value_release),
             tally.valid.eq(scorer.o.p.valid),
             tally.last.eq(scorer.o.p.last),
-            tally.beat.eq(scorer.o.valid & scorer.o.ready),
+            tally.beat.eq(scorer.o.valid & scorer.o.ready & counts),
             tally.counted.eq(statistics.valid & statistics.ready),
             tally.empty.eq(statistics.p.empty),
         ]
         moving = (self.loader.q_line, self.loader.k_line, self.loader.v_line, self.writer.i)
         moved = Cat(port.valid & port.ready for port in moving)
         m.d.sync += self.progress.eq(self.busy | prob_v.busy | moved.any())
+
+    def _weigh(
+        self, m: Module, scorer: ParallelScorer, passes: Broadcast
+    ) -> tuple[stream.Interface, Value]:
+        """Scores of what the planes of K give; and whether they are of rows that come first."""
+        scores = self._place(m, "plane_scores", PlaneScores(params=self.params))
+        connect(m, scorer.o, scores.i)
+        connect(m, passes.planes, scores.row)
+        return scores.o, ~scores.again
+
+    def _hold(
+        self, m: Module, exponential: Exponential, passes: Broadcast
+    ) -> tuple[stream.Interface, stream.Interface]:
+        """Terms and statistics of rows that do not come again, in order."""
+        self._gate = gate = self._place(m, "gate", PrecisionGate(params=self.params))
+        connect(m, exponential.o, gate.i)
+        connect(m, exponential.statistics, gate.statistics)
+        connect(m, passes.gate, gate.row)
+        connect(m, gate.verdict, self._planes.verdict)
+        m.d.comb += [
+            gate.threshold.eq(self.threshold),
+            self._planes.release.eq(gate.release),
+        ]
+        return gate.o, gate.o_statistics
 
     def _select(self, m: Module, terms: Any, rows: Broadcast) -> Any:
         """Of each row's terms the largest."""
@@ -356,17 +440,20 @@ class Datapath(wiring.Component):
             tally.kept.eq(Cat(term.mantissa != 0 for term in select.o.p.term)),
             tally.beat.eq(select.o.valid & select.o.ready),
             tally.last.eq(select.o.p.last),
+            *([tally.again.eq(self._gate.again)] if self.params.progressive else []),
             self.value_tally.payload.eq(tally.o.payload),
             self.value_tally.valid.eq(tally.o.valid),
             tally.o.ready.eq(self.value_tally.ready),
         ]
         return select.o
 
-    def _statistics(self, m: Module, exponential: Exponential, normaliser: Normaliser) -> None:
+    def _statistics(
+        self, m: Module, statistics: stream.Interface, normaliser: Normaliser
+    ) -> None:
         """Statistics of rows to the normaliser, and to who observes them."""
         p = self.params
         if not p.token_lanes:
-            connect(m, exponential.statistics, normaliser.statistics)
+            connect(m, statistics, normaliser.statistics)
             return
         fields = [name for name, _ in statistics_layout(p)]
         names = ("normaliser", "observer")
@@ -375,7 +462,7 @@ class Datapath(wiring.Component):
             "statistics",
             Broadcast(shape=statistics_layout(p), fields=dict.fromkeys(names, fields), depth=16),
         )
-        connect(m, exponential.statistics, sums.i)
+        connect(m, statistics, sums.i)
         connect(m, sums.normaliser, normaliser.statistics)
 
     def _importance(self, m: Module, rows: Broadcast, normaliser: Normaliser) -> None:
@@ -424,16 +511,18 @@ class Datapath(wiring.Component):
             connect(m, flipped(self.scale), scales.i)
             return
         self._weights = weights = self._place(
-            m, "weights", Queue(shape=head_weight_layout(p), depth=self.row_depth)
+            m, "weights", Queue(shape=head_weight_layout(p), depth=self.held_depth)
         )
+        scale = self._planes.o_scale if p.progressive else self.scale
+        first = ~self._planes.again if p.progressive else Const(1)
         both = scales.i.ready & weights.i.ready
         m.d.comb += [
-            self.scale.ready.eq(both),
-            scales.i.valid.eq(self.scale.valid & both),
-            scales.i.p.eq(self.scale.p),
-            weights.i.valid.eq(self.scale.valid & both),
-            weights.i.p.head.eq(self.scale.p.head),
-            weights.i.p.weight.eq(self.scale.p.weight),
+            scale.ready.eq(both),
+            scales.i.valid.eq(scale.valid & both),
+            scales.i.p.eq(scale.p),
+            weights.i.valid.eq(scale.valid & both & first),
+            weights.i.p.head.eq(scale.p.head),
+            weights.i.p.weight.eq(scale.p.weight),
         ]
 
     def _addresses(self, m: Module, rows: Broadcast) -> None:

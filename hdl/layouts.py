@@ -15,6 +15,7 @@ __all__ = [
     "output_layout",
     "output_row_layout",
     "probability_beat_layout",
+    "product_beat_layout",
     "region_layout",
     "row_layout",
     "score_beat_layout",
@@ -41,7 +42,10 @@ def head_layout(p: CoreParams) -> data.StructLayout:
 
 def region_layout(p: CoreParams) -> data.StructLayout:
     """A contiguous piece of linear memory to fetch: the rows of one head."""
-    width = {"width": unsigned(3)}  # of the operands, instead of ``wide``: bits / 2 - 2
+    planes = {
+        "width": unsigned(3),  # of the operands: their place in ``operand_widths``
+        "second": unsigned(1),  # it is a second plane
+    }
     return data.StructLayout(
         {
             "address": unsigned(p.addr_width),
@@ -52,7 +56,7 @@ def region_layout(p: CoreParams) -> data.StructLayout:
             "wide": unsigned(1),
             "rows": unsigned(max(p.key_bits, p.query_bits)),
             "parts": unsigned(p.part_bits),  # segments of a row
-            **(width if p.progressive else {}),
+            **(planes if p.progressive else {}),
         }
     )
 
@@ -103,11 +107,20 @@ def output_row_layout(p: CoreParams) -> data.StructLayout:
     )
 
 
+def product_beat_layout(p: CoreParams) -> data.StructLayout:
+    """Products of a row's query with ``groups`` keys, or with a plane of them."""
+    return _beat_of_scores(p, p.product_bits)
+
+
 def score_beat_layout(p: CoreParams) -> data.StructLayout:
     """Scores of ``groups`` keys; lane i of beat c of a row is key position ``groups * c + i``."""
+    return _beat_of_scores(p, p.score_bits)
+
+
+def _beat_of_scores(p: CoreParams, bits: int) -> data.StructLayout:
     return data.StructLayout(
         {
-            "score": data.ArrayLayout(signed(p.score_bits), p.groups),
+            "score": data.ArrayLayout(signed(bits), p.groups),
             "valid": unsigned(p.groups),
             "last": unsigned(1),  # last beat of the row
         }

@@ -133,7 +133,7 @@ class GatherLoader(wiring.Component):
     def _chunks(self, m: Module, chunker: ListChunker, rows: ListRows) -> Queue:
         """Each chunk goes to be looked up, and to the queue of those that are on their way."""
         layout = list_chunk_layout(self.params)
-        known = data.StructLayout({n: layout[n].shape for n in ("sink", "lines", "wide")})
+        known = data.StructLayout({n: layout[n].shape for n in ("sink", "lines", "width")})
         m.submodules.chunks = chunks = Queue(shape=known, depth=32)
         m.submodules.next = following = Queue(shape=layout, depth=2)
         both = chunks.i.ready & following.i.ready & ~self.stop
@@ -220,7 +220,7 @@ class GatherLoader(wiring.Component):
             word.p.data.eq(words.p.item),
             word.p.last.eq(words.p.last),
             word.p.chunk.lines.eq(chunk.lines - 1),
-            word.p.chunk.wide.eq(chunk.wide),
+            word.p.chunk.wide.eq(chunk.width),
             word.p.chunk.left.eq(chunk.sink == Sink.VALUE),
             word.p.tag.eq(chunk.sink),
             chunks.o.ready.eq(word.valid & word.ready & word.p.last),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,6 +24,11 @@ def rank_bits(p: CoreParams) -> int:
     return max(p.key_bits, p.query_bits)
 
 
+def width_bits(p: CoreParams) -> int:
+    """Bits of a place in ``operand_widths``."""
+    return (len(p.operand_widths) - 1).bit_length()
+
+
 def pitch_words(p: CoreParams) -> int:
     """Words of the longest row."""
     return p.max_head_dim * p.operand_bits // 8 // WORD_BYTES
@@ -39,7 +44,7 @@ def list_chunk_layout(p: CoreParams) -> data.StructLayout:
             "lines": range(MOST * p.max_parts + 1),  # that they fill
             "base": p.addr_width - (WORD_BYTES.bit_length() - 1),  # of row 0 of the head, in words
             "pitch": range(pitch_words(p) + 1),
-            "wide": 1,
+            "width": width_bits(p),  # of the operands: their place in ``operand_widths``
         }
     )
 
@@ -51,8 +56,9 @@ class ListChunker(wiring.Component):
     the lines that are on their way; only the last chunk of a head may be no whole granule.
 
     Queries go first, but two chunks of them in a row only if nothing else can go. Keys of head g go
-    before values of head g, these before keys of head g + 1. But a stream whose sink has room for
-    a granule never waits for one whose sink has none.
+    before values of head g, these before keys of head g + 1; a second plane of keys, for which
+    rows wait, before both. But a stream whose sink has room for a granule never waits for one whose
+    sink has none.
 
     Latency: `latency` cycles from a head to its first chunk. Throughput: a chunk in `period`
     cycles.
@@ -102,7 +108,8 @@ class ListChunker(wiring.Component):
                 "first": rank_bits(p),
                 "left": rank_bits(p),  # rows
                 "parts": p.part_bits,
-                "wide": 1,
+                "width": width_bits(p),
+                **({"second": 1} if p.progressive else {}),
             }
         )
         plan = data.StructLayout({"eligible": 1, "size": range(MOST.bit_length())})
@@ -129,7 +136,8 @@ class ListChunker(wiring.Component):
                 head.first.eq(0),
                 head.left.eq(region.p.rows),
                 head.parts.eq(region.p.parts),
-                head.wide.eq(region.p.wide),
+                head.width.eq(region.p.width if self.params.progressive else region.p.wide),
+                *([head.second.eq(region.p.second)] if self.params.progressive else []),
             ]
 
     def _plan(self, m: Module, s: int) -> None:
@@ -150,7 +158,7 @@ class ListChunker(wiring.Component):
         """Choose a stream; cut its chunk; let what is planned catch up. Returns its size."""
         eligible = Cat(plan.eligible for plan in self._plans)
         ahead = Signal(self.params.head_bits + 1)  # heads of K done less those of V, signed
-        key_first = ahead[-1] | (ahead == 0)
+        key_first = ahead[-1] | (ahead == 0) | self._second
         size = Signal(self._plans[0].shape()["size"].shape)
         with m.FSM():
             with m.State("CHOOSE"):
@@ -172,10 +180,15 @@ class ListChunker(wiring.Component):
                 m.next = "CHOOSE"
         done = Signal(3)
         m.d.comb += done.eq(Cat(cut & (chosen == s) & self._last(s, size) for s in range(3)))
-        m.d.sync += ahead.eq(ahead + done[Sink.KEY] - done[Sink.VALUE])
+        m.d.sync += ahead.eq(ahead + (done[Sink.KEY] & ~self._second) - done[Sink.VALUE])
         with m.If(done.any()):
             m.d.sync += self._active.eq(self._active & ~done)
         return size
+
+    @property
+    def _second(self) -> Value:
+        """The keys at hand are those of a second plane."""
+        return self._heads[Sink.KEY].second if self.params.progressive else Const(0)
 
     def _of(self, choice: Value, name: str) -> Value:
         values = [plan[name] for plan in self._plans]
@@ -206,7 +219,7 @@ class ListChunker(wiring.Component):
                     chunk.lines.eq(lines),
                     chunk.base.eq(head.base),
                     chunk.pitch.eq(self._pitch(head)),
-                    chunk.wide.eq(head.wide),
+                    chunk.width.eq(head.width),
                     head.first.eq(head.first + rows),
                     head.left.eq(head.left - rows),
                 ]
@@ -214,7 +227,8 @@ class ListChunker(wiring.Component):
             m.d.sync += coming.eq(coming + Mux(mine, lines, 0) - self.delivered[s])
 
     def _pitch(self, head: Any) -> Value:
-        """Words of a row: of a segment times segments."""
-        narrow = self.params.segment * 8 // 32
-        eight = head.parts * narrow if narrow else head.parts >> (2 // self.params.segment)
-        return Mux(head.wide, eight + (eight >> 1), eight)
+        """Words of a row: half a word for 16 elements and every bit of their width."""
+        p = self.params
+        sixteens = head.parts >> (16 // p.segment).bit_length() - 1
+        halves = [width // 2 for width in p.operand_widths]
+        return sixteens * (Array(halves)[head.width] if len(halves) > 1 else halves[0])

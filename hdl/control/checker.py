@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,6 +30,8 @@ __all__ = ["JobChecker"]
 _COUNTS = ("HEADS", "KV_HEADS", "QUERIES", "KEYS", "HEAD_DIM", "MODE")
 #: The four tensors in the order in which their address ranges are walked.
 _TENSORS = ("Q", "O", "K", "V")
+#: Planes, like all that is aligned, lie at multiples of 32 bytes.
+_GRANULE_BITS = 5
 
 
 class JobChecker(wiring.Component):
@@ -39,6 +41,9 @@ class JobChecker(wiring.Component):
     Q and of K and V, which are stored; the address range of each tensor, stride by stride; heads
     divided by KV heads, which is stored; the head table. The first rule that is broken ends the
     check with its status code; the job then touches no memory.
+
+    Where rows can wait for a second plane of K, or V for the rows, their words are looked at behind
+    the counts, and what a KV head needs there behind the division.
 
     Latency of a good job from ``start`` to ``done``, if the memory is always granted:
     ``2 * (heads + kv_heads) + heads / kv_heads + heads + 8 * address words + 38`` cycles.
@@ -101,6 +106,9 @@ class JobChecker(wiring.Component):
                 self._counts(m, s)
             with m.State("RULES"):
                 self._rules(m, s)
+            if self._more:
+                with m.State("MORE"):
+                    self._further(m, s)
             with m.State("PRODUCT"):
                 m.d.sync += s.units.eq(s.rows * s.dim)
                 m.next = "EXTENT"
@@ -118,7 +126,11 @@ class JobChecker(wiring.Component):
                 self._divide(m, s)
             with m.State("GROUP"):
                 following = "HEADS" if self.params.token_lanes else "TABLE"
+                following = "ROOM" if self._more else following
                 self._write(m, self._words["GROUP"], s.group, following)
+            if self._more:
+                with m.State("ROOM"):
+                    self._room(m, s)
             if self.params.token_lanes:
                 with m.State("HEADS"):
                     self._heads(m, s)
@@ -170,6 +182,16 @@ class JobChecker(wiring.Component):
         }
         if p.token_lanes:
             shapes["lives"] = 1  # a head does
+        if self._more:
+            shapes |= {
+                "threshold": 1,  # rows may need the second plane of K
+                "demand": 1,  # rows of V wait
+                "own": 1,  # K or V has a width of its own
+                "plane": 32 - _GRANULE_BITS,  # from a head of K to its second plane, in granules
+                "members": p.head_bits,  # heads of a group whose room is added up
+                "beats": p.held_beats.bit_length() + 1,
+                "segments": p.held_segments.bit_length() + 1,
+            }
         s = SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in shapes.items()})
         s.arrived = s.way[-1]
         s.kv = s.tensor[1]
@@ -177,8 +199,15 @@ class JobChecker(wiring.Component):
         s.tensor_heads = Mux(s.kv, s.kv_heads, s.heads)
         s.output = s.tensor == _TENSORS.index("O")
         # 8 bytes each, of a head: two or three for 16 elements, four of the output
-        s.eights = (s.units << 1) + Mux(s.output, s.units << 1, Mux(s.wide, s.units, 0))
+        wide = s.wide | (s.kv & s.own) if self._more else s.wide  # at most
+        s.eights = (s.units << 1) + Mux(s.output, s.units << 1, Mux(wide, s.units, 0))
         return s
+
+    @property
+    def _more(self) -> tuple[str, ...]:
+        """Words that only some cores have, and that are looked at behind the counts."""
+        planes = ("PRECISION", "K_PLANE") if self.params.progressive else ()
+        return (*planes, *(("FETCH",) if self.params.value_demand else ()))
 
     def _finish(self, m: Module, code: StatusCode) -> None:
         m.d.sync += self.code.eq(code)
@@ -244,7 +273,63 @@ class JobChecker(wiring.Component):
         with m.Elif(s.causal & s.short):
             self._finish(m, StatusCode.BAD_COUNT)
         with m.Else():
-            m.next = "PRODUCT"
+            m.next = "MORE" if self._more else "PRODUCT"
+
+    def _further(self, m: Module, s: SimpleNamespace) -> None:
+        """Widths of K and V, and what makes rows wait: then a head has one query."""
+        word, low_bits = s.word, (self.params.alignment - 1).bit_length()
+        indices = Array([self._words[name] for name in self._more])
+        m.d.comb += [
+            self.fetch.en.eq(s.asked != len(self._more)),
+            self.fetch.index.eq(indices[s.asked]),
+        ]
+        with m.If(self.fetch.en & self.fetch.grant):
+            m.d.sync += s.asked.eq(s.asked + 1)
+        bad, several = Signal(StatusCode), s.queries != 1
+        with m.Switch(s.come):
+            for place, name in enumerate(self._more):
+                with m.Case(place):
+                    if name == "PRECISION":
+                        widths = word[16:20], word[20:24]
+                        legal = [w.matches(0, *self.params.operand_widths) for w in widths]
+                        m.d.sync += s.threshold.eq(word[:16].any() & s.arrived)
+                        m.d.sync += s.own.eq(word[16:24].any())
+                        with m.If(word[:16].any() & several):
+                            m.d.comb += bad.eq(StatusCode.BAD_THRESHOLD)
+                        with m.If(~Cat(legal).all()):
+                            m.d.comb += bad.eq(StatusCode.BAD_COUNT)
+                    elif name == "K_PLANE":
+                        m.d.sync += s.plane.eq(Mux(s.threshold, word[_GRANULE_BITS:], 0))
+                        with m.If(s.threshold & word[:low_bits].any()):
+                            m.d.comb += bad.eq(StatusCode.MISALIGNED)
+                    else:
+                        m.d.sync += s.demand.eq(word[0])
+                        with m.If(word[0] & several):
+                            m.d.comb += bad.eq(StatusCode.BAD_COUNT)
+        with m.If(s.arrived):
+            m.d.sync += s.come.eq(s.come + 1)
+            with m.If(bad != StatusCode.OK):
+                self._finish(m, bad)
+            with m.Elif(s.come == len(self._more) - 1):
+                m.d.sync += [s.come.eq(0), s.asked.eq(0)]
+                m.d.sync += [s.members.eq(0), s.beats.eq(0), s.segments.eq(0)]
+                m.next = "PRODUCT"
+
+    def _room(self, m: Module, s: SimpleNamespace) -> None:
+        """Where rows wait there must be room for those of a KV head: sums over its heads."""
+        p = self.params
+        beats = (s.keys + (p.groups - 1)) // p.groups
+        with m.If(((s.beats > p.held_beats) & (s.threshold | s.demand))
+                  | ((s.segments > p.held_segments) & s.threshold)):  # fmt: skip
+            self._finish(m, StatusCode.BAD_GROUP)
+        with m.Elif(s.members == s.group):
+            m.next = "HEADS"
+        with m.Else():
+            m.d.sync += [
+                s.members.eq(s.members + 1),
+                s.beats.eq(s.beats + beats),
+                s.segments.eq(s.segments + s.dim * (16 // p.segment)),
+            ]
 
     def _store(
         self,
@@ -292,11 +377,14 @@ class JobChecker(wiring.Component):
 
     def _begin(self, m: Module, s: SimpleNamespace) -> None:
         """A tensor; its base and its stride are asked for from now on."""
-        m.d.sync += [
-            s.walk.eq(0),
-            s.left.eq(s.tensor_heads - 1),
-            s.end.eq((s.eights - 1) >> 2),  # granules of a head before its last
-        ]
+        m.d.sync += [s.walk.eq(0), s.left.eq(s.tensor_heads - 1)]
+        end = (s.eights - 1) >> 2  # granules of a head before its last
+        if self._more:  # at most: a second plane is no larger than 12 bits
+            last = Signal(33)
+            m.d.comb += last.eq(end + Mux(s.tensor == _TENSORS.index("K"), s.plane, 0))
+            m.d.sync += s.bad.wrap.eq(last[granule_bits(self.params) :].any())
+            end = last
+        m.d.sync += s.end.eq(end)
         self._ask(m, s)
         m.next = "ADDRESS"
 

@@ -21,7 +21,9 @@ _WORDS = (
 
 
 def selection_layout(p: CoreParams) -> data.StructLayout:
-    """Which tokens of a job go on, ``keep`` of the ``keys`` first ones; and how many heads."""
+    """Which tokens of a job go on, ``keep`` of the ``keys`` first ones; and how many heads; what it
+    needs of the second plane of K."""
+    planes = {"threshold": 16, "plane": 32}  # of probabilities; bytes to that plane
     return data.StructLayout(
         {
             "keys": p.key_bits,
@@ -33,6 +35,7 @@ def selection_layout(p: CoreParams) -> data.StructLayout:
             "select": 1,  # tokens are selected at the end
             "candidates": 1,  # of the candidates; else of all keys
             "decay": 5,  # shift of what scores then lose; 0: nothing
+            **(planes if p.progressive else {}),
         }
     )
 
@@ -176,7 +179,9 @@ class JobLists(wiring.Component):
 
     def _read(self, m: Module, causal: Signal, queries: Signal, keys: Signal) -> Signal:
         """Words of the job to their registers. Returns whether the last one has come."""
-        m.submodules.reader = reader = WordReader(params=self.params, words=_WORDS)
+        planes = ("PRECISION", "K_PLANE") if self.params.progressive else ()
+        words = (*planes, *_WORDS)
+        m.submodules.reader = reader = WordReader(params=self.params, words=words)
         connect(m, reader.fetch, flipped(self.fetch))
         connect(m, flipped(self.job), reader.job)
         word, read, selection = self.fetch.data, Signal(), self.selection
@@ -199,7 +204,10 @@ class JobLists(wiring.Component):
                 self.bank.eq(self.job.payload),
             ],
         }
-        for name, arrive in zip(_WORDS, reader.arrive, strict=True):
+        if planes:
+            into["PRECISION"] = selection.threshold.eq(word)
+            into["K_PLANE"] = selection.plane.eq(word)
+        for name, arrive in zip(words, reader.arrive, strict=True):
             with m.If(arrive):
                 m.d.sync += into[name]
         m.d.sync += read.eq(reader.arrive[-1])

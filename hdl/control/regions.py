@@ -66,8 +66,10 @@ class RegionSequencer(wiring.Component):
         )
         mask = head_words(params) if params.token_lanes else ()
         group = ("GROUP",) if mask and tensor in "kv" else ()
+        self._widths = ("PRECISION",) if params.progressive and tensor in "kv" else ()
         self.words = (
-            *self._base, *self._stride, *mask, *group, f"{rows}_EXTENT", f"{rows}_SIZE",
+            *self._base, *self._stride, *mask, *group, *self._widths,
+            f"{rows}_EXTENT", f"{rows}_SIZE",
         )  # fmt: skip
         super().__init__(
             {
@@ -106,6 +108,8 @@ class RegionSequencer(wiring.Component):
             m.d.sync += left.eq(left - 1)
             if not p.token_lanes:
                 m.d.sync += self.o.valid.eq(left != 1)
+        if p.progressive:
+            self._width(m, arrive)
         with m.If(arrive[self.words[-2]]):
             m.d.sync += [region.lines.eq(extent.lines), region.rows.eq(extent.rows)]
         with m.If(arrive[self.words[-1]]):
@@ -117,6 +121,15 @@ class RegionSequencer(wiring.Component):
                 region.parts.eq(size.parts),
             ]
         return m
+
+    def _width(self, m: Module, arrive: dict[str, Value]) -> None:
+        """Of the operands: that of Q, or one of their own."""
+        own, region = Signal(4), self.o.payload
+        for name in self._widths:
+            first = 16 if self.tensor == "k" else 20
+            with m.If(arrive[name]):
+                m.d.sync += own.eq(self.fetch.data[first : first + 4])
+        m.d.comb += region.width.eq(Mux(own == 0, Mux(region.wide, 4, 2), (own >> 1) - 2))
 
     def _living(self, m: Module, reader: WordReader, left: Signal) -> tuple[Value, Value]:
         """Query heads one by one; a head of the tensor lives if one of its group does. Returns

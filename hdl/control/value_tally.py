@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,12 +19,14 @@ __all__ = ["ValueTally", "value_tally_layout"]
 
 def value_tally_layout(p: CoreParams) -> data.StructLayout:
     """Counts of a job, wide enough for the largest."""
-    return data.StructLayout({"values": (p.max_heads * p.max_queries * p.max_keys).bit_length()})
+    values = (p.max_heads * p.max_queries * p.max_keys).bit_length()
+    planes = {"recomputed": p.head_bits}
+    return data.StructLayout({"values": values, **(planes if p.progressive else {})})
 
 
 class ValueTally(wiring.Component):
     """Watches the beats of terms that values were selected from. Rows that are not written are not
-    counted.
+    counted. With progressive quantisation counts rows that come again too.
 
     Latency: that of `Tally`, from the last beat of a job to its count.
 
@@ -39,6 +41,8 @@ class ValueTally(wiring.Component):
         Rows, taken with their last beats, in front of which they come.
     kept : In(groups), beat : In(1), last : In(1)
         A beat of terms passes; it is the row's last.
+    again : In(1)
+        With progressive quantisation: a row is to come again.
     o : Out(stream(value_tally_layout))
         Count of a job, after its last row.
     """
@@ -59,6 +63,7 @@ class ValueTally(wiring.Component):
                 "kept": In(params.groups),
                 "beat": In(1),
                 "last": In(1),
+                **({"again": In(1)} if params.progressive else {}),
                 "o": Out(stream.Signature(value_tally_layout(params))),
             }
         )
@@ -66,13 +71,18 @@ class ValueTally(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        widths = {n: (p.groups.bit_length(), f.width) for n, f in value_tally_layout(p)}
+        amounts = {"values": p.groups.bit_length(), "recomputed": 1}
+        widths = {n: (amounts[n], f.width) for n, f in value_tally_layout(p)}
         m.submodules.tally = tally = Tally(widths=widths, jobs=p.queue_depth + 1)
         connect(m, tally.o, self.o)
+        counts = self.beat & self.row.p.write
+        again = self.again if p.progressive else 0
+        if p.progressive:
+            m.d.comb += tally.amount.recomputed.eq(self.again)
         m.d.comb += [
             self.row.ready.eq(self.beat & self.last),
-            tally.amount.values.eq(count_ones(self.kept)),
-            tally.event.eq(self.beat & self.row.p.write),
+            tally.amount.values.eq(Mux(counts, count_ones(self.kept), 0)),
+            tally.event.eq(counts | again),
             tally.end.eq(self.beat & self.last & self.row.p.last_of_job),
         ]
         return m

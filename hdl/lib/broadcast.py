@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Const, Module, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -71,7 +71,7 @@ class Broadcast(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        room: Value = self.i.valid
+        room: Value = Const(1)
         queues = []
         for receiver, names in self.fields.items():
             queue = Queue(shape=self.layout(receiver), depth=self.depth, lut_ram=self.lut_ram)
@@ -81,5 +81,5 @@ class Broadcast(wiring.Component):
             room = room & queue.i.ready
             queues.append(queue)
         m.d.comb += self.i.ready.eq(room)
-        m.d.comb += [queue.i.valid.eq(room) for queue in queues]
+        m.d.comb += [queue.i.valid.eq(self.i.valid & room) for queue in queues]
         return m

@@ -52,7 +52,21 @@ def query_read_signature(params: CoreParams) -> wiring.Signature:
         With ``enable``: this is the last read of the current row, the next row becomes current.
     data : In(line_layout)
         What was addressed `query_latency` enabled cycles before.
+
+    With progressive quantisation also, of the current row:
+
+    segment : Out(range(held_segments))
+        Where its segments start: behind those of the row before it.
+    hold : Out(1)
+        It is kept after ``next``, until it is released.
+    again : Out(1)
+        It is one that was kept; ``valid`` does not count.
     """
+    held = {
+        "segment": Out(Shape.cast(range(params.held_segments))),
+        "hold": Out(1),
+        "again": Out(1),
+    }
     return wiring.Signature(
         {
             "parts": Out(params.part_bits),
@@ -61,6 +75,7 @@ def query_read_signature(params: CoreParams) -> wiring.Signature:
             "enable": Out(1),
             "next": Out(1),
             "data": In(line_layout(params)),
+            **(held if params.progressive else {}),
         }
     )
 
@@ -79,7 +94,8 @@ class QueryStore(wiring.Component):
     part.
 
     A row takes `parts` cycles to enter. There is room for four of the longest rows: while the
-    current one is in use, the following ones enter.
+    current one is in use, the following ones enter. With progressive quantisation there is room for
+    ``held_segments``, rows can be kept to be read again, and are then released in order.
 
     Throughput is a read per cycle and lane group, and a row per `parts` cycles. `latency` is 1, or
     2 with LUT RAM, where the address is registered.
@@ -99,6 +115,9 @@ class QueryStore(wiring.Component):
         Lines that can still be sent.
     read : In(query_read_signature(params))
         Read side.
+    release : In(part_bits)
+        With progressive quantisation: segments of the oldest row that was kept, in the cycle in
+        which it is not needed again, else 0.
     """
 
     head: stream.Interface
@@ -115,6 +134,7 @@ class QueryStore(wiring.Component):
                 "i": In(stream.Signature(line_layout(params))),
                 "space": Out(range(self.capacity + 1)),
                 "read": In(query_read_signature(params)),
+                **({"release": In(params.part_bits)} if params.progressive else {}),
             }
         )
 
@@ -126,6 +146,8 @@ class QueryStore(wiring.Component):
     @property
     def depth(self) -> int:
         """Segments of the ring of each lane group."""
+        if self.params.progressive:
+            return self.params.held_segments
         return max(16, _power_of_two(4 * self.params.max_parts))
 
     @property
@@ -153,27 +175,39 @@ class QueryStore(wiring.Component):
             ]
         else:
             self._cut(m, segment, write, row_written, take, room)
-        done = Mux(self.read.enable & self.read.next, self.read.parts, 0)
+        used = Mux(self._next, self.read.parts, 0)
         if p.groups == 1:
             level = Signal(range(self.depth + 1))
-            m.d.sync += level.eq(level + write - done)
+            m.d.sync += level.eq(level + write - used)
             m.d.comb += self.read.valid.eq(level >= self.read.parts)
         else:
             self._count_rows(m, row_written)
-        if self.latency == 2:  # the last read is still to be made: free its place with it
-            later = Signal(p.part_bits)
-            with m.If(self.read.enable):
-                m.d.sync += later.eq(done)
-            done = Mux(self.read.enable, later, 0)
-        m.d.comb += left.eq(free - take + done)
+        m.d.comb += left.eq(free - take + self._freed(m, used))
         m.d.sync += [free.eq(left), room.eq(left != 0)]
         self._rings(m, segment, write)
         return m
 
+    @property
+    def _next(self) -> Value:
+        """A row is read for the first time, to its end."""
+        end = self.read.enable & self.read.next
+        return end & ~self.read.again if self.params.progressive else end
+
+    def _freed(self, m: Module, used: Value) -> Value:
+        """Segments that are not needed again."""
+        if self.params.progressive:
+            used = Mux(self.read.hold, 0, used)
+        if self.latency == 2:  # the last read is still to be made: free its place with it
+            later = Signal(self.params.part_bits)
+            with m.If(self.read.enable):
+                m.d.sync += later.eq(used)
+            used = Mux(self.read.enable, later, 0)
+        return used + self.release if self.params.progressive else used
+
     def _count_rows(self, m: Module, written: Value) -> None:
         """Count the rows in the store; that there is one is a register."""
         rows = Signal(range(self.depth + 1))
-        done = self.read.enable & self.read.next
+        done = self._next
         with m.If(written & ~done):
             m.d.sync += [rows.eq(rows + 1), self.read.valid.eq(1)]
         with m.If(done & ~written):
@@ -221,8 +255,11 @@ class QueryStore(wiring.Component):
         first, end = Signal(index_bits), Signal(index_bits)
         with m.If(write):
             m.d.sync += end.eq(end + 1)
-        with m.If(self.read.enable & self.read.next):
-            m.d.sync += first.eq(first + self.read.parts)
+        if p.progressive:
+            m.d.comb += first.eq(self.read.segment)
+        else:
+            with m.If(self.read.enable & self.read.next):
+                m.d.sync += first.eq(first + self.read.parts)
         columns = []
         for group in range(p.groups):
             m.submodules[f"ring{group}"] = ram = Ram(

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.layouts import line_layout, row_layout, score_beat_layout
+from attnsieve.hdl.layouts import line_layout, product_beat_layout, row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.geometry import legal_parts, lookup, scorer_cell
@@ -53,7 +53,7 @@ class ParallelScorer(wiring.Component):
         Rows; each is passed on at ``o_row`` in the cycle in which it is taken.
     o_row : Out(stream.Signature(row_layout(params)))
         The same rows.
-    o : Out(stream.Signature(score_beat_layout(params)))
+    o : Out(stream.Signature(product_beat_layout(params)))
         Scores.
     key : Out(ring_read_signature(...))
         Read port of the K ring, one bank per lane group.
@@ -83,7 +83,7 @@ class ParallelScorer(wiring.Component):
             {
                 "row": In(stream.Signature(row_layout(p))),
                 "o_row": Out(stream.Signature(row_layout(p))),
-                "o": Out(stream.Signature(score_beat_layout(p))),
+                "o": Out(stream.Signature(product_beat_layout(p))),
                 "key": Out(key),
                 "key_end": In(range(p.kv_lines)),
                 "key_append": In(1),
@@ -132,6 +132,9 @@ class ParallelScorer(wiring.Component):
             self.mask_used.eq(issuer.mask_used),
             self.mask_en.eq(issuer.issue),
         ]
+        if self.params.progressive:
+            held = ("hold", "again", "segment")
+            m.d.comb += [getattr(self.query, n).eq(getattr(issuer, f"query_{n}")) for n in held]
         m.d.comb += [
             getattr(self, name).eq(getattr(issuer, name))
             for name in ("wait_row", "wait_output", "wait_query", "wait_key")
@@ -157,7 +160,7 @@ class ParallelScorer(wiring.Component):
             return
         # from a line's issue until its credit is back, when nothing waits
         depth = 1 << (self.latency + 3 - 1).bit_length()
-        m.submodules.beats = beats = Queue(shape=score_beat_layout(self.params), depth=depth)
+        m.submodules.beats = beats = Queue(shape=product_beat_layout(self.params), depth=depth)
         m.submodules.credit = credit = Credit(count=depth)
         connect(m, join.o, beats.i)
         connect(m, beats.o, self.o)

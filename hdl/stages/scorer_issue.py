@@ -53,7 +53,9 @@ class LineIssuer(wiring.Component):
         Line of the K ring to read, a register for each bank, and whether to; whether the one read a
         cycle before is released.
     query_valid : In(1)
-        The row's query can be read.
+        The row's query can be read; it can always where it was read before.
+    query_hold, query_again : Out(1), query_segment : Out
+        With progressive quantisation: see `query_read_signature`.
     enable : In(1)
         The pipeline behind moves.
     parts : Out(part_bits)
@@ -79,8 +81,15 @@ class LineIssuer(wiring.Component):
                 "last_of_kv": 1,
                 "key_mask": 1,
                 "bank": p.bank_bits,
+                **(dict.fromkeys(("progressive", "again"), 1) if p.progressive else {}),
+                **({"segment": range(p.held_segments)} if p.progressive else {}),
             }
         )
+        held = {
+            "query_hold": Out(1),
+            "query_again": Out(1),
+            "query_segment": Out(range(p.held_segments)),
+        }
         super().__init__(
             {
                 "row": In(stream.Signature(self.row_layout)),
@@ -102,6 +111,7 @@ class LineIssuer(wiring.Component):
                 "wait_output": Out(1),
                 "wait_query": Out(1),
                 "wait_key": Out(1),
+                **(held if p.progressive else {}),
             }
         )
 
@@ -148,7 +158,15 @@ class LineIssuer(wiring.Component):
             self.mask_beat.eq(beat),
             self.mask_used.eq(row.key_mask),
         ]
-        self._decide(m, valid, ~empty, row.last_of_kv, finish)
+        query: Value = self.query_valid
+        if p.progressive:
+            query = query | row.again
+            m.d.comb += [
+                self.query_hold.eq(row.progressive),
+                self.query_again.eq(row.again),
+                self.query_segment.eq(row.segment),
+            ]
+        self._decide(m, valid, query, ~empty, row.last_of_kv, finish)
         return m
 
     def _final(self, m: Module, row: Any) -> Value:
@@ -165,7 +183,13 @@ class LineIssuer(wiring.Component):
         return Mux(row.keys == 0, 0, line)
 
     def _decide(
-        self, m: Module, valid: Value, keys: Value, last_of_kv: Value, finish: Value
+        self,
+        m: Module,
+        valid: Value,
+        query: Value,
+        keys: Value,
+        last_of_kv: Value,
+        finish: Value,
     ) -> None:
         """Issue or say why not; follow the K ring."""
         depth = self.params.kv_lines
@@ -176,9 +200,9 @@ class LineIssuer(wiring.Component):
         m.d.comb += [
             self.wait_row.eq(~valid),
             self.wait_output.eq(valid & ~self.enable),
-            self.wait_query.eq(valid & self.enable & ~self.query_valid),
-            self.wait_key.eq(valid & self.enable & self.query_valid & ~key_valid),
-            self.issue.eq(valid & self.enable & self.query_valid & key_valid),
+            self.wait_query.eq(valid & self.enable & ~query),
+            self.wait_key.eq(valid & self.enable & query & ~key_valid),
+            self.issue.eq(valid & self.enable & query & key_valid),
             self.read.eq(self.issue & keys),
         ]
         m.d.sync += self.release.eq(self.read & last_of_kv)

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.layouts import score_beat_layout
+from attnsieve.hdl.layouts import product_beat_layout
 from attnsieve.hdl.lib.geometry import ScorerCell, legal_parts, lookup, scorer_cell
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.scorer_issue import issue_layout
@@ -49,7 +49,7 @@ class SegmentJoin(wiring.Component):
         A line, one enabled cycle before its dot products.
     dot : In(data.ArrayLayout(signed(dot_bits), groups))
         Its dot products.
-    o : Out(stream.Signature(score_beat_layout(params)))
+    o : Out(stream.Signature(product_beat_layout(params)))
         Beats. ``enable`` is low while a beat is not taken.
     """
 
@@ -67,7 +67,7 @@ class SegmentJoin(wiring.Component):
                 "valid": In(1),
                 "line": In(issue_layout(params)),
                 "dot": In(data.ArrayLayout(signed(dot_bits), params.groups)),
-                "o": Out(stream.Signature(score_beat_layout(params))),
+                "o": Out(stream.Signature(product_beat_layout(params))),
             }
         )
 
@@ -155,7 +155,7 @@ class SegmentJoin(wiring.Component):
 
     def _bits(self, segments: int) -> int:
         """Bits of the sum of so many dot products."""
-        return min(self.dot_bits + (segments - 1).bit_length(), self.params.score_bits)
+        return min(self.dot_bits + (segments - 1).bit_length(), self.params.product_bits)
 
     def _carry(
         self, m: Module, valid: Value, sums: list[Value], starts: list[Value]
@@ -163,7 +163,7 @@ class SegmentJoin(wiring.Component):
         """Add what the line before left of a key; the last total is that for the next line."""
         p = self.params
         totals = [
-            Signal(signed(p.score_bits), name=f"total{g}", reset_less=True)
+            Signal(signed(p.product_bits), name=f"total{g}", reset_less=True)
             for g in range(p.groups)
         ]
         for group, total in enumerate(totals):

@@ -10,7 +10,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.gen import config
-from attnsieve.hdl.layouts import line_layout, row_layout, score_beat_layout
+from attnsieve.hdl.layouts import line_layout, product_beat_layout, row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.ring import Ring
 from attnsieve.hdl.params import CoreParams
@@ -44,7 +44,7 @@ class ScorerBench(wiring.Component):
                 "k": In(stream.Signature(line_layout(p))),
                 "q": In(stream.Signature(line_layout(p))),
                 "head": In(stream.Signature(query_head_layout(p))),
-                "o": Out(stream.Signature(score_beat_layout(p))),
+                "o": Out(stream.Signature(product_beat_layout(p))),
                 "o_row": Out(stream.Signature(row_layout(p))),
                 "level": Out(range(p.kv_lines + 1)),
                 **{name: Out(1) for name in STALLS},
