@@ -57,6 +57,8 @@ class CoreParams:
         Parallelism of the local value top-k, a multiple of ``groups``; 0: values are not selected.
     token_lanes : int
         Parallelism of the token top-k: keys and queries are fetched by lists; 0: all are fetched.
+    top_k : str
+        Engine of both: ``"radix"``, or ``"quick"``, that of the paper.
     progressive : bool
         K and V may be narrower than Q, 4 to 12 bits, and K may have a plane of `lsb_bits` more that
         is read for the rows that need it; needs token_lanes and operand_bits = 12.
@@ -84,6 +86,7 @@ class CoreParams:
     queue_depth: int = 2
     value_lanes: int = 0
     token_lanes: int = 0
+    top_k: str = "radix"
     progressive: bool = False
     value_demand: bool = False
     lut_ram: bool = True
@@ -125,6 +128,8 @@ class CoreParams:
             check_power_of_two("token_lanes", self.token_lanes, least, 32)
             if not self.value_lanes:
                 raise ValueError("value_lanes must not be 0 on a core with token_lanes")
+        if self.top_k not in ("radix", "quick"):
+            raise ValueError(f'top_k must be "radix" or "quick", not {self.top_k!r}')
         for name in ("progressive", "value_demand", "lut_ram"):
             value = getattr(self, name)
             if not isinstance(value, bool):
@@ -149,7 +154,7 @@ class CoreParams:
         """Names of all parameters."""
         return tuple(f.name for f in fields(cls))
 
-    def as_dict(self) -> dict[str, int | bool]:
+    def as_dict(self) -> dict[str, int | bool | str]:
         """All parameters by name."""
         return asdict(self)
 

@@ -13,8 +13,8 @@ from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.observers.token_scores import SCORE_BITS, token_rows
 from attnsieve.hdl.params import CoreParams, check_params
+from attnsieve.hdl.select.engines import top_k_engine
 from attnsieve.hdl.select.keep import Keep
-from attnsieve.hdl.select.radix_select import RadixSelect
 from attnsieve.hdl.select.top_k import TopKParams
 
 __all__ = ["TokenSelect"]
@@ -94,7 +94,7 @@ class TokenSelect(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.engine = engine = RadixSelect(params=self.top_k)
+        m.submodules.engine = engine = top_k_engine(self.params.top_k, self.top_k)
         m.submodules.keep = keep = Keep(params=self.top_k, lanes=self.params.token_lanes)
         connect(m, engine.o, keep.threshold)
         second, move, last = Signal(), Signal(), Signal()

@@ -13,8 +13,8 @@ from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.widener import Widener
 from attnsieve.hdl.params import CoreParams, check_params
+from attnsieve.hdl.select.engines import top_k_engine
 from attnsieve.hdl.select.keep import Keep
-from attnsieve.hdl.select.radix_select import RadixSelect
 from attnsieve.hdl.select.top_k import TopKParams
 
 __all__ = ["ValueSelect", "value_row_layout", "value_top_k"]
@@ -102,7 +102,7 @@ class ValueSelect(wiring.Component):
         m.submodules.store = store = Queue(
             shape=term_beat_layout(p), depth=p.max_beats + max(p.max_beats, 128), lut_ram=False
         )
-        m.submodules.engine = engine = RadixSelect(params=self.top_k)
+        m.submodules.engine = engine = top_k_engine(self.params.top_k, self.top_k)
         m.submodules.keep = keep = Keep(params=self.top_k, lanes=p.groups)
         self._rank(m, store.i, engine)
         connect(m, engine.o, keep.threshold)
@@ -135,7 +135,7 @@ class ValueSelect(wiring.Component):
         m.d.comb += [seen.i.valid.eq(store.valid & store.ready), seen.i.p.eq(store.p)]
         return seen.i.ready
 
-    def _rank(self, m: Module, store: Any, engine: RadixSelect) -> None:
+    def _rank(self, m: Module, store: Any, engine: Any) -> None:
         """Terms go into the store and to the engine at once."""
         p = self.params
         ratio = p.value_lanes // p.groups

@@ -39,7 +39,7 @@ def test_defaults():
         assert ROWS[field.name][0] == str(field.default).lower()
 
 
-@pytest.mark.parametrize("name", [n for n in ROWS if n != "lut_ram"])
+@pytest.mark.parametrize("name", [n for n in ROWS if ROWS[n][1]])
 def test_limits(name):
     least, most = limits(name)
     room = {"max_head_dim": 128} if name == "buffer_elements" else {}
@@ -79,7 +79,7 @@ def test_rules(rule, bad):
 def test_no_rule_is_left_out():
     """A parameter without a rule takes every value between its ends."""
     for name, row in ROWS.items():
-        least, most = limits(name) if name != "lut_ram" else (0, 0)
+        least, most = limits(name) if row[1] else (0, 0)
         if not row[3]:
             for value in {least + 1, (least + most) // 2 + 1, most - 1}:
                 build(**{name: value})
@@ -91,10 +91,30 @@ def test_value_lanes_hold_whole_lane_groups():
         CoreParams(value_lanes=6)
 
 
-def test_lut_ram():
+@pytest.mark.parametrize("name", ["lut_ram", "progressive", "value_demand"])
+def test_switches(name):
     for value in (0, 1, "true", None):
-        with pytest.raises(TypeError, match="lut_ram must be true or false"):
-            CoreParams(lut_ram=value)
+        with pytest.raises(TypeError, match=f"{name} must be true or false"):
+            CoreParams(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["progressive", "value_demand"])
+def test_what_needs_lists(name):
+    with pytest.raises(ValueError, match="token_lanes must not be 0"):
+        CoreParams(**{name: True})
+
+
+def test_progressive_needs_wide_operands_and_words():
+    lists = {"value_lanes": 16, "token_lanes": 16, "progressive": True}
+    with pytest.raises(ValueError, match="operand_bits must be 12"):
+        CoreParams(**lists, operand_bits=8)
+    with pytest.raises(ValueError, match="channels and data_width must give"):
+        CoreParams(**lists, channels=2, data_width=128)
+
+
+def test_top_k_names_an_engine():
+    with pytest.raises(ValueError, match='top_k must be "radix" or "quick"'):
+        CoreParams(top_k="sort")
 
 
 def test_derived():
