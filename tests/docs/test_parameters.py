@@ -109,7 +109,7 @@ def test_progressive_needs_wide_operands_and_words():
     with pytest.raises(ValueError, match="operand_bits must be 12"):
         CoreParams(**lists, operand_bits=8)
     with pytest.raises(ValueError, match="channels and data_width must give"):
-        CoreParams(**lists, channels=2, data_width=128)
+        CoreParams(**lists, channels=1, data_width=128)
 
 
 def test_top_k_names_an_engine():
