@@ -39,7 +39,7 @@ def test_unpacking_gives_the_elements_back(bits, seed):
 def test_elements_must_fit():
     with pytest.raises(OverflowError, match=r"^element in 0\.\.128 does not fit 8 bits$"):
         pack(np.array([0, 128]), 8)
-    with pytest.raises(ValueError, match=r"^Bits must be 8, 12 or 16, not 9$"):
+    with pytest.raises(ValueError, match=r"^Bits must be 4, 6, 8, 10, 12 or 16, not 9$"):
         pack(np.array([0]), 9)
 
 
