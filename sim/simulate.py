@@ -34,7 +34,14 @@ from attnsieve.sim.outputs import output_arrays
 from attnsieve.sim.stats import LayerStats, layer_stats, stats_document, write_json, write_npz
 from attnsieve.sim.trace.trace import Trace, load, parse_selection
 
-__all__ = ["DEFAULT_SIMULATOR", "SIMULATORS", "SimulationResult", "memory_timing", "simulate"]
+__all__ = [
+    "DEFAULT_SIMULATOR",
+    "SIMULATORS",
+    "SimulationResult",
+    "memory_timing",
+    "references",
+    "simulate",
+]
 
 #: Simulators by name: two compiled ones, and Icarus Verilog under cocotb.
 SIMULATORS: tuple[str, ...] = (*sorted(get_args(Backend)), "icarus")
@@ -234,7 +241,7 @@ def simulate(
     }
     runs = {"run": figures}
     if baseline:
-        for name, reference in _references(config, bits).items():
+        for name, reference in references(config, bits).items():
             if reference == config:
                 runs[name] = figures
                 continue
@@ -256,10 +263,19 @@ def simulate(
     )
 
 
-def _references(config: Configuration, bits: int) -> dict[str, Configuration]:
-    """What a run is compared with: the dense core of the same array, buffers and memory, with all
-    operands as wide as Q, and the core itself with everything kept and read, K in one plane. A
-    dense core is both itself."""
+def references(config: Configuration, bits: int) -> dict[str, Configuration]:
+    """What a run is compared with, ``baseline`` and ``unpruned``: the dense core of the same array,
+    buffers and memory, with all operands as wide as Q, and the core itself with everything kept and
+    read whole, K in one plane of 4 more bits if it had two, but no more than the core has. A dense
+    core is both itself.
+
+    Parameters
+    ----------
+    config : Configuration
+        Of the run.
+    bits : int
+        Width of Q.
+    """
     options = config.run
     everything = {
         "keep_tokens": 1.0, "keep_values": 1.0, "keep_heads": 1.0, "threshold": 0.0,
