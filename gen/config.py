@@ -67,6 +67,15 @@ class RunOptions(_Section):
     ----------
     bits : int
         Operand width of the jobs, 8 or 12.
+    key_bits, value_bits : int
+        Widths of K, of its first plane if there is a threshold, and of V: 4, 6, 8, 10, 12; 0: as
+        bits. On cores with ``progressive``.
+    threshold : float
+        Rows whose largest probability is less are computed again with four more bits of K; 0: K is
+        read whole. On cores with ``progressive``, in jobs of one query.
+    demand : bool
+        Rows of V are read once a row keeps them. On cores with ``value_demand``, in jobs of one
+        query.
     keep_tokens : float
         Share of the tokens that a layer keeps, on the average of the layers that drop any.
     keep_values : float
@@ -76,6 +85,10 @@ class RunOptions(_Section):
     """
 
     bits: Literal[8, 12] = 8
+    key_bits: Literal[0, 4, 6, 8, 10, 12] = 0
+    value_bits: Literal[0, 4, 6, 8, 10, 12] = 0
+    threshold: float = Field(0.0, ge=0, le=1)
+    demand: bool = False
     keep_tokens: float = Field(1.0, gt=0, le=1)
     keep_values: float = Field(1.0, gt=0, le=1)
     keep_heads: float = Field(1.0, gt=0, le=1)

@@ -145,8 +145,8 @@ class CoreParams:
             )
         if self.progressive and self.wide_bytes < self.lanes:
             raise ValueError(
-                f"channels and data_width must give lanes ({self.lanes}) bytes per cycle or more "
-                f"on a core with progressive, not {self.wide_bytes}"
+                f"channels and data_width must give units of lanes ({self.lanes}) bytes in all or "
+                f"more on a core with progressive, not {self.wide_bytes}"
             )
 
     @classmethod

@@ -8,7 +8,7 @@ import numpy as np
 
 from attnsieve.sim.driver.plan import LayerPlan
 
-__all__ = ["kept_pairs", "output_arrays"]
+__all__ = ["approximate_rows", "kept_pairs", "output_arrays"]
 
 
 def kept_pairs(plan: LayerPlan, keys: int, of: str) -> np.ndarray:
@@ -19,6 +19,14 @@ def kept_pairs(plan: LayerPlan, keys: int, of: str) -> np.ndarray:
     for job in plan.jobs:
         kept[:, job.query_rows, : job.job.keys] = getattr(job.expected, of)
     return kept
+
+
+def approximate_rows(plan: LayerPlan) -> np.ndarray:
+    """Rows that were computed from the first plane of K only, bool ``[heads, queries]``."""
+    rows = np.zeros((plan.jobs[0].job.heads, plan.queries), bool)
+    for job in plan.jobs:
+        rows[:, job.query_rows] = job.expected.approximate
+    return rows
 
 
 def output_arrays(
@@ -62,7 +70,7 @@ def output_arrays(
         "kept_heads": living if decode else np.any(living, axis=1),
         "kept_scores": pairs,
         "kept_values": values,
-        "approx_rows": np.zeros((layers, heads, queries), bool),
+        "approx_rows": np.stack([approximate_rows(plan) for plan in plans]),
     }
     if selection is not None:
         arrays["layers"] = np.asarray(selection, np.int64)

@@ -26,13 +26,22 @@ from attnsieve.sim.bench.runner import run_cases
 from attnsieve.sim.compiled import DEFAULT_BACKEND, Backend, CompiledMachine
 from attnsieve.sim.driver.cascade import Pruning, cascade
 from attnsieve.sim.driver.plan import LayerPlan
+from attnsieve.sim.driver.precision import Precision, threshold_code
 from attnsieve.sim.errors import InputError
+from attnsieve.sim.golden.progressive import LSB_BITS
 from attnsieve.sim.limits import Necessary, limit_cycles
 from attnsieve.sim.outputs import output_arrays
 from attnsieve.sim.stats import LayerStats, layer_stats, stats_document, write_json, write_npz
 from attnsieve.sim.trace.trace import Trace, load, parse_selection
 
-__all__ = ["DEFAULT_SIMULATOR", "SIMULATORS", "SimulationResult", "memory_timing", "simulate"]
+__all__ = [
+    "DEFAULT_SIMULATOR",
+    "SIMULATORS",
+    "SimulationResult",
+    "memory_timing",
+    "references",
+    "simulate",
+]
 
 #: Simulators by name: two compiled ones, and Icarus Verilog under cocotb.
 SIMULATORS: tuple[str, ...] = (*sorted(get_args(Backend)), "icarus")
@@ -182,8 +191,14 @@ def simulate(
     pruning = Pruning(
         tokens=options.keep_tokens, values=options.keep_values, heads=options.keep_heads
     )
+    precision = Precision(
+        key_bits=options.key_bits,
+        value_bits=options.value_bits,
+        threshold=threshold_code(options.threshold),
+        demand=options.demand,
+    )
     plans = cascade(
-        config.core, recorded, chosen_layers, bits, pruning, heads=chosen_heads, rng=rng
+        config.core, recorded, chosen_layers, bits, pruning, precision, heads=chosen_heads, rng=rng
     )
     run = _Run(config, plans, timing, stalls or Stalls(), queued, progress)
     if simulator == "icarus":
@@ -226,7 +241,7 @@ def simulate(
     }
     runs = {"run": figures}
     if baseline:
-        for name, reference in _references(config).items():
+        for name, reference in references(config, bits).items():
             if reference == config:
                 runs[name] = figures
                 continue
@@ -248,15 +263,38 @@ def simulate(
     )
 
 
-def _references(config: Configuration) -> dict[str, Configuration]:
-    """What a run is compared with: the dense core of the same array, buffers and memory, and the
-    core itself with everything kept. A dense core is both itself."""
-    everything = {"keep_tokens": 1.0, "keep_values": 1.0, "keep_heads": 1.0}
-    run = config.run.model_copy(update=everything)
-    dense = replace(config.core, value_lanes=0, token_lanes=0)
+def references(config: Configuration, bits: int) -> dict[str, Configuration]:
+    """What a run is compared with, ``baseline`` and ``unpruned``: the dense core of the same array,
+    buffers and memory, with all operands as wide as Q, and the core itself with everything kept and
+    read whole, K in one plane of 4 more bits if it had two, but no more than the core has. A dense
+    core is both itself.
+
+    Parameters
+    ----------
+    config : Configuration
+        Of the run.
+    bits : int
+        Width of Q.
+    """
+    options = config.run
+    everything = {
+        "keep_tokens": 1.0, "keep_values": 1.0, "keep_heads": 1.0, "threshold": 0.0,
+        "demand": False,
+    }  # fmt: skip
+    whole: int = options.key_bits
+    if options.threshold:
+        whole = min(max(config.core.operand_widths), (options.key_bits or bits) + LSB_BITS)
+    dense = replace(
+        config.core, value_lanes=0, token_lanes=0, progressive=False, value_demand=False
+    )
+    narrow = {"key_bits": 0, "value_bits": 0}
     return {
-        "baseline": config.model_copy(update={"core": dense, "run": run}),
-        "unpruned": config.model_copy(update={"run": run}),
+        "baseline": config.model_copy(
+            update={"core": dense, "run": options.model_copy(update=everything | narrow)}
+        ),
+        "unpruned": config.model_copy(
+            update={"run": options.model_copy(update=everything | {"key_bits": whole})}
+        ),
     }
 
 

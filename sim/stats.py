@@ -42,8 +42,9 @@ class LayerStats:
         Work and traffic, and the part of each that was not necessary.
     kept : dict
         ``tokens heads scores values``: (kept, unmasked) counts.
-    rows, empty_rows, mismatches : int
-        Rows written, rows among them without a key, and differences from the golden model.
+    rows, empty_rows, recomputed, mismatches : int
+        Rows written, rows among them without a key, rows that were computed again with more bits
+        of K, and differences from the golden model.
     """
 
     layer: int | None
@@ -64,6 +65,7 @@ class LayerStats:
     )
     rows: int = 0
     empty_rows: int = 0
+    recomputed: int = 0
     mismatches: int = 0
 
     def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ class LayerStats:
             record[name] = getattr(self, name)
         for name, (kept, unmasked) in self.kept.items():
             record[f"kept_{name}"] = round(kept / unmasked, 6) if unmasked else 0.0
-        for name in ("rows", "empty_rows", "mismatches"):
+        for name in ("rows", "empty_rows", "recomputed", "mismatches"):
             record[name] = getattr(self, name)
         return record
 
@@ -168,6 +170,7 @@ def layer_stats(
         },
         rows=result.rows,
         empty_rows=result.empty_rows,
+        recomputed=int(result.recomputed.sum()),
         mismatches=mismatches,
     )
 

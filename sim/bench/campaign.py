@@ -27,7 +27,9 @@ from attnsieve.sim.bench.runner import run_cases
 from attnsieve.sim.compiled import CompiledMachine
 from attnsieve.sim.driver.image import JobImage, MemoryImage, chained
 from attnsieve.sim.driver.plan import Placement, memory_image, single_job
+from attnsieve.sim.driver.precision import PLAIN, Precision
 from attnsieve.sim.golden.job import Job, Scoring
+from attnsieve.sim.golden.progressive import LSB_BITS, largest_probability, row_softmax
 
 __all__ = [
     "MASKS",
@@ -44,6 +46,7 @@ __all__ = [
 MASKS = ("none", "causal", "keys", "queries", "keys+queries", "causal+both")
 STALLS = ("none", "light", "heavy")
 _LENGTHS = (1, 2, 3, 17, 64, 113, 300, 1024, 4096)
+_THRESHOLDS = (1, 66, 655, 3277, 6554, 20000, 32768, 65535)
 
 _PROBABILITY = {"none": 0.0, "light": 0.15, "heavy": 0.6}
 
@@ -59,6 +62,7 @@ class Shape(NamedTuple):
     head_dim: int
     group: int
     bits: int
+    precision: Precision = PLAIN
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class JobCase:
     def __str__(self) -> str:
         shapes = "; ".join(
             f"{s.queries}x{s.keys}x{s.head_dim} {s.bits} bits mask {s.mask} group {s.group} "
-            f"heads {job.job.heads}"
+            f"heads {job.job.heads}{_precision_text(s.precision)}"
             for s, job in zip(self.shapes, self.image.jobs, strict=True)
         )
         return f"seed {self.seed}: {shapes}; stalls {self.stalls}{', queued' * self.queued}"
@@ -104,22 +108,28 @@ def _length(rng: np.random.Generator, limit: int) -> int:
     return int(rng.integers(1, min(limit, 320) + 1))
 
 
-def _operand(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> np.ndarray:
-    """Operands: mostly all values, at times small ones, or the two extremes only."""
-    top = 1 << (bits - 1)
+def _operand(
+    rng: np.random.Generator, shape: tuple[int, ...], bits: int, planes: bool = False
+) -> np.ndarray:
+    """Operands: mostly all values, at times small ones, or the two extremes only. In planes, the
+    first of them ``bits`` wide, the largest one has the largest msb and lsb."""
+    bits += LSB_BITS if planes else 0
+    low, most = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    most -= 1 << (LSB_BITS - 1) if planes else 0
     kind = rng.random()
     if kind < 0.15:
-        return rng.choice(np.array([-top, top - 1], np.int16), shape)
+        return rng.choice(np.array([low, most], np.int16), shape)
     if kind < 0.3:
         return rng.integers(-2, 3, shape).astype(np.int16)
-    return rng.integers(-top, top, shape).astype(np.int16)
+    return rng.integers(low, most + 1, shape).astype(np.int16)
 
 
 def _scales(
     rng: np.random.Generator, heads: int, head_dim: int, bits: int
 ) -> tuple[tuple[int, int], ...]:
-    """Mostly scales that spread the terms over their range; at times any."""
-    middle = 2 * bits + (head_dim - 1).bit_length() // 2 + 1
+    """Mostly scales that spread the terms over their range, of operands that have ``bits``
+    together; at times any."""
+    middle = bits + (head_dim - 1).bit_length() // 2 + 1
     pairs = []
     for _ in range(heads):
         shift = rng.integers(0, 64) if rng.random() < 0.1 else middle + rng.integers(-5, 6)
@@ -129,17 +139,21 @@ def _scales(
 
 def _shape(params: CoreParams, rng: np.random.Generator, most_cycles: int) -> tuple[Shape, int]:
     """A shape that the core can run in about ``most_cycles``, and its heads."""
+    waits = (params.progressive or params.value_demand) and bool(rng.random() < 0.6)
     mask = str(rng.choice(MASKS))
     head_dim = int(rng.choice(np.array(params.head_dims)))
     room = params.kv_lines * params.groups // params.parts(head_dim)
     while True:
         keys = _length(rng, min(params.max_keys, room))
-        queries = _length(rng, params.max_queries)
+        queries = 1 if waits else _length(rng, params.max_queries)
         if mask.startswith("causal"):
             queries = min(queries, keys)
         if keys * queries * head_dim // params.lanes <= most_cycles:
             break
-    group = int(rng.choice([1, 1, 2, 3, 4]))
+    group = int(rng.choice([1, 2, 3, 4, 6, 8] if waits else [1, 1, 2, 3, 4]))
+    if waits:
+        beats, parts = -(-keys // params.groups), params.parts(head_dim)
+        group = min(group, params.held_beats // beats, params.held_segments // parts)
     kv_heads = int(rng.choice([1, 2, 3]))
     macs = keys * queries * head_dim // params.lanes + 40
     while group * kv_heads > 1 and (
@@ -147,7 +161,42 @@ def _shape(params: CoreParams, rng: np.random.Generator, most_cycles: int) -> tu
     ):
         group, kv_heads = (group, kv_heads - 1) if kv_heads > 1 else (group - 1, 1)
     bits = int(rng.choice([8, 12])) if params.operand_bits == 12 else 8
-    return Shape(mask, keys, queries, head_dim, group, bits), group * kv_heads
+    precision = _precision(params, rng, waits)
+    return Shape(mask, keys, queries, head_dim, group, bits, precision), group * kv_heads
+
+
+def _precision(params: CoreParams, rng: np.random.Generator, waits: bool) -> Precision:
+    """Widths, thresholds from rarely to always, and demand, as far as the core has them and rows
+    may wait."""
+    widths, threshold = [0, 0], 0
+    if params.progressive:
+        widths = [int(bits) for bits in rng.choice([0, *params.operand_widths], 2)]
+        if waits and rng.random() < 0.7:
+            threshold = int(rng.choice([*_THRESHOLDS, int(rng.integers(1, 1 << 16))]))
+    demand = waits and params.value_demand and bool(rng.random() < 0.7)
+    return Precision(key_bits=widths[0], value_bits=widths[1], threshold=threshold, demand=demand)
+
+
+def _precision_text(precision: Precision) -> str:
+    """What a job has beside its operand width, if anything."""
+    text = ""
+    for name, value in precision.of_job.items():
+        text += f" {name} {value}" if value else ""
+    return text
+
+
+def _at_the_edge(
+    params: CoreParams, rng: np.random.Generator, job: Job, q: np.ndarray, k: np.ndarray,
+    key_valid: np.ndarray | None,
+) -> Job:  # fmt: skip
+    """The job with a threshold at which one of its rows is just computed again, or just not."""
+    head = int(rng.choice(np.flatnonzero(job.alive)))
+    seen = np.ones((1, job.keys), bool) if key_valid is None else key_valid[None]
+    softmax = row_softmax(
+        params, replace(job, threshold=1), head, q[head], k[head // job.group], seen
+    )
+    largest = int(largest_probability(softmax.mantissa, softmax.exponent)[0])
+    return replace(job, threshold=int(np.clip(largest + rng.integers(2), 1, 65535)))
 
 
 def _valid(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -206,19 +255,30 @@ def _job(
         head_dim=shape.head_dim,
         bits=shape.bits,
         causal=shape.mask.startswith("causal"),
-        scales=_scales(rng, heads, shape.head_dim, shape.bits),
+        scales=_scales(rng, heads, shape.head_dim, shape.bits + _key_bits(shape)),
+        **shape.precision.of_job,
         **_pruning(params, rng, shape),
         **_heads(params, rng, heads),
     )
     q = _operand(rng, (heads, job.queries, job.head_dim), job.bits)
-    k, v = (_operand(rng, (job.kv_heads, job.keys, job.head_dim), job.bits) for _ in "kv")
+    rows = (job.kv_heads, job.keys, job.head_dim)
+    k = _operand(rng, rows, job.key_width, job.progressive)
+    v = _operand(rng, rows, job.value_width)
     both = shape.mask in ("keys+queries", "causal+both")
     key_valid = _valid(rng, job.keys) if both or shape.mask == "keys" else None
     query_valid = _valid(rng, job.queries) if both or shape.mask == "queries" else None
+    if job.progressive and rng.random() < 0.4:
+        job = _at_the_edge(params, rng, job, q, k, key_valid)
     image = single_job(params, job, q, k, v, key_valid, query_valid, place=place)
     if params.token_lanes and rng.random() < 0.5:
         image = replace(image, candidates=_valid(rng, job.keys))
     return image, shape
+
+
+def _key_bits(shape: Shape) -> int:
+    """Bits of K, of both planes if it has two."""
+    precision = shape.precision
+    return (precision.key_bits or shape.bits) + (LSB_BITS if precision.threshold else 0)
 
 
 def random_image(
@@ -303,6 +363,11 @@ class Coverage:
     cycles: int = 0
     bits: Counter[int] = field(default_factory=Counter)
     groups: Counter[int] = field(default_factory=Counter)
+    key_bits: Counter[str] = field(default_factory=Counter)
+    value_bits: Counter[int] = field(default_factory=Counter)
+    demand: int = 0
+    progressive_rows: int = 0
+    recomputed_rows: int = 0
 
     @staticmethod
     def length_class(keys: int) -> str:
@@ -317,12 +382,23 @@ class Coverage:
         self.cases += 1
         self.queued += case.queued
         self.cycles += cycles
+        for job in case.image.jobs:
+            self._add_precision(job)
         for shape in case.shapes:
             self.jobs += 1
             self.bits[shape.bits] += 1
             self.groups[shape.group] += 1
             length = self.length_class(shape.keys)
             self.counts[shape.mask, length, shape.head_dim, case.stalls] += 1
+
+    def _add_precision(self, image: JobImage) -> None:
+        job, result = image.job, image.expected
+        planes = f"{job.key_width:2}{f'+{LSB_BITS}' if job.progressive else ''}"
+        self.key_bits[planes] += 1
+        self.value_bits[job.value_width] += 1
+        self.demand += job.demand
+        self.progressive_rows += int(result.approximate.sum() + result.recomputed.sum())
+        self.recomputed_rows += int(result.recomputed.sum())
 
     def table(self) -> str:
         """Jobs by mask and length (rows) and head_dim (columns): none/light/heavy stalls."""
@@ -342,10 +418,16 @@ class Coverage:
             f"{self.cases} cases, {self.jobs} jobs ({self.queued} cases through the queue), "
             f"{self.cycles} cycles; operand bits {_told(self.bits)}; groups {_told(self.groups)}"
         )
+        if len(self.key_bits) > 2 or self.demand:
+            lines.append(
+                f"bits of K {_told(self.key_bits)}; of V {_told(self.value_bits)}; "
+                f"{self.recomputed_rows} of {self.progressive_rows} progressive rows computed "
+                f"again; {self.demand} jobs with values on demand"
+            )
         return "\n".join(lines)
 
 
-def _told(counter: Counter[int]) -> str:
+def _told(counter: Counter[Any]) -> str:
     return ", ".join(f"{key}: {counter[key]}" for key in sorted(counter))
 
 

@@ -14,8 +14,10 @@ import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.image import JobImage
-from attnsieve.sim.driver.plan import LayerPlan, LayerWork, TraceLike
+from attnsieve.sim.driver.plan import LayerPlan, LayerWork
+from attnsieve.sim.driver.precision import PLAIN, Precision
 from attnsieve.sim.driver.schedule import HEADS_WHOLE, TOKENS_WHOLE, keep_counts, keep_ratios
+from attnsieve.sim.driver.trace_like import TraceLike
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Scoring
 
@@ -61,6 +63,7 @@ def cascade(
     layers: Sequence[int],
     bits: int,
     pruning: Pruning,
+    precision: Precision = PLAIN,
     *,
     heads: Sequence[int] | None = None,
     rng: np.random.Generator | None = None,
@@ -73,7 +76,9 @@ def cascade(
     of an encoder, the last token of a causal layer, and the newest of each step.
     """
     pruning.check(params)
-    works = [LayerWork(params, trace, layer, bits, heads=heads, rng=rng) for layer in layers]
+    works = [
+        LayerWork(params, trace, layer, bits, precision, heads=heads, rng=rng) for layer in layers
+    ]
     tokens = keep_ratios(len(trace.q), pruning.tokens, TOKENS_WHOLE)
     of_heads = keep_ratios(len(trace.q), pruning.heads, HEADS_WHOLE)
     ratios = [(tokens[layer], of_heads[layer]) for layer in layers]

@@ -9,11 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.driver.packing import join_channels, pack, split_channels, unpack
+from attnsieve.sim.driver.packing import join_channels, pack, row_bytes, split_channels, unpack
 from attnsieve.sim.golden.head_importance import head_shares, select_heads
 from attnsieve.sim.golden.importance import decayed, select_tokens
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.layer import LayerResult, attention_layer
+from attnsieve.sim.golden.progressive import LSB_BITS, planes
 
 __all__ = ["JobImage", "MemoryImage", "Tensor", "chained"]
 
@@ -80,11 +81,11 @@ class JobImage:
     job : Job
         Shape and scales.
     q, k, v : int16 arrays
-        The operands, ``[heads or kv_heads, rows, head_dim]``.
+        The operands, ``[heads or kv_heads, rows, head_dim]``; of a progressive job all bits of K.
     key_valid, query_valid : bool arrays or None
         Masks, None where every position counts.
     tensors : dict
-        A `Tensor` for each of ``q k v o``.
+        A `Tensor` for each of ``q k v o``; that of K is its first plane.
     query_rows : int array
         Index in the trace of each query of the job.
     candidates : bool array or None
@@ -96,6 +97,8 @@ class JobImage:
         ``[max_keys]``: scores of tokens as the jobs before leave them; None: they do not matter.
     heads_before : int array or None
         ``[max_heads]``: scores of heads, likewise.
+    k_plane : int
+        Bytes from a head of K to its second plane, in a progressive job.
     """
 
     params: CoreParams
@@ -111,6 +114,7 @@ class JobImage:
     unpruned: tuple[int, int] | None = None
     scores_before: np.ndarray | None = None
     heads_before: np.ndarray | None = None
+    k_plane: int = 0
 
     @property
     def head_scores(self) -> np.ndarray:
@@ -194,6 +198,11 @@ class JobImage:
             "decay": job.scoring.decay,
             "keep_heads": min(job.scoring.heads, job.heads),
             "pruned_heads": sum(1 << head for head in job.pruned_heads),
+            "threshold": job.threshold,
+            "key_bits": job.key_bits,
+            "value_bits": job.value_bits,
+            "k_plane": self.k_plane,
+            "demand": int(job.demand),
         }
         for name, tensor in self.tensors.items():
             fields[f"{name}_base"] = tensor.base
@@ -213,14 +222,44 @@ class JobImage:
         keys = np.arange(self.job.visible(int(self.written[-1])))
         return keys if self.key_valid is None else keys[self.key_valid[: len(keys)]]
 
-    def listed_units(self, name: str, head: int) -> int:
-        """Units that are read for the listed rows of a head of ``q``, ``k`` or ``v``.
+    @property
+    def k_lsb(self) -> Tensor:
+        """Place of the second plane of K."""
+        k = self.tensors["k"]
+        pitch = row_bytes(self.job.head_dim, LSB_BITS)
+        return replace(k, base=k.base + self.k_plane, pitch=pitch)
 
-        Two rows that follow each other in memory share a unit if they are of the same granule of
-        ``groups`` listed rows, and at least a unit long.
-        """
-        tensor, unit = self.tensors[name], self.params.unit_bytes
-        rows = self.listed_queries if name == "q" else self.listed_keys
+    @property
+    def recomputed_kv(self) -> np.ndarray:
+        """KV heads of which a row is computed again, bool ``[kv_heads]``: their second plane is
+        read."""
+        rows = self.expected.recomputed.reshape(self.job.kv_heads, -1)
+        return np.asarray(rows.any(axis=1))
+
+    def demanded_keys(self, head: int) -> np.ndarray:
+        """Keys whose rows of V are read for a KV head: those listed, or with demand those of them
+        that a row of one of its query heads keeps."""
+        if not self.job.demand:
+            return self.listed_keys
+        group = self.job.group
+        kept = self.expected.kept_values[head * group : (head + 1) * group]
+        return np.flatnonzero(kept.any(axis=(0, 1)))
+
+    def listed_units(self, name: str, head: int) -> int:
+        """Units that are read for the rows of a head of ``q``, ``k``, ``k_lsb`` or ``v``."""
+        tensor = self.k_lsb if name == "k_lsb" else self.tensors[name]
+        if name == "q":
+            return self._units(tensor, head, self.listed_queries)
+        if name == "k_lsb" and not self.recomputed_kv[head]:
+            return 0
+        return self._units(
+            tensor, head, self.demanded_keys(head) if name == "v" else self.listed_keys
+        )
+
+    def _units(self, tensor: Tensor, head: int, rows: np.ndarray) -> int:
+        """Units of a list of rows. Two rows that follow each other in memory share a unit if they
+        are of the same granule of ``groups`` rows of the list, and at least a unit long."""
+        unit = self.params.unit_bytes
         place = np.arange(len(rows))
         neighbours = (np.diff(rows, prepend=-2) == 1) & (place % self.params.groups != 0)
         start = tensor.row(head, 0) + rows * tensor.pitch
@@ -231,10 +270,12 @@ class JobImage:
     @property
     def read_bytes(self) -> int:
         """Bytes that the loader fetches, in whole units: the rows of each head of Q, K and V, or
-        those that are listed."""
+        those that are listed; of the second plane of K and of V those that turn out to be
+        needed."""
         unit = self.params.unit_bytes
         if self.params.token_lanes:
-            living = {"q": self.job.alive, "k": self.job.alive_kv, "v": self.job.alive_kv}
+            living = dict.fromkeys(("k", "k_lsb", "v"), self.job.alive_kv)
+            living["q"] = self.job.alive
             return unit * sum(
                 self.listed_units(name, head)
                 for name, heads in living.items()
@@ -254,13 +295,19 @@ class JobImage:
             "empty_rows": self.expected.empty_rows,
             "scores": self.expected.scores,
             **({"values": self.expected.values} if self.params.value_lanes else {}),
+            **(
+                {"recomputed": int(self.expected.recomputed.sum())}
+                if self.params.progressive
+                else {}
+            ),
         }
 
     @property
     def needed_granules(self) -> int:
         """32-byte granules that the job cannot do without: visible rows read, valid rows written.
 
-        A query that is masked needs no row, nor does a key that no valid query sees.
+        A query that is masked needs no row, nor does a key that no valid query sees. With demand a
+        row of V that no row keeps is not needed either.
         """
         rows = self.written
         alive, alive_kv = np.array(self.job.alive), np.array(self.job.alive_kv)
@@ -268,8 +315,19 @@ class JobImage:
         return (
             self.tensors["q"].granules(rows, alive)
             + self.tensors["k"].granules(keys, alive_kv)
-            + self.tensors["v"].granules(keys, alive_kv)
+            + self.k_lsb.granules(keys, self.recomputed_kv)
+            + self._value_granules(keys, alive_kv)
             + self.tensors["o"].granules(rows, alive)
+        )
+
+    def _value_granules(self, keys: np.ndarray, alive: np.ndarray) -> int:
+        v = self.tensors["v"]
+        if not self.job.demand:
+            return v.granules(keys, alive)
+        heads = np.arange(self.job.kv_heads)
+        return sum(
+            v.granules(self.demanded_keys(int(head)), heads == head)
+            for head in np.flatnonzero(alive)
         )
 
     @property
@@ -282,9 +340,15 @@ class JobImage:
         return unpack(self.tensors["o"].view(memory), 16)
 
     def store_operands(self, memory: np.ndarray) -> None:
-        """Write Q, K and V into linear memory."""
-        for name, x in (("q", self.q), ("k", self.k), ("v", self.v)):
-            self.tensors[name].view(memory)[...] = pack(x, self.job.bits)
+        """Write Q, K (in planes) and V into linear memory."""
+        job, k = self.job, self.k
+        if job.progressive:
+            k, lsb = planes(self.k, job.key_width)
+            self.k_lsb.view(memory)[...] = pack(lsb, LSB_BITS)
+        for name, x, bits in (
+            ("q", self.q, job.bits), ("k", k, job.key_width), ("v", self.v, job.value_width)
+        ):  # fmt: skip
+            self.tensors[name].view(memory)[...] = pack(x, bits)
 
     def store_expected(self, memory: np.ndarray) -> None:
         """Write the golden output of valid queries into linear memory."""

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.image import JobImage, MemoryImage, Tensor
 from attnsieve.sim.driver.packing import row_bytes
+from attnsieve.sim.driver.precision import PLAIN, Precision
+from attnsieve.sim.driver.trace_like import TraceLike
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.progressive import LSB_BITS
 from attnsieve.sim.golden.quantise import Quantised, dequantise_output, quantise_layer
 from attnsieve.sim.golden.score import visibility
 
-__all__ = ["LayerPlan", "LayerWork", "Placement", "TraceLike", "memory_image", "plan", "single_job"]
+__all__ = ["LayerPlan", "LayerWork", "Placement", "memory_image", "plan", "single_job"]
 
 _BASE = 4096
-
-
-class TraceLike(Protocol):
-    """The parts of a trace that a plan needs; see docs/user for the file format."""
-
-    @property
-    def q(self) -> np.ndarray: ...
-    @property
-    def k(self) -> np.ndarray: ...
-    @property
-    def v(self) -> np.ndarray: ...
-    @property
-    def key_valid(self) -> np.ndarray | None: ...
-    @property
-    def query_valid(self) -> np.ndarray | None: ...
-    @property
-    def causal(self) -> bool: ...
-    @property
-    def decode(self) -> bool: ...
 
 
 class Placement:
@@ -73,7 +56,19 @@ class Placement:
     ) -> Tensor:
         """Place a tensor; ``capacity`` rows are left for each head if it is to grow."""
         pitch = row_bytes(head_dim, bits)
-        stride = self._aligned((capacity or rows) * pitch) + self._gap()
+        return self._place(heads, rows, pitch, self._aligned((capacity or rows) * pitch))
+
+    def planes(
+        self, heads: int, rows: int, head_dim: int, bits: int, capacity: int | None = None
+    ) -> tuple[Tensor, int]:
+        """Place K in two planes, the first ``bits`` wide: it, and the bytes to the second."""
+        pitch, second = row_bytes(head_dim, bits), row_bytes(head_dim, LSB_BITS)
+        offset = self._aligned((capacity or rows) * pitch) + self._gap()
+        size = offset + self._aligned((capacity or rows) * second)
+        return self._place(heads, rows, pitch, size), offset
+
+    def _place(self, heads: int, rows: int, pitch: int, size: int) -> Tensor:
+        stride = size + self._gap()
         base = self.next + self._gap()
         self.next = base + heads * stride
         if self.next > 1 << self.params.addr_width:
@@ -119,7 +114,7 @@ class LayerPlan:
 
     def real_output(self, out: np.ndarray) -> np.ndarray:
         """float32 output from the integers of `output`."""
-        return dequantise_output(out, self.quantised.s_v, self.quantised.bits)
+        return dequantise_output(out, self.quantised.s_v, self.quantised.value_bits)
 
 
 class LayerWork:
@@ -133,6 +128,8 @@ class LayerWork:
         The trace.
     layer, bits : int
         Which layer, operand width.
+    precision : Precision
+        What the jobs have beside that width.
     heads : sequence of int
         Query heads that take part; all by default.
     rng : numpy Generator
@@ -145,10 +142,12 @@ class LayerWork:
         trace: TraceLike,
         layer: int,
         bits: int,
+        precision: Precision = PLAIN,
         *,
         heads: Sequence[int] | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
+        precision.check(trace)
         q, k, v = (np.asarray(x[layer]) for x in (trace.q, trace.k, trace.v))
         self.heads = tuple(range(len(q))) if heads is None else tuple(heads)
         q, k, v = _select(q, k, v, self.heads)
@@ -162,9 +161,14 @@ class LayerWork:
                 f"not {len(self.query_valid)}"
             )
         self.params, self.rng, self.causal = params, rng, bool(trace.causal)
-        self.quantised = quantise_layer(q, k, v, bits, self.key_valid, self.query_valid)
+        self.precision = precision
+        self.quantised = quantise_layer(
+            q, k, v, bits, self.key_valid, self.query_valid,
+            key_bits=precision.key_bits, value_bits=precision.value_bits,
+            planes=precision.threshold > 0,
+        )  # fmt: skip
         self.place = Placement(params, rng=rng)
-        self._cache: dict[str, Tensor] | None = None
+        self._cache: tuple[Tensor, int, Tensor] | None = None
 
     def plan(self, jobs: Sequence[JobImage]) -> LayerPlan:
         """The plan that has these jobs, which were made here."""
@@ -190,7 +194,7 @@ class LayerWork:
         quantised = self.quantised
         return single_job(
             self.params,
-            _job(quantised, queries, keys, self.causal),
+            self._job(queries, keys, self.causal),
             quantised.q[:, :queries],
             quantised.k[:, :keys],
             quantised.v[:, :keys],
@@ -215,23 +219,38 @@ class LayerWork:
 
     def step(self, step: int, keys_alive: np.ndarray) -> JobImage:
         """A decode step; K and V have room for all steps, Q and O a place per step."""
-        dim, bits = self.quantised.q.shape[-1], self.quantised.bits
-        if self._cache is None:
-            kv_heads, capacity = len(self.quantised.k), len(self.key_valid)
-            self._cache = {n: self.place.tensor(kv_heads, capacity, dim, bits) for n in "kv"}
         keys = _end(keys_alive)
-        job = _job(self.quantised, 1, keys, False)
+        job = self._job(1, keys, False)
         job.check(self.params)
+        if self._cache is None:
+            self._cache = _keys_and_values(self.place, job, len(self.key_valid))
+        k_place, k_plane, v_place = self._cache
         tensors = {
-            "q": self.place.tensor(job.heads, 1, dim, bits),
-            "k": _grown(self._cache["k"], keys),
-            "v": _grown(self._cache["v"], keys),
-            "o": self.place.tensor(job.heads, 1, dim, 16),
+            "q": self.place.tensor(job.heads, 1, job.head_dim, job.bits),
+            "k": replace(k_place, rows=keys),
+            "v": replace(v_place, rows=keys),
+            "o": self.place.tensor(job.heads, 1, job.head_dim, 16),
         }
         k, v = self.quantised.k[:, :keys], self.quantised.v[:, :keys]
         q = self.quantised.q[:, step : step + 1]
-        holes = _holes(keys_alive[:keys])
-        return JobImage(self.params, job, q, k, v, holes, None, tensors, np.array([step]))
+        holes, rows = _holes(keys_alive[:keys]), np.array([step])
+        return JobImage(
+            self.params, job, q, k, v, holes, None, tensors, rows, k_plane=k_plane
+        )
+
+    def _job(self, queries: int, keys: int, causal: bool) -> Job:
+        quantised = self.quantised
+        return Job(
+            heads=len(quantised.q),
+            kv_heads=len(quantised.k),
+            queries=queries,
+            keys=keys,
+            head_dim=quantised.q.shape[-1],
+            bits=quantised.bits,
+            causal=causal,
+            scales=quantised.scales,
+            **self.precision.of_job,
+        )
 
 
 def plan(
@@ -239,12 +258,13 @@ def plan(
     trace: TraceLike,
     layer: int,
     bits: int,
+    precision: Precision = PLAIN,
     *,
     heads: Sequence[int] | None = None,
     rng: np.random.Generator | None = None,
 ) -> LayerPlan:
     """Jobs of one layer of a trace, without pruning; see `LayerWork`."""
-    work = LayerWork(params, trace, layer, bits, heads=heads, rng=rng)
+    work = LayerWork(params, trace, layer, bits, precision, heads=heads, rng=rng)
     if not trace.decode:
         return work.plan((work.whole(work.key_valid, work.query_valid),))
     steps = np.flatnonzero(work.query_valid)
@@ -265,14 +285,14 @@ def single_job(
     """A job on integers, placed in memory: what tests and random campaigns build."""
     job.check(params)
     place = place or Placement(params)
-    tensors = {
-        "q": place.tensor(job.heads, job.queries, job.head_dim, job.bits),
-        "k": place.tensor(job.kv_heads, job.keys, job.head_dim, job.bits),
-        "v": place.tensor(job.kv_heads, job.keys, job.head_dim, job.bits),
-        "o": place.tensor(job.heads, job.queries, job.head_dim, 16),
-    }
+    q_place = place.tensor(job.heads, job.queries, job.head_dim, job.bits)
+    k_place, k_plane, v_place = _keys_and_values(place, job, job.keys)
+    o_place = place.tensor(job.heads, job.queries, job.head_dim, 16)
+    tensors = {"q": q_place, "k": k_place, "v": v_place, "o": o_place}
     rows = np.arange(job.queries)
-    return JobImage(params, job, q, k, v, key_valid, query_valid, tensors, rows)
+    return JobImage(
+        params, job, q, k, v, key_valid, query_valid, tensors, rows, k_plane=k_plane
+    )
 
 
 def memory_image(
@@ -323,18 +343,12 @@ def _holes(valid: np.ndarray) -> np.ndarray | None:
     return None if valid.all() else valid
 
 
-def _job(quantised: Quantised, queries: int, keys: int, causal: bool) -> Job:
-    return Job(
-        heads=len(quantised.q),
-        kv_heads=len(quantised.k),
-        queries=queries,
-        keys=keys,
-        head_dim=quantised.q.shape[-1],
-        bits=quantised.bits,
-        causal=causal,
-        scales=quantised.scales,
-    )
-
-
-def _grown(cache: Tensor, rows: int) -> Tensor:
-    return Tensor(cache.base, cache.stride, cache.heads, rows, cache.pitch)
+def _keys_and_values(place: Placement, job: Job, capacity: int) -> tuple[Tensor, int, Tensor]:
+    """Places of K and V with room for ``capacity`` rows, between them the bytes from K to its
+    second plane."""
+    shape, plane = (job.kv_heads, job.keys, job.head_dim), 0
+    if job.progressive:
+        k, plane = place.planes(*shape, job.key_width, capacity)
+    else:
+        k = place.tensor(*shape, job.key_width, capacity)
+    return k, plane, place.tensor(*shape, job.value_width, capacity)

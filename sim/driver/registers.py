@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnsieve.hdl.control.register_map import register_map
+from attnsieve.hdl.control.register_map import Register, register_map
 from attnsieve.sim.driver.image import JobImage
 
 __all__ = ["RegisterWrite", "job_writes", "mask_words", "start_write"]
@@ -92,8 +92,12 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
         values |= {name: request[name.lower()] for name in names}
         values["PRUNED_HEADS"] = request["pruned_heads"] & 0xFFFFFFFF
         values["PRUNED_HEADS_HI"] = request["pruned_heads"] >> 32
-        scoring = registers["SCORING"]
-        values["SCORING"] = sum(request[f.name] << f.lsb for f in scoring.fields)
+        values["SCORING"] = _fields(registers["SCORING"], request)
+    if image.params.progressive:
+        values["PRECISION"] = _fields(registers["PRECISION"], request)
+        values["K_PLANE"] = request["k_plane"]
+    if image.params.value_demand:
+        values["FETCH"] = _fields(registers["FETCH"], request)
     for tensor in "QKVO":
         for kind in ("BASE", "STRIDE"):
             address = request[f"{tensor}_{kind}".lower()]
@@ -101,3 +105,8 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
             if image.params.addr_width > 32:
                 values[f"{tensor}_{kind}_HI"] = address >> 32
     return [RegisterWrite(name, registers[name].offset, value) for name, value in values.items()]
+
+
+def _fields(register: Register, request: dict[str, int]) -> int:
+    """A register's word, of the request's fields of the same names."""
+    return sum(request[field.name] << field.lsb for field in register.fields)

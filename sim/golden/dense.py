@@ -8,6 +8,7 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.layer import check_shapes, masks
 from attnsieve.sim.golden.prob_v import prob_v_float
+from attnsieve.sim.golden.progressive import LSB_BITS
 from attnsieve.sim.golden.score import score_float, score_integer, visibility
 from attnsieve.sim.golden.softmax import softmax_exact, softmax_float
 
@@ -51,8 +52,9 @@ def dense_exact(
     keys_seen, rows = masks(job, key_valid, query_valid)
     seen = visibility(rows, job.queries, job.keys, job.causal, keys_seen)
     out = np.zeros(q.shape, np.float64)
+    key_bits = job.key_width + (LSB_BITS if job.progressive else 0)
     for head in range(job.heads):
         kv = head // job.group
-        scores = score_integer(params, q[head, rows], k[kv])
+        scores = score_integer(params, q[head, rows], k[kv], key_bits)
         out[head, rows] = prob_v_float(softmax_exact(scores, float(c[head]), seen), v[kv])
     return out

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.errors import InputError
 
-__all__ = ["Job", "Scoring"]
+__all__ = ["WIDTHS", "Job", "Scoring"]
+
+#: Widths in bits that K (or its first plane) and V may have; 0: that of the job.
+WIDTHS = (0, 4, 6, 8, 10, 12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ class Job:
     head_dim : int
         Elements of a row, a multiple of 16.
     bits : int
-        Operand width: 8 or 12.
+        Operand width: 8 or 12; that of Q.
     causal : bool
         Query i sees keys 0 … i + keys − queries.
     scales : tuple of (mantissa, shift)
@@ -70,6 +73,13 @@ class Job:
         Query heads that are left out; not all of them.
     weights : tuple of int
         What each head's outputs count in its score, in units of 1/1024; empty: 1023 each.
+    key_bits, value_bits : int
+        Width of K, of its first plane if it has two, and of V; 0: ``bits``.
+    threshold : int
+        UQ0.16. K has a second plane, and a row whose largest probability is less is computed again
+        with both; 0: K has one plane.
+    demand : bool
+        Rows of V are read once a row keeps them.
     """
 
     heads: int
@@ -84,6 +94,10 @@ class Job:
     scoring: Scoring = Scoring()
     pruned_heads: tuple[int, ...] = ()
     weights: tuple[int, ...] = ()
+    key_bits: int = 0
+    value_bits: int = 0
+    threshold: int = 0
+    demand: bool = False
 
     def __post_init__(self) -> None:
         for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
@@ -99,6 +113,12 @@ class Job:
             raise InputError(
                 f"queries of a causal job must be at most keys ({self.keys}), not {self.queries!r}"
             )
+        for name in ("key_bits", "value_bits"):
+            if getattr(self, name) not in WIDTHS:
+                known = ", ".join(map(str, WIDTHS))
+                raise InputError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
+        if not 0 <= self.threshold < 1 << 16:
+            raise InputError(f"threshold must be in 0..65535, not {self.threshold!r}")
         if self.values < 0:
             raise InputError(f"values must not be negative, not {self.values!r}")
         if any(not 0 <= head < self.heads for head in self.pruned_heads):
@@ -131,6 +151,21 @@ class Job:
         """Query heads that share a KV head."""
         return self.heads // self.kv_heads
 
+    @property
+    def progressive(self) -> bool:
+        """Whether K has a second plane, for the rows that need it."""
+        return self.threshold > 0
+
+    @property
+    def key_width(self) -> int:
+        """Bits of K in memory, of its first plane if it has two."""
+        return self.key_bits or self.bits
+
+    @property
+    def value_width(self) -> int:
+        """Bits of V in memory."""
+        return self.value_bits or self.bits
+
     def visible(self, query: int) -> int:
         """Keys that a query's row spans, before the key mask."""
         return query + 1 + self.keys - self.queries if self.causal else self.keys
@@ -150,9 +185,40 @@ class Job:
             raise InputError("pruned_heads must be none on a core that prunes none (token_lanes 0)")
         if self.values and not params.value_lanes:
             raise InputError("values must be 0 on a core that selects none (value_lanes 0)")
+        self._check_widths(params)
+        self._check_waiting(params)
         lines = params.row_lines(self.keys, self.head_dim)
         if lines > params.kv_lines:
             raise InputError(
                 f"keys times head_dim must be at most {params.kv_lines * params.lanes} "
                 f"(two buffers) on this core, not {self.keys} * {self.head_dim}"
+            )
+
+    def _check_widths(self, params: CoreParams) -> None:
+        for name in ("key_bits", "value_bits", "threshold"):
+            value = getattr(self, name)
+            if value and not params.progressive:
+                raise InputError(f"{name} must be 0 on a core without progressive, not {value}")
+        if self.demand and not params.value_demand:
+            raise InputError("demand must be false on a core without value_demand")
+
+    def _check_waiting(self, params: CoreParams) -> None:
+        """Rows of a KV head wait for each other before its second plane, or its V, is read."""
+        name = "threshold" if self.progressive else "demand"
+        if not (self.progressive or self.demand):
+            return
+        if self.queries != 1:
+            raise InputError(f"queries of a job with {name} must be 1, not {self.queries}")
+        beats = max(1, -(-self.keys // params.groups))
+        if self.group * beats > params.held_beats:
+            raise InputError(
+                f"heads per KV head times beats of keys must be at most {params.held_beats} on "
+                f"this core in a job with {name}, not {self.group} * {beats}"
+            )
+        parts = params.parts(self.head_dim)
+        if self.progressive and self.group * parts > params.held_segments:
+            raise InputError(
+                f"heads per KV head times segments of a row must be at most "
+                f"{params.held_segments} on this core in a job with threshold, "
+                f"not {self.group} * {parts}"
             )

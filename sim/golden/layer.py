@@ -12,8 +12,9 @@ from attnsieve.sim.golden.importance import token_shares
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.output import normalise
 from attnsieve.sim.golden.prob_v import prob_v_integer
-from attnsieve.sim.golden.score import score_integer, visibility
-from attnsieve.sim.golden.softmax import Terms, reciprocal, row_sum, terms
+from attnsieve.sim.golden.progressive import row_softmax
+from attnsieve.sim.golden.score import visibility
+from attnsieve.sim.golden.softmax import Terms
 from attnsieve.sim.golden.value_select import select_values
 
 __all__ = ["LayerResult", "attention_layer", "check_shapes", "masks"]
@@ -34,15 +35,19 @@ class LayerResult:
     empty_rows : int
         Rows among them without an unmasked key.
     scores : int
-        Unmasked (query, key) pairs over all heads.
+        Unmasked (query, key) pairs over all heads, once each.
     values : int
         V rows that were multiplied, over all rows: those of all pairs if none is selected.
     macs_qk, macs_pv : int
-        Necessary multiplications of the two arrays.
+        Necessary multiplications of the two arrays; a row that is computed again counts twice.
     kept_scores, kept_values : bool array
         ``[heads, queries, keys]``: the pair took part in the softmax; its V row was multiplied.
     shares : int array
         ``[keys]``: what all rows add to the score of each token; zeros on a core without scores.
+    recomputed : bool array
+        ``[heads, queries]``: the row was computed again, with both planes of K.
+    approximate : bool array
+        ``[heads, queries]``: the row saw a key, and the first plane of K only.
     """
 
     out: np.ndarray
@@ -55,6 +60,8 @@ class LayerResult:
     kept_scores: np.ndarray
     kept_values: np.ndarray
     shares: np.ndarray
+    recomputed: np.ndarray
+    approximate: np.ndarray
 
 
 def masks(
@@ -94,7 +101,8 @@ def attention_layer(
     Parameters
     ----------
     q, k, v : integer arrays
-        ``[heads, queries, head_dim]`` and ``[kv_heads, keys, head_dim]``, ``job.bits`` wide.
+        ``[heads, queries, head_dim]`` and ``[kv_heads, keys, head_dim]``: ``job.bits``,
+        ``key_width`` (4 more if progressive) and ``value_width`` wide.
     key_valid, query_valid : bool arrays
         Keys that may be seen, queries that are computed.
     """
@@ -106,15 +114,16 @@ def attention_layer(
     shape = (job.heads, *kept.shape)
     kept_values = np.zeros(shape, bool) if params.value_lanes else np.broadcast_to(kept, shape)
     shares = np.zeros(job.keys, np.int64)
+    recomputed = np.zeros(shape[:2], bool)
     block = max(1, _BLOCK // job.keys)
     for head in np.flatnonzero(job.alive):
         kv = head // job.group
-        aligned = v[kv].astype(np.int64) << (params.operand_bits - job.bits)
+        aligned = v[kv].astype(np.int64) << (params.operand_bits - job.value_width)
         for start in range(0, len(rows), block):
             part = rows[start : start + block]
-            scores = score_integer(params, q[head, part], k[kv])
-            row_terms = terms(params, scores, kept[part], job.scales[head])
-            mantissa, exponent = reciprocal(params, row_sum(params, row_terms))
+            softmax = row_softmax(params, job, int(head), q[head, part], k[kv], kept[part])
+            row_terms, mantissa, exponent = softmax.terms, softmax.mantissa, softmax.exponent
+            recomputed[head, part] = softmax.again
             if params.token_lanes:
                 shares += token_shares(params, row_terms, mantissa, exponent)
             if params.value_lanes:
@@ -128,7 +137,9 @@ def attention_layer(
             out[head, part] = normalise(params, acc, mantissa, exponent)
     alive = np.array(job.alive)
     living = int(alive.sum())
-    pairs = living * int(kept.sum())
+    kept_scores = kept & alive[:, None, None]
+    spans = kept_scores.sum(axis=2)
+    pairs = int(spans.sum())
     values = int(kept_values.sum())
     return LayerResult(
         out=out,
@@ -136,9 +147,11 @@ def attention_layer(
         empty_rows=living * int((~kept[rows].any(axis=1)).sum()),
         scores=pairs,
         values=values,
-        macs_qk=pairs * job.head_dim,
+        macs_qk=(pairs + int(spans[recomputed].sum())) * job.head_dim,
         macs_pv=values * job.head_dim,
-        kept_scores=kept & alive[:, None, None],
+        kept_scores=kept_scores,
         kept_values=kept_values,
         shares=shares,
+        recomputed=recomputed,
+        approximate=(spans > 0) & ~recomputed & job.progressive,
     )

@@ -17,13 +17,16 @@ def score_float(q: np.ndarray, k: np.ndarray) -> np.ndarray:
     return np.asarray(q, np.float64) @ np.asarray(k, np.float64).T / math.sqrt(q.shape[-1])
 
 
-def score_integer(params: CoreParams, q: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Exact integer scores of one head, int64 ``[queries, keys]``.
+def score_integer(
+    params: CoreParams, q: np.ndarray, k: np.ndarray, key_bits: int = 0
+) -> np.ndarray:
+    """Exact integer scores of one head, int64 ``[queries, keys]``, of keys of up to ``key_bits``
+    (those of an operand by default).
 
     A float64 product is used because it is fast; it is exact, for no partial sum reaches 2**53.
     """
     signed_fits("query element", q, params.operand_bits)
-    signed_fits("key element", k, params.operand_bits)
+    signed_fits("key element", k, key_bits or params.operand_bits)
     exact = np.asarray(q, np.float64) @ np.asarray(k, np.float64).T
     return signed_fits("score", exact.astype(np.int64), params.score_bits)
 

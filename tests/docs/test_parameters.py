@@ -15,6 +15,7 @@ ROWS = {
     name: [cell.strip() for cell in rest.split("|")]
     for name, rest in re.findall(r"^\| `(\w+)` \|(.*)\|$", BUILD, re.M)
 }
+FLAGS = [f.name for f in fields(CoreParams) if isinstance(f.default, bool)]
 # Values that let every other parameter go to its ends.
 ROOM = {"lanes": 16, "max_head_dim": 16, "output_lanes": 1, "buffer_elements": 16384}
 
@@ -79,8 +80,8 @@ def test_rules(rule, bad):
 def test_no_rule_is_left_out():
     """A parameter without a rule takes every value between its ends."""
     for name, row in ROWS.items():
-        least, most = limits(name) if row[1] else (0, 0)
         if not row[3]:
+            least, most = limits(name)
             for value in {least + 1, (least + most) // 2 + 1, most - 1}:
                 build(**{name: value})
 
@@ -91,25 +92,25 @@ def test_value_lanes_hold_whole_lane_groups():
         CoreParams(value_lanes=6)
 
 
-@pytest.mark.parametrize("name", ["lut_ram", "progressive", "value_demand"])
-def test_switches(name):
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags(name):
+    assert ROWS[name][3] == "true or false"
     for value in (0, 1, "true", None):
         with pytest.raises(TypeError, match=f"{name} must be true or false"):
             CoreParams(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["progressive", "value_demand"])
-def test_what_needs_lists(name):
-    with pytest.raises(ValueError, match="token_lanes must not be 0"):
-        CoreParams(**{name: True})
-
-
-def test_progressive_needs_wide_operands_and_words():
-    lists = {"value_lanes": 16, "token_lanes": 16, "progressive": True}
-    with pytest.raises(ValueError, match="operand_bits must be 12"):
-        CoreParams(**lists, operand_bits=8)
-    with pytest.raises(ValueError, match="channels and data_width must give"):
-        CoreParams(**lists, channels=1, data_width=128)
+@pytest.mark.parametrize("name, changes, needs", [
+    ("progressive", {"token_lanes": 0}, "token_lanes must not be 0 on a core with progressive"),
+    ("progressive", {"operand_bits": 8}, "operand_bits must be 12 on a core with progressive"),
+    ("progressive", {"channels": 1}, "channels and data_width must give units"),
+    ("value_demand", {"token_lanes": 0}, "token_lanes must not be 0 on a core with value_demand"),
+])  # fmt: skip
+def test_what_flags_need(name, changes, needs):
+    lists = {"value_lanes": 4, "token_lanes": 4}
+    assert getattr(CoreParams(**lists, **{name: True}), name)
+    with pytest.raises(ValueError, match=needs):
+        CoreParams(**{**lists, **changes, name: True})
 
 
 def test_top_k_names_an_engine():
@@ -134,7 +135,7 @@ def test_sections_that_do_not_change_the_verilog():
         "synth": config.SynthOptions(),
     }
     assert found == {
-        f"{section}.{key}": str(value)
+        f"{section}.{key}": str(value).lower() if isinstance(value, bool) else str(value)
         for section, defaults in sections.items()
         for key, value in defaults.model_dump().items()
     }

@@ -11,7 +11,7 @@ from attnsieve.gen.config import load
 from attnsieve.sim.bench.memory import Stalls, Timing
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.dense import dense_float
-from attnsieve.sim.simulate import SIMULATORS, simulate
+from attnsieve.sim.simulate import SIMULATORS, references, simulate
 from attnsieve.sim.trace.trace import Trace
 
 TINY = load("dense-tiny")
@@ -137,3 +137,48 @@ def test_wrong_options(options, message):
 def test_a_trace_that_is_too_large():
     with pytest.raises(InputError, match=r"^keys must be at most 64 on this core, not 65$"):
         simulate(TINY, trace(keys=65))
+
+
+@pytest.mark.parametrize("key_bits, bits, whole", [
+    (0, 8, 12), (0, 12, 12), (4, 8, 8), (6, 8, 10), (8, 12, 12), (10, 8, 12), (12, 8, 12),
+])  # fmt: skip
+def test_references_of_a_progressive_run_read_k_in_one_plane(key_bits, bits, whole):
+    settings = ["core.progressive=true", "core.value_demand=true", f"key_bits={key_bits}",
+                "value_bits=6", "threshold=0.1", "demand=true", "keep_values=0.3"]  # fmt: skip
+    config = load("spatten-tiny", settings=settings)
+    found = references(config, bits)
+    run = found["unpruned"].run
+    assert found["unpruned"].core == config.core
+    assert (run.key_bits, run.value_bits, run.threshold, run.demand) == (whole, 6, 0.0, False)
+    assert (run.keep_tokens, run.keep_values, run.keep_heads) == (1.0, 1.0, 1.0)
+    run, core = found["baseline"].run, found["baseline"].core
+    assert (run.key_bits, run.value_bits, run.threshold, run.demand) == (0, 0, 0.0, False)
+    assert (core.token_lanes, core.value_lanes) == (0, 0)
+    assert (core.progressive, core.value_demand) == (False, False)
+
+
+def test_references_of_other_runs():
+    dense = load("dense-tiny")
+    assert references(dense, 8) == {"baseline": dense, "unpruned": dense}
+    static = load("spatten-tiny", settings=["core.progressive=true", "key_bits=6"])
+    assert references(static, 8)["unpruned"] == static
+
+
+@pytest.mark.parametrize("setting", ["threshold=0.1", "demand=true"])
+def test_rows_that_wait_need_a_decode_trace(setting):
+    name = setting.partition("=")[0]
+    message = rf"^{name} needs jobs of one query: a decode trace, not one with 9 queries in a job$"
+    core = ["core.progressive=true", "core.value_demand=true"]
+    with pytest.raises(InputError, match=message):
+        simulate(load("spatten-tiny", settings=[*core, setting]), trace())
+
+
+@pytest.mark.parametrize("setting, message", [
+    ("key_bits=6", r"^key_bits must be 0 on a core without progressive, not 6$"),
+    ("threshold=0.1", r"^threshold must be 0 on a core without progressive, not 6554$"),
+    ("demand=true", r"^demand must be false on a core without value_demand$"),
+])  # fmt: skip
+def test_a_core_without_them_refuses(setting, message):
+    decode = trace(queries=4, decode=True)
+    with pytest.raises(InputError, match=message):
+        simulate(load("spatten-tiny", settings=[setting]), decode)

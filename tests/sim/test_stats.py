@@ -110,3 +110,18 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         write_npz(path, {"x": np.array([object()])})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["out.npz"]
+
+
+def test_rows_computed_again_are_counted_and_needed():
+    params = CoreParams(value_lanes=4, token_lanes=4, progressive=True)
+    job = Job(heads=2, kv_heads=2, queries=1, keys=16, head_dim=64, bits=8, threshold=65535,
+              scales=((40000, 60),) * 2)  # fmt: skip
+    rng = np.random.default_rng(1)
+    q, k, v = (rng.integers(-127, 128, (2, n, 64)) for n in (1, 16, 16))
+    image = single_job(params, job, q, k, v)
+    record = layer_stats(0, image, Timing(), counters(1000, image.read_bytes, 256)).as_dict()
+    assert record["recomputed"] == 2
+    assert record["macs_qk"] == 2 * record["macs_pv"] == 2 * 2 * 16 * 64
+    assert record["dram_read_bytes"] == 2 * (64 + 16 * (64 + 32 + 64))
+    assert record["waste_macs"] == record["waste_bytes"] == 0
+    assert record["kept_scores"] == 1.0

@@ -9,7 +9,9 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.packing import join_channels, pack, row_bytes, split_channels, unpack
 
 
-@pytest.mark.parametrize("head_dim, bits, size", [(16, 8, 16), (16, 12, 24), (48, 12, 72)])
+@pytest.mark.parametrize("head_dim, bits, size", [
+    (16, 8, 16), (16, 12, 24), (48, 12, 72), (16, 4, 8), (48, 6, 36), (16, 10, 20),
+])  # fmt: skip
 def test_a_row_has_no_padding(head_dim, bits, size):
     assert row_bytes(head_dim, bits) == size
     assert pack(np.zeros((2, head_dim), np.int16), bits).shape == (2, size)
@@ -23,7 +25,15 @@ def test_sixteen_bits_by_example():
     np.testing.assert_array_equal(pack(np.array([[0x1234, -2]]), 16), [[0x34, 0x12, 0xFE, 0xFF]])
 
 
-@given(st.sampled_from([8, 12, 16]), st.integers(0, 2**32 - 1))
+def test_four_six_and_ten_bits_by_example():
+    np.testing.assert_array_equal(pack(np.array([[1, -2]]), 4), [[0xE1]])
+    np.testing.assert_array_equal(pack(np.array([[6, -6, 31, 0]]), 6), [[0x86, 0xFE, 0x01]])
+    np.testing.assert_array_equal(
+        pack(np.array([[0x155, -1, 0, 1]]), 10), [[0x55, 0xFD, 0x0F, 0x40, 0x00]]
+    )
+
+
+@given(st.sampled_from([4, 6, 8, 10, 12, 16]), st.integers(0, 2**32 - 1))
 def test_unpacking_gives_the_elements_back(bits, seed):
     half = 1 << (bits - 1)
     x = np.random.default_rng(seed).integers(-half, half, (3, 2, 16))
@@ -39,7 +49,7 @@ def test_unpacking_gives_the_elements_back(bits, seed):
 def test_elements_must_fit():
     with pytest.raises(OverflowError, match=r"^element in 0\.\.128 does not fit 8 bits$"):
         pack(np.array([0, 128]), 8)
-    with pytest.raises(ValueError, match=r"^Bits must be 8, 12 or 16, not 9$"):
+    with pytest.raises(ValueError, match=r"^Bits must be 4, 6, 8, 10, 12 or 16, not 9$"):
         pack(np.array([0]), 9)
 
 

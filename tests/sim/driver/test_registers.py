@@ -7,7 +7,7 @@ from attnsieve.hdl.control.register_map import register_map
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.plan import Placement, single_job
 from attnsieve.sim.driver.registers import job_writes, mask_words, start_write
-from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.job import Job, Scoring
 
 
 def an_image(params, base=4096, **masks):
@@ -58,3 +58,25 @@ def test_offsets_are_those_of_the_map_and_differ():
         first = registers.window(name) if "[" in write.name else registers[name]
         assert first.offset <= write.offset < 4096
     assert start_write(an_image(params)) == ("CTRL", registers["CTRL"].offset, 1)
+
+
+def test_precision_and_demand_reach_their_registers():
+    params = CoreParams(value_lanes=4, token_lanes=4, progressive=True, value_demand=True)
+    job = Job(
+        heads=2, kv_heads=1, queries=1, keys=40, head_dim=16, bits=8, scales=((40000, 5),) * 2,
+        key_bits=6, value_bits=10, threshold=0x1234, demand=True, scoring=Scoring(decay=3, keep=4),
+    )  # fmt: skip
+    q, k = np.zeros((2, 1, 16), np.int16), np.zeros((1, 40, 16), np.int16)
+    image = single_job(params, job, q, k, k)
+    written = {write.name: write.value for write in job_writes(image)}
+    assert written["PRECISION"] == 0x1234 | 6 << 16 | 10 << 20
+    assert written["K_PLANE"] == image.k_plane == 480
+    assert written["FETCH"] == 1
+    assert written["SCORING"] == 0b11 | 3 << 8
+    offsets = {write.name: write.offset for write in job_writes(image)}
+    assert [offsets[name] for name in ("PRECISION", "K_PLANE", "FETCH")] == [0x198, 0x19C, 0x1A0]
+
+
+def test_registers_that_the_core_lacks_are_not_written():
+    written = {write.name for write in job_writes(an_image(CoreParams()))}
+    assert not written & {"PRECISION", "K_PLANE", "FETCH", "SCORING"}

@@ -25,6 +25,10 @@ def job(**changes):
             {"causal": True, "queries": 6},
             r"^queries of a causal job must be at most keys \(5\), not 6$",
         ),
+        ({"key_bits": 7}, r"^key_bits must be one of 0, 4, 6, 8, 10, 12, not 7$"),
+        ({"value_bits": 16}, r"^value_bits must be one of 0, 4, 6, 8, 10, 12, not 16$"),
+        ({"threshold": 65536}, r"^threshold must be in 0\.\.65535, not 65536$"),
+        ({"threshold": -1}, r"^threshold must be in 0\.\.65535, not -1$"),
         ({"scales": SCALES[:1]}, r"^scales must be one per head \(2\), not 1$"),
         ({"scales": ((1, 0),) * 2}, r"^scale mantissa must be in 32768\.\.65535, not 1$"),
         ({"scales": ((40000, 64),) * 2}, r"^scale shift must be in 0\.\.63, not 64$"),
@@ -60,3 +64,54 @@ def test_twelve_bits_need_a_core_that_has_them():
 
 def test_a_job_of_the_built_size_is_taken():
     job(keys=1024, queries=1024, head_dim=128, bits=12).check(CoreParams())
+
+
+LISTS = {"value_lanes": 4, "token_lanes": 4}
+WAITS = CoreParams(**LISTS, progressive=True, value_demand=True)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"key_bits": 8}, r"^key_bits must be 0 on a core without progressive, not 8$"),
+        ({"value_bits": 4}, r"^value_bits must be 0 on a core without progressive, not 4$"),
+        ({"threshold": 9}, r"^threshold must be 0 on a core without progressive, not 9$"),
+        ({"demand": True}, r"^demand must be false on a core without value_demand$"),
+    ],
+)
+def test_what_the_core_cannot_do_is_refused(changes, message):
+    job(queries=1, **changes).check(WAITS)
+    with pytest.raises(InputError, match=message):
+        job(queries=1, **changes).check(CoreParams(**LISTS))
+
+
+@pytest.mark.parametrize("changes, name", [({"threshold": 1}, "threshold"),
+                                           ({"demand": True}, "demand")])  # fmt: skip
+def test_rows_wait_in_jobs_of_one_query_only(changes, name):
+    with pytest.raises(InputError, match=rf"^queries of a job with {name} must be 1, not 3$"):
+        job(**changes).check(WAITS)
+
+
+@pytest.mark.parametrize("changes, name", [({"threshold": 1}, "threshold"),
+                                           ({"demand": True}, "demand")])  # fmt: skip
+def test_rows_that_wait_must_fit_their_memory(changes, name):
+    shape = {"heads": 8, "queries": 1, "head_dim": 16, "scales": SCALES * 4}
+    job(**shape, keys=512, **changes).check(WAITS)  # 8 * 128 beats of 4 keys
+    message = (
+        rf"^heads per KV head times beats of keys must be at most 1024 on this core in a job "
+        rf"with {name}, not 8 \* 129$"
+    )
+    with pytest.raises(InputError, match=message):
+        job(**shape, keys=513, **changes).check(WAITS)
+    job(**shape, keys=513).check(WAITS)
+
+
+def test_queries_that_wait_must_fit_their_memory():
+    shape = {"heads": 9, "queries": 1, "keys": 4, "head_dim": 128, "scales": SCALES[:1] * 9}
+    message = (
+        r"^heads per KV head times segments of a row must be at most 64 on this core in a job "
+        r"with threshold, not 9 \* 8$"
+    )
+    with pytest.raises(InputError, match=message):
+        job(**shape, threshold=1).check(WAITS)
+    job(**shape, demand=True).check(WAITS)

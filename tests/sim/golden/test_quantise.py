@@ -53,8 +53,32 @@ def test_values_must_be_finite(value):
 
 
 def test_bits_must_be_a_mode():
+    with pytest.raises(InputError, match=r"^bits must be one of 4, 6, 8, 10, 12, not 5$"):
+        quantise(np.zeros((1, 1, 1)), 5)
+
+
+@pytest.mark.parametrize("bits, top", [(4, 119), (6, 503), (8, 2039), (10, 8183), (12, 32759)])
+def test_of_two_planes_the_largest_magnitude_leaves_room_for_rounding(bits, top):
+    integer, scale = quantise(np.array([[[0.5, -2.0], [9.0, 0.0]]]), bits, np.array([1, 0], bool),
+                              planes=True)  # fmt: skip
+    assert top == (1 << (bits + 3)) - 1 - 8
+    np.testing.assert_array_equal(integer[0], [[round(top / 4), -top], [top, 0]])
+    assert scale[0] == 2.0 / top
+    assert integer.dtype == np.int16
+
+
+@pytest.mark.parametrize("planes", [False, True])
+def test_every_operand_has_its_width(planes):
+    rng = np.random.default_rng(1)
+    q, k, v = (rng.normal(size=(h, 5, 16)) for h in (4, 2, 2))
+    z = quantise_layer(q, k, v, 8, key_bits=6, value_bits=10, planes=planes)
+    assert [np.abs(x).max() for x in (z.q, z.k, z.v)] == [127, 503 if planes else 31, 511]
+    assert (z.bits, z.key_bits, z.value_bits) == (8, 6, 10)
+    for x, integer, scale in ((q, z.q, z.s_q), (k, z.k, z.s_k), (v, z.v, z.s_v)):
+        step = scale[:, None, None]
+        assert (np.abs(integer * step - x) <= 0.51 * step).all()
     with pytest.raises(InputError, match=r"^bits must be 8 or 12, not 10$"):
-        quantise(np.zeros((1, 1, 1)), 10)
+        quantise_layer(q, k, v, 10)
 
 
 @given(st.floats(2.0**-58, 31.9, exclude_min=True))
