@@ -141,6 +141,17 @@ def test_a_key_that_one_row_keeps_stays_in_all():
     run(work)
 
 
+def test_rows_between_those_of_a_head():
+    p = SIZES["two"]
+    rng = random.Random(6)
+    work = Work(p)
+    head = head_of(p, rng, 3, 9, 0.3)
+    work.head(head)
+    work.plain(head[0], 0)  # the last of its KV head is another one
+    work.head(head_of(p, rng, 2, 20, 0.2))
+    run(work)
+
+
 class Follower(wiring.Component):
     """The block with a receiver that takes a row with its last beat, as prob·V does.
 
