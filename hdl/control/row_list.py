@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.axi.list_ram import ListRam
 from attnsieve.hdl.axi.list_rows import index_bits, list_line_layout
+from attnsieve.hdl.axi.neighbours import Neighbours
 from attnsieve.hdl.axi.row_units import listed_row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.packer import Packer
-from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
 from attnsieve.hdl.params import CoreParams
 
@@ -120,50 +121,39 @@ class RowList(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        m.submodules.neighbours = neighbours = Neighbours(
+            index_bits=index_bits(self.params), lanes=self.lanes
+        )
         m.submodules.eliminator = eliminator = ZeroEliminator(shape=self.entry, lanes=self.lanes)
         m.submodules.packer = packer = Packer(shape=self.entry, lanes=self.lanes)
+        connect(m, neighbours.o, eliminator.i)
         connect(m, eliminator.o, packer.i)
-        self._scan(m, eliminator.i)
+        self._scan(m, neighbours.i)
         self._store(m, packer.o)
         return m
 
     def _scan(self, m: Module, out: Any) -> None:
-        """Beats of the mask, each a cycle late: its last row must know the first of the next."""
+        """Beats of the mask, without a gap: nothing behind lets them wait."""
         lanes, beat, left = self.lanes, self.mask_beat, Signal.like(self.rows)
-        reading, coming, held = Signal(), Signal(), Signal()
-        end, ends, ended = Signal(), Signal(), Signal()
-        bits, kept = Signal(lanes), Signal(lanes)
+        reading, coming, end = Signal(), Signal(), Signal()
+        inside, ends, number = Signal(lanes), Signal(), Signal.like(beat)
         within = Cat(lane < left for lane in range(lanes))  # of the beat that is being read
-        inside, before, number = Signal(lanes), Signal(), Signal.like(beat)
-        m.d.comb += [
-            self.mask_en.eq(reading),
-            end.eq(left <= lanes),
-            bits.eq(self.mask & inside),
-        ]
+        m.d.comb += [self.mask_en.eq(reading), end.eq(left <= lanes)]
         with m.If(self.start):
-            m.d.sync += [reading.eq(1), beat.eq(0), left.eq(self.rows), before.eq(0)]
+            m.d.sync += [reading.eq(1), beat.eq(0), left.eq(self.rows)]
         with m.Elif(reading):
             m.d.sync += [beat.eq(beat + 1), left.eq(left - lanes), reading.eq(~end)]
-        m.d.sync += [
-            coming.eq(reading),
-            ends.eq(end),
-            inside.eq(within),
-            held.eq(coming),
-        ]
-        with m.If(coming):
-            m.d.sync += [kept.eq(bits), ended.eq(ends), before.eq(kept[-1] & held)]
-            m.d.sync += number.eq(Mux(held, number + 1, 0))
-        after = Mux(coming, bits[0], 0)
+        m.d.sync += [coming.eq(reading), inside.eq(within), ends.eq(end), number.eq(beat)]
         m.d.comb += [
-            out.valid.eq(held),
-            out.p.keep.eq(kept),
-            out.p.last.eq(ended),
+            out.valid.eq(coming),
+            out.p.keep.eq(self.mask & inside),
+            out.p.last.eq(ends),
         ]
         for lane, item in enumerate(out.p.item):
             m.d.comb += [
                 item.index.eq(Cat(Const(lane, (lanes - 1).bit_length()), number)),
-                item.before.eq(kept[lane - 1] if lane else before),
-                item.after.eq(kept[lane + 1] if lane < lanes - 1 else after),
+                item.before.eq(1),
+                item.after.eq(1),
             ]
 
     def _store(self, m: Module, packed: Any) -> None:
@@ -188,28 +178,16 @@ class RowList(wiring.Component):
             with m.If(empty):
                 m.d.sync += self.final.eq(0)
         item = Mux(empty, 0, packed.p.item.as_value())
-        for number in range(len(self.reads)):
-            m.submodules[f"entries{number}"] = ram = Ram(
-                shape=len(item), depth=self.beats, distributed=True
+        for number, line in enumerate(self.reads):
+            m.submodules[f"entries{number}"] = ram = ListRam(
+                index_bits=index_bits(self.params), lanes=lanes, line=line, depth=self.beats
             )
+            port = getattr(self, f"read{number}")
             m.d.comb += [
                 ram.write.address.eq(place),
-                ram.write.data.eq(item),
+                ram.write.data.as_value().eq(item),
                 ram.write.en.eq(take),
+                ram.line.eq(port.line),
+                ram.en.eq(port.en),
+                port.data.eq(ram.data),
             ]
-            self._port(m, getattr(self, f"read{number}"), ram)
-
-    def _port(self, m: Module, port: Any, ram: Ram) -> None:
-        """Of a beat in memory, the line that is asked for."""
-        lines = self.lanes // port.data.shape().length
-        bits, which = (lines - 1).bit_length(), Signal(range(lines))
-        m.d.comb += [
-            ram.read[0].address.eq(port.line >> bits),
-            ram.read[0].en.eq(port.en),
-            port.data.as_value().eq(
-                Value.cast(ram.read[0].data).word_select(which, len(port.data.as_value()))
-            ),
-        ]
-        if bits:
-            with m.If(port.en):
-                m.d.sync += which.eq(port.line[:bits])

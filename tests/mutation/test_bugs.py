@@ -8,6 +8,7 @@ import pytest
 
 from .axi_bugs import AXI_BUGS
 from .control_bugs import CONTROL_BUGS
+from .demand_bugs import DEMAND_BUGS
 from .gather_bugs import GATHER_BUGS
 from .head_bugs import HEAD_BUGS
 from .hunt import ROOT, PlantError, plant
@@ -19,7 +20,7 @@ from .token_bugs import TOKEN_BUGS
 
 BUGS = [
     *LIB_BUGS, *AXI_BUGS, *GATHER_BUGS, *CONTROL_BUGS, *LIST_BUGS, *SELECT_BUGS, *STAGE_BUGS,
-    *TOKEN_BUGS, *HEAD_BUGS,
+    *TOKEN_BUGS, *HEAD_BUGS, *DEMAND_BUGS,
 ]  # fmt: skip
 
 #: Files of hdl/ in which no bugs are planted, and why.
