@@ -108,6 +108,9 @@ class Core(wiring.Component):
                 datapath.listed_queries.eq(control.listed_queries),
                 datapath.listed_keys.eq(control.listed_keys),
             ]
+            if self.params.value_demand:
+                connect(m, datapath.value_entry, control.value_entry)
+                m.d.comb += datapath.demand.eq(control.selection.demand)
             if self.params.progressive:
                 m.d.comb += [
                     datapath.threshold.eq(control.selection.threshold),

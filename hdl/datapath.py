@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Member, Out, connect, flipped
 
@@ -14,7 +14,10 @@ from attnsieve.hdl.axi.loader import Loader
 from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.signature import AXI4Signature
+from attnsieve.hdl.axi.value_lists import ValueLists
+from attnsieve.hdl.axi.value_requests import ValueRequests
 from attnsieve.hdl.control.planes import PlaneSequencer
+from attnsieve.hdl.control.row_list import entry_read_signature
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
 from attnsieve.hdl.control.value_tally import ValueTally, value_tally_layout
 from attnsieve.hdl.layouts import (
@@ -42,6 +45,7 @@ from attnsieve.hdl.stages.query_store import QueryStore
 from attnsieve.hdl.stages.row_buffer import RowBuffer
 from attnsieve.hdl.stages.scorer import ParallelScorer
 from attnsieve.hdl.stages.sparse_prob_v import SparseProbV
+from attnsieve.hdl.stages.value_demand import ValueDemand
 from attnsieve.hdl.stages.value_select import ValueSelect
 
 __all__ = ["Datapath"]
@@ -62,7 +66,7 @@ def _row_fields(p: CoreParams) -> dict[str, tuple[str, ...]]:
             if p.token_lanes
             else {}
         ),
-        "prob_v": ("parts", "keys", "last_of_kv"),
+        "prob_v": ("parts", "keys", "last_of_kv", *(("demand",) if p.value_demand else ())),
         "tally": ("write", "last_of_job"),
         "writer": (
             "parts", "write", "last_of_head", "last_of_job",
@@ -88,6 +92,11 @@ def list_members(p: CoreParams) -> dict[str, Member]:
         "listed_queries": In(p.query_bits),
         "listed_keys": In(p.key_bits),
         **({"threshold": In(16), "plane": In(32)} if p.progressive else {}),
+        **(
+            {"value_entry": Out(entry_read_signature(p, p.max_keys, p.groups)), "demand": In(1)}
+            if p.value_demand
+            else {}
+        ),
     }
 
 
@@ -203,7 +212,7 @@ class Datapath(wiring.Component):
             self._resets = iter(resets.o)
         self._place(m, "loader", self.loader)
         if self.params.token_lanes:
-            connect(m, self.loader.list, flipped(self.list))
+            self._lists(m)
         self._place(m, "writer", self.writer)
         scorer = self._front(m)
         passes, rows = self._rows(m, scorer)
@@ -214,13 +223,34 @@ class Datapath(wiring.Component):
     @property
     def _blocks(self) -> int:
         """Blocks that have a reset of their own."""
-        return 16 + 6 * self.params.prunes + 4 * self.params.progressive
+        return 16 + 6 * self.params.prunes + 4 * self.params.progressive + 3 * self.params.value_demand
 
     def _place(self, m: Module, name: str, block: Any) -> Any:
         """A block with its reset: one of its own where it is not small. Returns the block."""
         reset = next(self._resets) if self.params.lut_ram else self.clear
         m.submodules[name] = ResetInserter(reset)(block)
         return block
+
+    def _lists(self, m: Module) -> None:
+        """Lists for the loader: those of the job, and those of the values that rows keep."""
+        loader, outer = self.loader.list, self.list
+        if not self.params.value_demand:
+            connect(m, loader, flipped(outer))
+            return
+        self._value_lists = lists = self._place(m, "value_lists", ValueLists(params=self.params))
+        value, inner = Signal(), lists.list
+        connect(m, lists.entry, flipped(self.value_entry))
+        with m.If(loader.en):
+            m.d.sync += value.eq(loader.value)
+        m.d.comb += [
+            outer.query.eq(loader.query),
+            outer.line.eq(loader.line),
+            outer.en.eq(loader.en & ~loader.value),
+            inner.half.eq(loader.half),
+            inner.line.eq(loader.line),
+            inner.en.eq(loader.en & loader.value),
+            loader.data.eq(Mux(value, inner.data.as_value(), outer.data.as_value())),
+        ]
 
     def _ring(self) -> Ring:
         """For K or V: the loader sends no line for which there is no room."""
@@ -378,13 +408,17 @@ class Datapath(wiring.Component):
         self._statistics(m, statistics, normaliser)
         if p.value_lanes:
             terms = self._select(m, terms, rows)
+        if p.value_demand:
+            terms, prob_v_row = self._demand(m, terms, rows)
+            connect(m, prob_v_row, prob_v.row)
+        else:
+            self._receive(m, rows.prob_v, prob_v.row)
+            connect(m, self._region(m, "value"), self.loader.value)
         connect(m, terms, prob_v.i)
-        connect(m, self._region(m, "value"), self.loader.value)
         connect(m, self.loader.v_line, v_ring.i)
         connect(m, prob_v.value, v_ring.read[0])
         connect(m, prob_v.o, normaliser.i)
         connect(m, normaliser.o, self.writer.i)
-        self._receive(m, rows.prob_v, prob_v.row)
         self._receive(m, rows.tally, tally.row)
         self._scales(m, exponential, passes)
         if p.token_lanes:
@@ -446,6 +480,26 @@ class Datapath(wiring.Component):
             tally.o.ready.eq(self.value_tally.ready),
         ]
         return select.o
+
+    def _demand(
+        self, m: Module, terms: Any, rows: Broadcast
+    ) -> tuple[stream.Interface, stream.Interface]:
+        """Rows of a KV head wait until all know what they keep; then their V is asked for."""
+        wait = self._place(m, "value_demand", ValueDemand(params=self.params))
+        requests = self._place(m, "value_requests", ValueRequests(params=self.params))
+        lists, read = self._value_lists, self.loader.list
+        connect(m, terms, wait.i)
+        self._receive(m, rows.prob_v, wait.row)
+        connect(m, wait.flags, lists.flags)
+        connect(m, self._region(m, "value"), requests.i)
+        connect(m, lists.o, requests.count)
+        connect(m, requests.o, self.loader.value)
+        m.d.comb += [
+            requests.demand.eq(self.demand),
+            requests.end.eq(read.en & read.value & read.end),
+            lists.free.eq(requests.free),
+        ]
+        return wait.o, wait.o_row
 
     def _statistics(
         self, m: Module, statistics: stream.Interface, normaliser: Normaliser

@@ -46,6 +46,10 @@ def region_layout(p: CoreParams) -> data.StructLayout:
         "width": unsigned(3),  # of the operands: their place in ``operand_widths``
         "second": unsigned(1),  # it is a second plane
     }
+    demand = {
+        "demand": unsigned(1),  # rows of a list of values,
+        "half": unsigned(1),  # and in which half that is
+    }
     return data.StructLayout(
         {
             "address": unsigned(p.addr_width),
@@ -57,6 +61,7 @@ def region_layout(p: CoreParams) -> data.StructLayout:
             "rows": unsigned(max(p.key_bits, p.query_bits)),
             "parts": unsigned(p.part_bits),  # segments of a row
             **(planes if p.progressive else {}),
+            **(demand if p.value_demand else {}),
         }
     )
 

@@ -35,7 +35,8 @@ def pitch_words(p: CoreParams) -> int:
 
 
 def list_chunk_layout(p: CoreParams) -> data.StructLayout:
-    """Rows of one head of one tensor, from place ``first`` of its list on."""
+    """Rows of one head of one tensor, from place ``first`` of its list on: with ``demand`` a list of
+    values, and ``final`` where it ends."""
     return data.StructLayout(
         {
             "sink": 2,
@@ -45,6 +46,7 @@ def list_chunk_layout(p: CoreParams) -> data.StructLayout:
             "base": p.addr_width - (WORD_BYTES.bit_length() - 1),  # of row 0 of the head, in words
             "pitch": range(pitch_words(p) + 1),
             "width": width_bits(p),  # of the operands: their place in ``operand_widths``
+            **(dict.fromkeys(("demand", "half", "final"), 1) if p.value_demand else {}),
         }
     )
 
@@ -110,6 +112,7 @@ class ListChunker(wiring.Component):
                 "parts": p.part_bits,
                 "width": width_bits(p),
                 **({"second": 1} if p.progressive else {}),
+                **(dict.fromkeys(("demand", "half"), 1) if p.value_demand else {}),
             }
         )
         plan = data.StructLayout({"eligible": 1, "size": range(MOST.bit_length())})
@@ -138,7 +141,13 @@ class ListChunker(wiring.Component):
                 head.parts.eq(region.p.parts),
                 head.width.eq(region.p.width if self.params.progressive else region.p.wide),
                 *([head.second.eq(region.p.second)] if self.params.progressive else []),
+                *self._demand(head, region.p),
             ]
+
+    def _demand(self, to: Any, source: Any) -> list[Any]:
+        """Which list of values a head's rows are in."""
+        names = ("demand", "half") if self.params.value_demand else ()
+        return [to[name].eq(source[name]) for name in names]
 
     def _plan(self, m: Module, s: int) -> None:
         """Granules that the stream could ask for, a power of two: there is room, and use."""
@@ -220,6 +229,8 @@ class ListChunker(wiring.Component):
                     chunk.base.eq(head.base),
                     chunk.pitch.eq(self._pitch(head)),
                     chunk.width.eq(head.width),
+                    *self._demand(chunk, head),
+                    *([chunk.final.eq(self._last(s, size))] if p.value_demand else []),
                     head.first.eq(head.first + rows),
                     head.left.eq(head.left - rows),
                 ]

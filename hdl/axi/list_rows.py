@@ -45,9 +45,18 @@ def list_read_signature(p: CoreParams) -> wiring.Signature:
         Line to read.
     data : In(list_line_layout)
         One cycle later.
+
+    With ``value_demand`` also:
+
+    value : Out(1), half : Out(1)
+        A list of values, and in which half it is.
+    end : Out(1)
+        This is the list's last line.
     """
+    values = dict.fromkeys(("value", "half", "end"), Out(1)) if p.value_demand else {}
     return wiring.Signature(
         {
+            **values,
             "query": Out(1),
             "line": Out(rank_bits(p)),
             "en": Out(1),
@@ -119,6 +128,12 @@ class ListRows(wiring.Component):
             self.list.line.eq((chunk.first + done) >> (lanes - 1).bit_length()),
             self.list.en.eq(read),
         ]
+        if self.params.value_demand:
+            m.d.comb += [
+                self.list.value.eq(chunk.demand),
+                self.list.half.eq(chunk.half),
+                self.list.end.eq(chunk.final & last),
+            ]
         with m.If(read):
             m.d.sync += done.eq(Mux(last, 0, done + lanes))
         count = Signal(range(lanes + 1))

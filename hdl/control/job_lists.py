@@ -24,6 +24,7 @@ def selection_layout(p: CoreParams) -> data.StructLayout:
     """Which tokens of a job go on, ``keep`` of the ``keys`` first ones; and how many heads; what it
     needs of the second plane of K."""
     planes = {"threshold": 16, "plane": 32}  # of probabilities; bytes to that plane
+    demand = {"demand": 1}  # rows of V are read once they are kept
     return data.StructLayout(
         {
             "keys": p.key_bits,
@@ -36,6 +37,7 @@ def selection_layout(p: CoreParams) -> data.StructLayout:
             "candidates": 1,  # of the candidates; else of all keys
             "decay": 5,  # shift of what scores then lose; 0: nothing
             **(planes if p.progressive else {}),
+            **(demand if p.value_demand else {}),
         }
     )
 
@@ -78,6 +80,8 @@ class JobLists(wiring.Component):
         Of who walks the rows.
     key_beat_entry : In(entry_read_signature)
         The keys of a beat of scores.
+    value_entry : In(entry_read_signature)
+        Likewise, with ``value_demand``: of who lists the values.
     selection : Out(selection_layout)
         What is to be done with the scores of tokens.
     """
@@ -107,8 +111,10 @@ class JobLists(wiring.Component):
         self.params = p = params
         line = row_lanes(p)
         self.query_list = RowList(params=p, rows=p.max_queries, reads=(line, line))
-        self.key_list = RowList(params=p, rows=p.max_keys, reads=(line, line, p.groups))
+        wide = (p.groups,) * (1 + p.value_demand)
+        self.key_list = RowList(params=p, rows=p.max_keys, reads=(line, line, *wide))
         lanes = mask_lanes(p)
+        beat = entry_read_signature(p, p.max_keys, p.groups)
         super().__init__(
             {
                 "job": In(stream.Signature(p.bank_bits)),
@@ -129,7 +135,8 @@ class JobLists(wiring.Component):
                 "list": In(list_read_signature(p)),
                 "query_entry": In(entry_read_signature(p, p.max_queries)),
                 "key_entry": In(entry_read_signature(p, p.max_keys)),
-                "key_beat_entry": In(entry_read_signature(p, p.max_keys, p.groups)),
+                "key_beat_entry": In(beat),
+                **({"value_entry": In(beat)} if p.value_demand else {}),
                 "selection": Out(selection_layout(p)),
             }
         )
@@ -180,7 +187,7 @@ class JobLists(wiring.Component):
     def _read(self, m: Module, causal: Signal, queries: Signal, keys: Signal) -> Signal:
         """Words of the job to their registers. Returns whether the last one has come."""
         planes = ("PRECISION", "K_PLANE") if self.params.progressive else ()
-        words = (*planes, *_WORDS)
+        words = (*planes, *(("FETCH",) if self.params.value_demand else ()), *_WORDS)
         m.submodules.reader = reader = WordReader(params=self.params, words=words)
         connect(m, reader.fetch, flipped(self.fetch))
         connect(m, flipped(self.job), reader.job)
@@ -207,6 +214,8 @@ class JobLists(wiring.Component):
         if planes:
             into["PRECISION"] = selection.threshold.eq(word)
             into["K_PLANE"] = selection.plane.eq(word)
+        if self.params.value_demand:
+            into["FETCH"] = selection.demand.eq(word[0])
         for name, arrive in zip(words, reader.arrive, strict=True):
             with m.If(arrive):
                 m.d.sync += into[name]
@@ -240,7 +249,9 @@ class JobLists(wiring.Component):
             ),
         ]
         beat = self.key_list.read2
-        readers = (query, self.query_entry), (key, self.key_entry), (beat, self.key_beat_entry)
+        readers = [(query, self.query_entry), (key, self.key_entry), (beat, self.key_beat_entry)]
+        if self.params.value_demand:
+            readers.append((self.key_list.read3, self.value_entry))
         for port, entry in readers:
             m.d.comb += [
                 port.line.eq(entry.line),

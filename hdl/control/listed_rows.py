@@ -72,7 +72,8 @@ class ListedRowSequencer(wiring.Component):
     def __init__(self, *, params: CoreParams) -> None:
         self.params = p = params
         values = ("KEEP_VALUES",) if p.value_lanes else ()
-        self.words = (*_WORDS, *values, *head_words(p))
+        demand = ("FETCH",) if p.value_demand else ()
+        self.words = (*_WORDS, *values, *demand, *head_words(p))
         super().__init__(
             {
                 "job": In(stream.Signature(p.bank_bits)),
@@ -204,6 +205,8 @@ class ListedRowSequencer(wiring.Component):
         }
         if self.params.value_lanes:
             into["KEEP_VALUES"] = row.values.eq(saturated(word, self.params.key_bits))
+        if self.params.value_demand:
+            into["FETCH"] = row.demand.eq(word[0])
         for n, name in enumerate(head_words(self.params)):
             into[name] = s.unpruned[32 * n : 32 * (n + 1)].eq(~word)
         for name, arrive in zip(self.words, reader.arrive, strict=True):

@@ -41,6 +41,8 @@ def walk_members(p: CoreParams) -> dict[str, Member]:
         "key_valid": In(lanes),
         "list": In(list_read_signature(p)),
         "key_beat_entry": In(entry_read_signature(p, p.max_keys, p.groups)),
+        **({"value_entry": In(entry_read_signature(p, p.max_keys, p.groups))}
+           if p.value_demand else {}),
         "selection": Out(selection_layout(p)),
         "alive": Out(p.max_heads),
         "listed": Out(1),
@@ -103,6 +105,8 @@ class ListWalk(wiring.Component):
         connect(m, rows.query_entry, lists.query_entry)
         connect(m, rows.key_entry, lists.key_entry)
         connect(m, flipped(self.key_beat_entry), lists.key_beat_entry)
+        if self.params.value_demand:
+            connect(m, flipped(self.value_entry), lists.value_entry)
         connect(m, flipped(self.job), rows.job)
         connect(m, rows.scale, flipped(self.scale))
         connect(m, rows.o, flipped(self.o))
