@@ -183,6 +183,11 @@ class CoreParams:
     # -- number formats ---------------------------------------------------------------------
 
     @property
+    def operand_widths(self) -> tuple[int, ...]:
+        """Bits that an operand may have in memory."""
+        return (8,) if self.operand_bits == 8 else (8, 12)
+
+    @property
     def score_bits(self) -> int:
         """Signed score: ``max_head_dim`` products of two operands, any operand bits."""
         return 2 * self.operand_bits + _ceil_log2(self.max_head_dim)
