@@ -223,7 +223,8 @@ class Datapath(wiring.Component):
     @property
     def _blocks(self) -> int:
         """Blocks that have a reset of their own."""
-        return 16 + 6 * self.params.prunes + 4 * self.params.progressive + 3 * self.params.value_demand
+        p = self.params
+        return 16 + 6 * p.prunes + 4 * p.progressive + 3 * p.value_demand
 
     def _place(self, m: Module, name: str, block: Any) -> Any:
         """A block with its reset: one of its own where it is not small. Returns the block."""

@@ -208,7 +208,7 @@ class GatherLoader(wiring.Component):
         m.submodules.unpacker = unpacker = Unpacker(
             lanes=p.lanes,
             wide_bytes=p.wide_bytes,
-            operand_bits=p.operand_bits,
+            widths=p.operand_widths,
             max_lines=MOST * p.max_parts,
             tag_bits=2,
         )
@@ -220,7 +220,7 @@ class GatherLoader(wiring.Component):
             word.p.data.eq(words.p.item),
             word.p.last.eq(words.p.last),
             word.p.chunk.lines.eq(chunk.lines - 1),
-            word.p.chunk.wide.eq(chunk.width),
+            word.p.chunk.width.eq(chunk.width),
             word.p.chunk.left.eq(chunk.sink == Sink.VALUE),
             word.p.tag.eq(chunk.sink),
             chunks.o.ready.eq(word.valid & word.ready & word.p.last),

@@ -22,7 +22,7 @@ def word_layout(params: CoreParams) -> data.StructLayout:
         {
             "data": unsigned(8 * params.wide_bytes),
             "last": unsigned(1),
-            "chunk": chunk_layout(max_lines=lines),
+            "chunk": chunk_layout(max_lines=lines, widths=params.operand_widths),
             "tag": unsigned(2),
         }
     )
@@ -114,7 +114,7 @@ class UnitGatherer(wiring.Component):
             word.data.eq(self._rotated(entry.rotation)),
             word.last.eq(last),
             word.chunk.lines.eq(entry.lines),
-            word.chunk.wide.eq(entry.wide),
+            word.chunk.width.eq(entry.wide),
             word.chunk.left.eq(entry.sink == Sink.VALUE),
             word.tag.eq(entry.sink),
         ]

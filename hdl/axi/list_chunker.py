@@ -35,8 +35,8 @@ def pitch_words(p: CoreParams) -> int:
 
 
 def list_chunk_layout(p: CoreParams) -> data.StructLayout:
-    """Rows of one head of one tensor, from place ``first`` of its list on: with ``demand`` a list of
-    values, and ``final`` where it ends."""
+    """Rows of one head of one tensor, from place ``first`` of its list on: with ``demand`` a list
+    of values, and ``final`` where it ends."""
     return data.StructLayout(
         {
             "sink": 2,

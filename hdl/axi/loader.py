@@ -141,8 +141,7 @@ class Loader(wiring.Component):
         """Lines that a sink must be able to have free at once for its stream to move."""
         if self.compact:
             return CHUNK // self.params.lanes
-        modes = (8, 12) if self.params.operand_bits == 12 else (8,)
-        return max(ChunkSizes.of(self.params, bits).lines for bits in modes)
+        return max(ChunkSizes.of(self.params, bits).lines for bits in self.params.operand_widths)
 
     @property
     def latency(self) -> int:
@@ -178,8 +177,8 @@ class Loader(wiring.Component):
 
     @property
     def _max_units(self) -> int:
-        modes = (8, 12) if self.params.operand_bits == 12 else (8,)
-        return max(ChunkSizes.of(self.params, bits).most_words for bits in modes)
+        p = self.params
+        return max(ChunkSizes.of(p, bits).most_words for bits in p.operand_widths)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -299,7 +298,7 @@ class Loader(wiring.Component):
         m.submodules.unpacker = unpacker = Unpacker(
             lanes=p.lanes,
             wide_bytes=p.wide_bytes,
-            operand_bits=p.operand_bits,
+            widths=p.operand_widths,
             max_lines=1 << word_layout(p)["chunk"].shape["lines"].width,
             tag_bits=2,
         )

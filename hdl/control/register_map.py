@@ -427,8 +427,8 @@ def _scoring(p: CoreParams) -> tuple[Register, ...]:
             doc="Heads that are selected for the next job, with SCORING.select.",
             fields=_value(rw, "Of those that live in this one", width=16),
         ),
+        *(_fetch(p) if p.progressive or p.value_demand else ()),
         *(_precision(p) if p.progressive else ()),
-        *(_demand() if p.value_demand else ()),
     )
 
 
@@ -439,7 +439,7 @@ def _precision(p: CoreParams) -> tuple[Register, ...]:
     return (
         Register(
             name="PRECISION",
-            offset=0x198,
+            offset=0x19C,
             doc="Widths of K and V in memory, and when K is read to its last bits.",
             fields=(
                 Field(
@@ -458,22 +458,23 @@ def _precision(p: CoreParams) -> tuple[Register, ...]:
         ),
         Register(
             name="K_PLANE",
-            offset=0x19C,
+            offset=0x1A0,
             doc=f"From a head of K to its second plane; a multiple of {p.alignment} bytes.",
             fields=_value(rw, f"Bytes; the rows of that plane have {lsb} bits per element"),
         ),
     )
 
 
-def _demand() -> tuple[Register, ...]:
+def _fetch(p: CoreParams) -> tuple[Register, ...]:
+    doc = "Rows of V once a row keeps them; then QUERIES is 1"
+    if not p.value_demand:
+        doc = "No effect in a core without value_demand"
     return (
         Register(
             name="FETCH",
-            offset=0x1A0,
+            offset=0x198,
             doc="When rows are read.",
-            fields=(
-                _bit("demand", 0, Access.RW, "Rows of V once a row keeps them; then QUERIES is 1"),
-            ),
+            fields=(_bit("demand", 0, Access.RW, doc),),
         ),
     )
 

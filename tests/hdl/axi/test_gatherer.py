@@ -70,7 +70,7 @@ def test_words(channels, stall):
             assert (got.data >> size * j) & ((1 << size) - 1) == unit
         assert got.last == last
         assert (got.tag, got.chunk.lines) == (chunk["sink"], chunk["lines"])
-        assert (got.chunk.wide, got.chunk.left) == (chunk["wide"], chunk["sink"] == Sink.VALUE)
+        assert (got.chunk.width, got.chunk.left) == (chunk["wide"], chunk["sink"] == Sink.VALUE)
     if stall == 0:
         assert dut.latency == 2 * (channels > 1)
         assert result.first("o") == dut.latency + 1
@@ -116,7 +116,7 @@ class Proof(wiring.Component):
                 Assert(out.last == (words == now.words)),
                 Assert(out.tag == now.sink),
                 Assert(out.chunk.lines == now.lines),
-                Assert(out.chunk.wide == now.wide),
+                Assert(out.chunk.width == now.wide),
                 Cover(out.last & (ended == 2) & (words == 1)),
             ]
         with m.If(transfer):

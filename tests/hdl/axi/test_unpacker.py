@@ -1,13 +1,14 @@
 # amaranth: UnusedElaboratable=no
-"""Unpacker: every ratio of word to line, ragged ends, throughput."""
+"""Unpacker: every width, every ratio of word to line, ragged ends, throughput."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Assert, Assume, Module, Mux, Signal
+from amaranth.hdl import Array, Assert, Assume, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.axi.unpacker import Unpacker
@@ -17,20 +18,22 @@ from attnsieve.sim.unit import run_streams
 from .packing import cut, pack
 
 MAX_LINES = 64
+FIVE = (4, 6, 8, 10, 12)
+#: Lanes and bytes of a word for five widths: words of one to four 8-bit lines, and of more.
+PICKED = [(2, 4), (2, 32), *((lanes, lanes * n) for lanes in (4, 16, 64) for n in (1, 2, 4))]
 
 
 def chunk_of(rng, dut, bits, lines, ragged):
     """Values of a chunk, its words, and what must come out."""
     count = lines * dut.lanes
-    if ragged and dut.lanes > 2:
-        count -= rng.randrange(0, dut.lanes - 1, 2)
+    if ragged:
+        count -= rng.randrange(dut.lanes)
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     values = [rng.choice((low, high, -1, rng.randint(low, high))) for _ in range(count)]
     text = pack(values, bits)
-    filler = bytes(rng.randrange(256) for _ in range(-len(text) % dut.wide_bytes))
-    text += filler
+    text += bytes(rng.randrange(256) for _ in range(-len(text) % dut.wide_bytes))
     left, tag = rng.randrange(2), rng.randrange(4)
-    chunk = {"lines": lines - 1, "wide": bits == 12, "left": left}
+    chunk = {"lines": lines - 1, "width": dut.widths.index(bits), "left": left}
     words = [
         {
             "data": int.from_bytes(text[i : i + dut.wide_bytes], "little"),
@@ -44,12 +47,12 @@ def chunk_of(rng, dut, bits, lines, ragged):
     return words, [([v << shift for v in line], tag) for line in cut(values, dut.lanes)]
 
 
-def check(dut, seed, *, stall=0.0, modes=(8, 12), count=6):
+def check(dut, seed, *, stall=0.0, count=6):
     rng = random.Random(seed)
     words, want = [], []
     most = max(1, min(MAX_LINES, 400 // dut.lanes))
     for _ in range(count):
-        bits = rng.choice(modes)
+        bits = rng.choice(dut.widths)
         more_words, more = chunk_of(rng, dut, bits, rng.randint(1, most), rng.random() < 0.6)
         words += more_words
         want += more
@@ -79,9 +82,48 @@ def test_lines_of_all_sizes(lanes, wide_bytes):
 @pytest.mark.parametrize(("lanes", "wide_bytes"), [(4, 4), (4, 64), (64, 8), (16, 32)])
 def test_operands_of_8_bits_only(lanes, wide_bytes):
     dut = Unpacker(
-        lanes=lanes, wide_bytes=wide_bytes, operand_bits=8, max_lines=MAX_LINES, tag_bits=2
+        lanes=lanes, wide_bytes=wide_bytes, widths=(8,), max_lines=MAX_LINES, tag_bits=2
     )
-    check(dut, seed=5, stall=0.3, modes=(8,))
+    assert dut.i.payload.chunk.width.shape().width == 0
+    check(dut, seed=5, stall=0.3)
+
+
+def five(lanes, wide_bytes):
+    return Unpacker(
+        lanes=lanes, wide_bytes=wide_bytes, widths=FIVE, max_lines=MAX_LINES, tag_bits=2
+    )
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+@pytest.mark.parametrize(("lanes", "wide_bytes"), PICKED)
+def test_five_widths(lanes, wide_bytes, stall):
+    dut = five(lanes, wide_bytes)
+    check(dut, seed=lanes + wide_bytes, stall=stall, count=24)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("lanes", "wide_bytes"), [*PICKED, (256, 256), (512, 1024), (1024, 1024)])
+def test_five_widths_of_all_sizes(lanes, wide_bytes):
+    for seed in range(6):
+        check(five(lanes, wide_bytes), seed=seed, stall=0.3 * (seed % 3), count=25)
+
+
+@pytest.mark.parametrize(("lanes", "wide_bytes"), PICKED)
+def test_widths_change_without_a_gap(lanes, wide_bytes):
+    """A word stays for as many cycles as lines end in it, and for one if none does."""
+    rng, dut = random.Random(7), five(lanes, wide_bytes)
+    words, lines, cycles = [], 0, 0
+    most = min(MAX_LINES, 400 // lanes)
+    for bits in rng.sample(FIVE * 3, 15):
+        more, out = chunk_of(rng, dut, bits, rng.randint(1, most), False)
+        ends = [(n + 1) * lanes * bits - 1 for n in range(len(out))]
+        ended = Counter(end // (8 * wide_bytes) for end in ends)
+        cycles += sum(max(1, ended[word]) for word in range(len(more)))
+        words += more
+        lines += len(out)
+    result = run_streams(dut, {"i": words}, {"o": lines})
+    assert result.last("i") + 1 == cycles
+    assert result.last("o") == cycles - 1 + dut.latency
 
 
 @pytest.mark.parametrize("bits", [8, 12])
@@ -125,7 +167,17 @@ def test_reference_rates():
             ValueError,
             r"^Wide bytes must be in 4\.\.2048, not 2$",
         ),
-        ({"operand_bits": 10}, ValueError, r"^Operand bits must be 8 or 12, not 10$"),
+        (
+            {"widths": (4, 8)},
+            ValueError,
+            r"^Widths must be one of \(8,\), \(8, 12\), \(4, 6, 8, 10, 12\), not \(4, 8\)$",
+        ),
+        ({"widths": 12}, ValueError, r"^Widths must be one of .*, not 12$"),
+        (
+            {"widths": FIVE, "lanes": 8},
+            ValueError,
+            r"^Wide bytes must be at least lanes \(8\) with 5 widths, not 4$",
+        ),
         ({"max_lines": 0}, ValueError, r"^Max lines must be at least 1, not 0$"),
         ({"max_lines": "8"}, TypeError, r"^Max lines must be an integer, not '8'$"),
     ],
@@ -149,23 +201,24 @@ class Contract(wiring.Component):
         free_inputs(m, dut, but=("o.ready",))
         chunk = i.payload.chunk
         bits = 8 * dut.wide_bytes
-        wide, left, lines = Signal(), Signal(), Signal.like(chunk.lines)
+        width, left, lines = Signal.like(chunk.width), Signal(), Signal.like(chunk.lines)
         lane, line = AnyConst(range(dut.lanes)), AnyConst(1)
-        # one chunk, its mode and length constant; the operand of one lane of one line is followed
+        # one chunk, its width and length constant; the operand of one lane of one line is followed
         words, out = Signal(2), Signal(2)
         stored = Signal(bits * 3)
         done = Signal()
-        size = Mux(chunk.wide, 12, 8)
-        begin = (line * dut.lanes + lane) * Mux(wide, 12, 8)
+        size = Array(dut.widths)[chunk.width]
+        begin = (line * dut.lanes + lane) * Array(dut.widths)[width]
         length = (chunk.lines + 1) * size * dut.lanes
         m.d.comb += [
+            Assume(chunk.width < len(dut.widths)),
             Assume(words != 3),
             Assume(~i.valid | ~done),
             Assume(i.payload.last == ((words + 1) * bits >= length)),
         ]
         with m.If(words != 0):
             m.d.comb += Assume(
-                (chunk.wide == wide) & (chunk.left == left) & (chunk.lines == lines)
+                (chunk.width == width) & (chunk.left == left) & (chunk.lines == lines)
             )
         with m.If(i.valid & i.ready):
             m.d.sync += [
@@ -174,25 +227,27 @@ class Contract(wiring.Component):
                 done.eq(i.payload.last),
             ]
         with m.If(i.valid):
-            m.d.sync += [wide.eq(chunk.wide), left.eq(chunk.left), lines.eq(chunk.lines)]
+            m.d.sync += [width.eq(chunk.width), left.eq(chunk.left), lines.eq(chunk.lines)]
         with m.If(o.valid):
             m.d.sync += out.eq(out + 1)
         value = Signal(12)
         raw = Signal(12)
         data = stored | Mux(done, 0, i.payload.data << (words * bits))
         m.d.comb += raw.eq(data >> begin)
-        with m.If(wide):
-            m.d.comb += value.eq(raw)
-        with m.Elif(left):
-            m.d.comb += value.eq(raw[:8] << 4)
-        with m.Else():
-            m.d.comb += value.eq(raw[:8].as_signed())
+        for index, bits in enumerate(dut.widths):
+            with m.If(width == index):
+                operand = raw[:bits].as_signed()
+                m.d.comb += value.eq(Mux(left, operand << (12 - bits), operand))
         m.d.comb += Assert(~o.valid | (out <= lines))
         with m.If(o.valid & (out == line)):
             m.d.comb += Assert(o.payload.line[lane].as_unsigned() == value)
         return m
 
 
-@pytest.mark.parametrize(("lanes", "wide_bytes"), [(4, 4), (2, 4), (8, 4)])
-def test_proof(lanes, wide_bytes):
-    prove(Contract(Unpacker(lanes=lanes, wide_bytes=wide_bytes, max_lines=2)), depth=7)
+@pytest.mark.parametrize(
+    ("lanes", "wide_bytes", "widths"),
+    [(4, 4, (8, 12)), (2, 4, (8, 12)), (8, 4, (8, 12)), (4, 4, FIVE), (2, 4, FIVE)],
+)
+def test_proof(lanes, wide_bytes, widths):
+    dut = Unpacker(lanes=lanes, wide_bytes=wide_bytes, widths=widths, max_lines=2)
+    prove(Contract(dut), depth=7)

@@ -74,7 +74,7 @@ def test_precision_and_demand_reach_their_registers():
     assert written["FETCH"] == 1
     assert written["SCORING"] == 0b11 | 3 << 8
     offsets = {write.name: write.offset for write in job_writes(image)}
-    assert [offsets[name] for name in ("PRECISION", "K_PLANE", "FETCH")] == [0x198, 0x19C, 0x1A0]
+    assert [offsets[name] for name in ("FETCH", "PRECISION", "K_PLANE")] == [0x198, 0x19C, 0x1A0]
 
 
 def test_registers_that_the_core_lacks_are_not_written():
