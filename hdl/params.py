@@ -217,11 +217,6 @@ class CoreParams:
         return 2 * self.operand_bits + _ceil_log2(self.max_head_dim)
 
     @property
-    def operand_widths(self) -> tuple[int, ...]:
-        """Bits that an operand may have in memory."""
-        return (8,) if self.operand_bits == 8 else (8, 12)
-
-    @property
     def score_bits(self) -> int:
         """Signed score: a sum of products, with a second plane of K of two of them."""
         return self.product_bits + (self.lsb_bits if self.progressive else 0)
