@@ -50,7 +50,7 @@ DEMAND_BUGS = [
         "rows without demand count among those of a KV head",
         f"{_DEMAND}rows_between_those_of_a_head"),
     # -- value_lists
-    Bug("axi/value_lists.py", "(halves.some | ~begins)", "1",
+    Bug("axi/value_lists.py", "halves.some | ~begins", "1",
         "a list is written over one that is read",
         f"{_LISTS}a_third_list_waits_until_the_first_is_free", quick=True),
     Bug("axi/value_lists.py", "port.line + Mux(port.half, p.max_beats * ram.lines, 0)",
