@@ -54,7 +54,8 @@ class ValueLists(wiring.Component):
     The halves are used in turn: a list begins when the one before the last is free.
 
     Latency: `latency` cycles from a list's last beat of flags to its count, one more where the
-    packer makes two beats of it. Throughput: one beat of flags per cycle, as the packer's.
+    packer makes two beats of it. Throughput: one beat of flags per cycle within a list, and from
+    list to list while a half is free.
 
     Parameters
     ----------
@@ -121,13 +122,13 @@ class ValueLists(wiring.Component):
         return m
 
     def _read(self, m: Module, out: Any) -> None:
-        """The entries of a beat of flags come a cycle behind it."""
+        """The entries of a beat of flags come a cycle behind it. Nothing lets them wait: the
+        packer would only for the list after the next one, which has no half yet."""
         m.submodules.halves = halves = Credit(count=2)
         line, begins, take = Signal.like(self.entry.line), Signal(init=1), Signal()
-        free, held, there = Signal(), Signal(self.flags.p.shape()), Signal()
+        held, there = Signal(self.flags.p.shape()), Signal()
         m.d.comb += [
-            free.eq(~there | out.ready),
-            self.flags.ready.eq(free & (halves.some | ~begins)),
+            self.flags.ready.eq(halves.some | ~begins),
             take.eq(self.flags.valid & self.flags.ready),
             halves.take.eq(take & begins),
             halves.give.eq(self.free),
@@ -138,8 +139,7 @@ class ValueLists(wiring.Component):
             out.p.keep.eq(held.keep),
             out.p.last.eq(held.last),
         ]
-        with m.If(free):
-            m.d.sync += there.eq(take)
+        m.d.sync += there.eq(take)
         with m.If(take):
             last = self.flags.p.last
             m.d.sync += [held.eq(self.flags.p), begins.eq(last), line.eq(Mux(last, 0, line + 1))]

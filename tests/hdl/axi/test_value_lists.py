@@ -7,7 +7,7 @@ import random
 
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.axi.list_ram import ListRam
@@ -56,10 +56,10 @@ def flags_of(p, kept):
 def kept_entries(keys, kept):
     """What a list must hold: index, and which neighbours in memory are next to it."""
     wanted = []
-    for place, key in enumerate(keys):
-        if kept[place]:
+    for place, (key, stays) in enumerate(zip(keys, kept, strict=False)):
+        if stays:
             before = place > 0 and key["before"] and kept[place - 1]
-            after = place + 1 < len(keys) and key["after"] and kept[place + 1]
+            after = place + 1 < len(kept) and key["after"] and kept[place + 1]
             wanted.append((key["index"], int(before), int(after)))
     return wanted
 
@@ -162,6 +162,13 @@ def test_one_key_is_kept(size):
     run(p, keys, [[int(n == k) for n in range(len(keys))] for k in range(len(keys))][:9])
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.8])
+def test_short_lists_after_long_ones(pause):
+    p = SIZES["four"]
+    keys = key_list(p, random.Random(2), p.max_keys)
+    run(p, keys, [[1] * n for n in (8, 2, 7, 4, 0, 8, 1, 0, 70, 3, 3)], pause=pause)
+
+
 def test_no_key_is_listed():
     run(SIZES["four"], [], [[], [], []])
 
@@ -184,6 +191,11 @@ def test_latency_and_throughput(size):
         for number, end in enumerate(result.times["o"]):
             last = taken[(number + 1) * len(flags) - 1]
             assert end - last in (dut.latency, dut.latency + more)
+
+
+def test_the_stated_latency():
+    """As docs/reference/blocks/lists.md has it."""
+    assert {ValueLists(params=SIZES[size]).latency for size in ("two", "four")} == {7}
 
 
 def test_a_third_list_waits_until_the_first_is_free():
@@ -353,6 +365,57 @@ class Proof(wiring.Component):
                 m.d.sync += [lists.eq(lists + 1), complete.bit_select(lists[0], 1).eq(1)]
         m.d.comb += Assert((lists != 2) | ~dut.flags.ready)
         return kept, complete
+
+
+class Flow(wiring.Component):
+    """Whatever lists come, and as soon as they are free, no entry waits on its way.
+
+    Parameters
+    ----------
+    early : int
+        Whether lists may also be free before they are complete: then one does.
+    """
+
+    def __init__(self, *, early=0):
+        self.early = early
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        p = CoreParams(
+            lanes=32, value_lanes=2, token_lanes=2, max_keys=4, max_queries=4, channels=1,
+            buffer_elements=1 << 10, output_lanes=1,
+        )  # fmt: skip
+        dut = m.submodules.dut = ValueLists(params=p)
+        free_inputs(m, dut)
+        begun, known, place = Signal(2), Signal(2), Signal()  # lists that are not free
+        flags = dut.flags
+        m.d.comb += [
+            Assume(~dut.free | Mux(self.early, begun != 0, known != 0)),
+            Assume(~place | flags.p.last),
+            Assert(dut.neighbours.i.ready),
+            Cover((begun == 2) & dut.free & ~place & flags.valid & flags.p.last),
+        ]
+        take = flags.valid & flags.ready
+        m.d.sync += [
+            begun.eq(begun + (take & flags.p.last) - dut.free),
+            known.eq(known + (dut.o.valid & dut.o.ready) - dut.free),
+            place.eq(Mux(take, ~flags.p.last, place)),
+        ]
+        return m
+
+
+def test_no_entry_waits():
+    prove(Flow(), depth=20, name="value lists")
+
+
+def test_lists_follow_each_other():
+    prove(Flow(), depth=14, mode="cover", name="value lists")
+
+
+def test_entries_of_lists_that_are_free_too_early_wait():
+    with pytest.raises(ProofError):
+        prove(Flow(early=1), depth=14, name="value lists")
 
 
 def test_proof():

@@ -145,10 +145,10 @@ def test_rows_between_those_of_a_head():
     p = SIZES["two"]
     rng = random.Random(6)
     work = Work(p)
-    head = head_of(p, rng, 3, 9, 0.3)
-    work.head(head)
-    work.plain(head[0], 0)  # the last of its KV head is another one
-    work.head(head_of(p, rng, 2, 20, 0.2))
+    for _ in range(6):
+        head = head_of(p, rng, 3, 9, 0.3)
+        work.head(head)
+        work.plain(head[0], 0)  # the last of its KV head is another one
     run(work)
 
 
@@ -216,6 +216,15 @@ def test_latency(size, demand):
     assert result.first("o_row") < result.first("o")
     if demand:
         assert result.first("flags") - result.first("i") == dut.flags_latency == 2
+
+
+def test_the_stated_latency():
+    """As docs/reference/blocks/value_demand.md has it."""
+    for size in ("two", "four"):
+        dut = ValueDemand(params=SIZES[size])
+        assert dut.latency == dut.union_latency == 7
+    dut = ValueDemand(params=SIZES["one beat"])
+    assert (dut.latency, dut.union_latency) == (6, 7)
 
 
 @pytest.mark.parametrize("size", ["one", "four"])
