@@ -80,6 +80,7 @@ class PlaneSequencer(wiring.Component):
         if not params.progressive:
             raise ValueError("Params must be of a core with progressive")
         self.params = p = params
+        self.fields = (*_ROW, *(("demand",) if p.value_demand else ()))
         region, scale, row = (
             stream.Signature(layout(p)) for layout in (region_layout, head_layout, row_layout)
         )
@@ -146,7 +147,7 @@ class PlaneSequencer(wiring.Component):
             regions=Queue(shape=region_layout(p), depth=4),
             scales=Queue(shape=scale, depth=2),
             gathered=Queue(
-                shape=data.StructLayout({n: row[n].shape for n in _ROW} | {"scale": scale}),
+                shape=data.StructLayout({n: row[n].shape for n in self.fields} | {"scale": scale}),
                 depth=p.max_heads,
             ),
             needs=Queue(shape=need, depth=4),
@@ -197,7 +198,7 @@ class PlaneSequencer(wiring.Component):
             room.eq(rows.ready & s.needs.i.ready & self.progressive),
             come.eq(row.valid & s.scales.o.valid & room),
             rows.valid.eq(come),
-            *(rows.p[name].eq(row.p[name]) for name in _ROW),
+            *(rows.p[name].eq(row.p[name]) for name in self.fields),
             rows.p.scale.eq(s.scales.o.p),
             after.beats.eq(need.beats + self._beats(row.p.keys)),
             after.segments.eq(need.segments + row.p.parts),
@@ -259,7 +260,7 @@ class PlaneSequencer(wiring.Component):
         self._send(m, s, rows.valid & undecided.ready, rows.p.scale)
         m.d.comb += [
             rows.ready.eq(s.move),
-            *(self.o_row.p[name].eq(rows.p[name]) for name in _ROW),
+            *(self.o_row.p[name].eq(rows.p[name]) for name in self.fields),
             self.o_row.p.place.eq(s.place),
             self.o_row.p.segment.eq(s.segment),
             undecided.valid.eq(s.move),
