@@ -368,7 +368,7 @@ class Proof(wiring.Component):
             Assume((exponents == 0) & (come.p.mantissa[:14] == 0)),
         ]
         # rows that came first, were judged (for the first time), must come again, and left
-        came, left, told = Signal(3), Signal(3), Signal(3)
+        came, left, told = Signal(4), Signal(4), Signal(4)
         state = [Signal(2, name=f"state{n}") for n in range(4)]  # 0: not known, 1: again, 2: sent
         level = Signal(3)  # rows whose statistics are to come
         number = Signal(2)
