@@ -15,6 +15,7 @@ ROWS = {
     name: [cell.strip() for cell in rest.split("|")]
     for name, rest in re.findall(r"^\| `(\w+)` \|(.*)\|$", BUILD, re.M)
 }
+FLAGS = ("progressive", "value_demand", "lut_ram")
 # Values that let every other parameter go to its ends.
 ROOM = {"lanes": 16, "max_head_dim": 16, "output_lanes": 1, "buffer_elements": 16384}
 
@@ -39,7 +40,7 @@ def test_defaults():
         assert ROWS[field.name][0] == str(field.default).lower()
 
 
-@pytest.mark.parametrize("name", [n for n in ROWS if n != "lut_ram"])
+@pytest.mark.parametrize("name", [n for n in ROWS if n not in FLAGS])
 def test_limits(name):
     least, most = limits(name)
     room = {"max_head_dim": 128} if name == "buffer_elements" else {}
@@ -79,7 +80,7 @@ def test_rules(rule, bad):
 def test_no_rule_is_left_out():
     """A parameter without a rule takes every value between its ends."""
     for name, row in ROWS.items():
-        least, most = limits(name) if name != "lut_ram" else (0, 0)
+        least, most = limits(name) if name not in FLAGS else (0, 0)
         if not row[3]:
             for value in {least + 1, (least + most) // 2 + 1, most - 1}:
                 build(**{name: value})
@@ -91,10 +92,27 @@ def test_value_lanes_hold_whole_lane_groups():
         CoreParams(value_lanes=6)
 
 
-def test_lut_ram():
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags(name):
+    assert ROWS[name][1:4] == ["", "", "true or false"]
     for value in (0, 1, "true", None):
-        with pytest.raises(TypeError, match="lut_ram must be true or false"):
-            CoreParams(lut_ram=value)
+        with pytest.raises(TypeError, match=f"{name} must be true or false"):
+            CoreParams(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["progressive", "value_demand"])
+def test_what_needs_lists(name):
+    with pytest.raises(ValueError, match=f"^token_lanes must not be 0 on a core with {name}$"):
+        CoreParams(**{name: True})
+    CoreParams(channels=4, value_lanes=16, token_lanes=16, **{name: True})
+
+
+def test_what_progressive_needs():
+    listed = {"value_lanes": 32, "token_lanes": 32, "progressive": True}
+    with pytest.raises(ValueError, match=r"^operand_bits must be 12 on a core with progressive"):
+        CoreParams(channels=4, operand_bits=8, **listed)
+    with pytest.raises(ValueError, match=r"must give lanes \(512\) bytes per cycle or more"):
+        CoreParams(lanes=512, channels=8, **listed)
 
 
 def test_derived():
