@@ -570,7 +570,8 @@ class Datapath(wiring.Component):
         )
         scale = self._planes.o_scale if p.progressive else self.scale
         first = ~self._planes.again if p.progressive else Const(1)
-        both = scales.i.ready & weights.i.ready
+        # rows that come again bring no weight: they go on where those that wait fill the queue
+        both = scales.i.ready & (weights.i.ready | ~first)
         m.d.comb += [
             scale.ready.eq(both),
             scales.i.valid.eq(scale.valid & both),

@@ -46,7 +46,9 @@ class JobChecker(wiring.Component):
     the counts, and what a KV head needs there behind the division.
 
     Latency of a good job from ``start`` to ``done``, if the memory is always granted:
-    ``2 * (heads + kv_heads) + heads / kv_heads + heads + 8 * address words + 38`` cycles.
+    ``2 * (heads + kv_heads) + heads / kv_heads + heads + 8 * address words + 38`` cycles. Where
+    rows can wait, ``heads / kv_heads + 7`` more, and one for each of their words and of those that
+    tell which heads are pruned.
 
     Parameters
     ----------

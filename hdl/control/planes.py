@@ -73,7 +73,7 @@ class PlaneSequencer(wiring.Component):
     segments: Signal
 
     #: Cycles from the last row of a KV head to its region.
-    latency = 5
+    latency = 3
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)

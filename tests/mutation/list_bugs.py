@@ -14,9 +14,14 @@ _TOKENS = "control/test_token_registers.py::test_"
 
 LIST_BUGS = [
     # -- value_tally
-    Bug("control/value_tally.py", "tally.event.eq(self.beat & self.row.p.write)",
-        "tally.event.eq(self.beat)", "rows that are not written are counted",
+    Bug("control/value_tally.py", "counts = self.beat & self.row.p.write",
+        "counts = self.beat", "rows that are not written are counted",
         f"{_VALUES}values_of_each_job[0.0-0.0-tiny]", quick=True),
+    Bug("control/value_tally.py", "tally.event.eq(counts | again)", "tally.event.eq(counts)",
+        "rows that come again count only as a beat passes", f"{_VALUES}rows_that_come_again[0.0]"),
+    Bug("control/value_tally.py", "Mux(counts, count_ones(self.kept), 0)",
+        "count_ones(self.kept)", "values are counted as a row comes again",
+        f"{_VALUES}rows_that_come_again[0.0]"),
     Bug("control/value_tally.py", "count_ones(self.kept)", "self.kept[0]",
         "only the first row of V of a beat is counted",
         f"{_VALUES}values_of_each_job[0.0-0.0-small]"),

@@ -25,17 +25,20 @@ def make(**kwargs):
 def head_of(p, rng, most=None):
     """A head, sometimes without rows."""
     rows = rng.choice([0, 1, rng.randint(1, 20), rng.randint(1, 70)])
+    width = rng.randrange(len(p.operand_widths))
     return {
         "address": 32 * rng.randrange(1 << 20),
         "rows": min(rows, most or rows),
         "parts": p.parts(rng.choice(p.head_dims)),
-        "wide": rng.randrange(2) if p.operand_bits == 12 else 0,
+        # with progressive quantisation K and V may have any width, whatever Q has
+        **({"width": width, "wide": rng.randrange(2)} if p.progressive else {"wide": width}),
     }
 
 
 def chunk_of(p, sink, head, first, rows):
     """A chunk as it should be."""
-    bits = p.segment * head["parts"] * (12 if head["wide"] else 8)
+    width = head["width" if p.progressive else "wide"]
+    bits = p.segment * head["parts"] * p.operand_widths[width]
     return {
         "sink": sink,
         "first": first,
@@ -43,7 +46,7 @@ def chunk_of(p, sink, head, first, rows):
         "lines": p.row_lines(rows, p.segment * head["parts"]),
         "base": head["address"] // 4,
         "pitch": bits // 32,
-        "wide": head["wide"],
+        "width": width,
     }
 
 
@@ -93,6 +96,37 @@ def test_chunks(lanes, operand_bits, stall):
     chunks = taken(run(p, heads, count, stall=stall).outputs["o"])
     for sink in Sink:
         assert [c for c in chunks if c["sink"] == sink] == want[sink]
+
+
+PLANES = {"value_lanes": 32, "token_lanes": 32, "progressive": True}
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("lanes", [2, 16, 64])
+def test_rows_of_every_width(lanes, stall):
+    """With progressive quantisation operands have 4 to 12 bits."""
+    rng = random.Random(f"widths {lanes}")
+    p = make(lanes=lanes, channels=4, max_head_dim=32 if lanes < 16 else 128, **PLANES)
+    heads = {sink: [head_of(p, rng, 40) for _ in range(12)] for sink in Sink}
+    assert {head["width"] for sink in Sink for head in heads[sink]} == set(range(5))
+    want = {s: [c for h in heads[s] for c in chunks_of(p, s, h)] for s in Sink}
+    chunks = taken(run(p, heads, sum(map(len, want.values())), stall=stall).outputs["o"])
+    for sink in Sink:
+        assert [c for c in chunks if c["sink"] == sink] == want[sink]
+
+
+def test_a_second_plane_goes_first():
+    """Keys of a second plane neither wait for values nor count among the heads of keys."""
+    p = make(lanes=64, channels=4, **PLANES)
+    keys = plain(64, 5)
+    for number in (1, 3, 4):
+        keys[number]["second"] = 1
+    values = [dict(head, address=64 * n) for n, head in enumerate(plain(64, 2))]
+    chunks = run(p, {Sink.KEY: keys, Sink.VALUE: values}, 10 + 4).outputs["o"]
+    order = [(Sink(c.sink), c.base // 16) for c in chunks[::2]]
+    assert order == [(Sink(c.sink), c.base // 16) for c in chunks[1::2]]
+    key, value = Sink.KEY, Sink.VALUE
+    assert order == [(key, 0), (key, 1), (value, 0), (key, 2), (key, 3), (key, 4), (value, 1)]
 
 
 class Sinks:

@@ -34,14 +34,28 @@ def good_request(params: CoreParams, rng: random.Random) -> dict[str, int]:
     return request
 
 
+def with_planes(params: CoreParams, rng: random.Random, request: dict[str, int]) -> dict[str, int]:
+    """The request with widths of K and V, and rows that wait; it need not be good any more."""
+    widths = (0, *params.operand_widths)
+    more = {"threshold": rng.choice([0, 1, 6554, 65535]), "k_bits": rng.choice(widths),
+            "v_bits": rng.choice(widths), "k_plane": 32 * rng.randrange(1 << 12)}
+    if not params.progressive:
+        more = dict.fromkeys(more, 0)
+    more["demand"] = rng.getrandbits(1) if params.value_demand else 0
+    if more["threshold"] or more["demand"]:
+        more["queries"] = 1
+    return request | more
+
+
 def sizes(request: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """(heads, bytes of a head) of each tensor."""
-    bits = 12 if request["wide"] else 8
-    row = request["head_dim"] * bits // 8
+    """(heads, bytes of a head at most) of each tensor."""
+    own = request.get("k_bits", 0) | request.get("v_bits", 0)
+    row = request["head_dim"] * (12 if request["wide"] else 8) // 8
+    kv_row = request["head_dim"] * (12 if request["wide"] or own else 8) // 8
     return {
         "q": (request["heads"], request["queries"] * row),
-        "k": (request["kv_heads"], request["keys"] * row),
-        "v": (request["kv_heads"], request["keys"] * row),
+        "k": (request["kv_heads"], request["keys"] * kv_row),
+        "v": (request["kv_heads"], request["keys"] * kv_row),
         "o": (request["heads"], request["queries"] * request["head_dim"] * 2),
     }
 
@@ -64,17 +78,47 @@ def verdict(params: CoreParams, request: dict[str, int], mantissas: list[int]) -
         return StatusCode.BAD_GROUP
     if r["causal"] and r["queries"] > r["keys"]:
         return StatusCode.BAD_COUNT
+    code = planes_verdict(params, r)
+    if code != StatusCode.OK:
+        return code
+    plane = r["k_plane"] if r.get("threshold", 0) else 0
     for tensor in "qokv":
         if tensor == "k" and params.row_lines(r["keys"], r["head_dim"]) > params.kv_lines:
             return StatusCode.SIZE_OVER_BUILD
+        heads, size = sizes(r)[tensor]
+        if tensor == "k":
+            size += plane
+            if size > 1 << params.addr_width:
+                return StatusCode.ADDRESS_WRAP
         code = range_verdict(params, *(r[f"{tensor}_{kind}"] for kind in ("base", "stride")),
-                             *sizes(r)[tensor])
+                             heads, size)
         if code != StatusCode.OK:
             return code
     if r["heads"] % r["kv_heads"]:
         return StatusCode.BAD_GROUP
+    group = r["heads"] // r["kv_heads"]
+    if r.get("threshold", 0) or r.get("demand", 0):
+        if group * -(-r["keys"] // params.groups) > params.held_beats:
+            return StatusCode.BAD_GROUP
+    if r.get("threshold", 0) and group * params.parts(r["head_dim"]) > params.held_segments:
+        return StatusCode.BAD_GROUP
     if any(m < 1 << 15 for m in mantissas[: r["heads"]]):
         return StatusCode.BAD_THRESHOLD
+    return StatusCode.OK
+
+
+def planes_verdict(params: CoreParams, request: dict[str, int]) -> StatusCode:
+    """What is wrong with widths of K and V, and with what makes rows wait."""
+    r = request
+    if params.progressive:
+        if any(r[n] not in (0, 4, 6, 8, 10, 12) for n in ("k_bits", "v_bits")):
+            return StatusCode.BAD_COUNT
+        if r["threshold"] and r["queries"] != 1:
+            return StatusCode.BAD_THRESHOLD
+        if r["threshold"] and r["k_plane"] % params.alignment:
+            return StatusCode.MISALIGNED
+    if params.value_demand and r["demand"] and r["queries"] != 1:
+        return StatusCode.BAD_COUNT
     return StatusCode.OK
 
 
@@ -104,6 +148,12 @@ def words_of(params: CoreParams, request: dict[str, int]) -> dict[int, int]:
             name = f"{tensor}_{kind}".upper()
             for place, word in enumerate(address_words(params, name)):
                 words[known[word]] = r[f"{tensor}_{kind}"] >> 32 * place & 0xFFFFFFFF
+    if params.progressive:
+        widths = r.get("k_bits", 0) << 16 | r.get("v_bits", 0) << 20
+        words[known["PRECISION"]] = r.get("threshold", 0) | widths
+        words[known["K_PLANE"]] = r.get("k_plane", 0)
+    if params.value_demand:
+        words[known["FETCH"]] = r.get("demand", 0)
     return words
 
 

@@ -14,10 +14,24 @@ from attnsieve.hdl.control.words import address_words
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import simulate
 
-from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, verdict, words_of
+from .jobs import (
+    SMALL,
+    TINY,
+    JobMemoryModel,
+    derived_words,
+    good_request,
+    verdict,
+    with_planes,
+    words_of,
+)
 
 LOW = replace(TINY, addr_width=24)
 HIGH = replace(SMALL, addr_width=40)
+_LISTED = {"value_lanes": 16, "token_lanes": 16, "channels": 2}
+PLANES = replace(SMALL, **_LISTED, progressive=True)
+DEMAND = replace(SMALL, **_LISTED, value_demand=True)
+BOTH = replace(SMALL, **_LISTED, progressive=True, value_demand=True, addr_width=40, max_heads=40)
+WAITING = {"planes": PLANES, "demand": DEMAND, "both": BOTH}
 
 
 def check(params, cases, *, grant=1.0, seed=0):
@@ -108,3 +122,99 @@ def test_heads_must_fit_the_rings():
     codes = [c for c, *_ in check(params, [(fits, normal(rng)),
                                            (fits | {"keys": 33}, normal(rng))])]
     assert codes == [StatusCode.OK, StatusCode.SIZE_OVER_BUILD]
+
+
+@pytest.mark.parametrize("core", WAITING)
+def test_random_requests_of_rows_that_wait(core):
+    params = WAITING[core]
+    rng, cases = random.Random(f"waiting {core}"), []
+    for _ in range(160):
+        request = with_planes(params, rng, good_request(params, rng))
+        if rng.random() < 0.4:  # many heads of few KV heads
+            request |= {"heads": params.max_heads, "kv_heads": rng.choice([1, 2])}
+        bad = rng.choice([None, "queries", "width", "plane", "far", "far", "k_base", "keys"])
+        if bad == "queries":
+            request["queries"] = rng.choice([0, 2, params.max_queries])
+        elif bad == "width" and params.progressive:
+            request[rng.choice(["k_bits", "v_bits"])] = rng.randrange(16)
+        elif bad == "plane":
+            request["k_plane"] += rng.choice([1, 8, 16, 31])
+        elif bad == "far":
+            request["k_plane"] = (1 << 32) - 32 * rng.choice([1, 40, 1 << 10, 1 << 20])
+        elif bad == "k_base":
+            request["k_base"] = (1 << params.addr_width) - 32 * rng.randrange(1 << 13)
+        elif bad == "keys":
+            request |= {"keys": params.max_keys, "causal": 0}
+        cases.append((request, normal(rng)))
+    want = [verdict(params, *case) for case in cases]
+    for case, code, (got, words, _) in zip(
+        cases, want, check(params, cases, grant=0.7), strict=True
+    ):
+        assert got == code, case
+        if code == StatusCode.OK:
+            assert words == words_of(params, case[0]) | derived_words(params, case[0])
+    assert want.count(StatusCode.OK) > 20, "most cases are bad"
+    assert len(set(want)) >= 4, "the cases no longer reach the rules"
+
+
+def waiting(params, rng, **changes):
+    """A good request whose rows need the second plane."""
+    request = good_request(params, rng) | {
+        "heads": 1, "kv_heads": 1, "queries": 1, "keys": 1, "head_dim": 16, "wide": 0, "causal": 0,
+        "threshold": 6554, "k_bits": 0, "v_bits": 0, "k_plane": 64, "demand": 0}
+    return request | changes
+
+
+def codes_of(params, requests):
+    return [code for code, *_ in check(params, [(r, normal(random.Random(0))) for r in requests])]
+
+
+def test_each_width_by_itself():
+    rng = random.Random(5)
+    for name in ("k_bits", "v_bits"):
+        codes = codes_of(PLANES, [waiting(PLANES, rng, **{name: bits}) for bits in range(16)])
+        assert [n for n, code in enumerate(codes) if code == StatusCode.OK] == [
+            0, 4, 6, 8, 10, 12]
+        assert set(codes) == {StatusCode.OK, StatusCode.BAD_COUNT}
+
+
+@pytest.mark.parametrize("core, name", [(PLANES, "threshold"), (DEMAND, "demand")],
+                         ids=["threshold", "demand"])
+def test_room_of_a_group_is_just_enough(core, name):
+    """Four heads of as many keys as there can be fill the room to its last beat."""
+    rng = random.Random(6)
+    on = {"threshold": 0, "demand": 0, name: 1}
+    most = waiting(core, rng, heads=4, keys=core.max_keys, **on)
+    codes = codes_of(core, [most, most | {"heads": 5}, most | {"heads": 5, name: 0}])
+    assert codes == [StatusCode.OK, StatusCode.BAD_GROUP, StatusCode.OK]
+    long = most | {"keys": 1, "head_dim": 128, "heads": 8}
+    over = StatusCode.BAD_GROUP if name == "threshold" else StatusCode.OK
+    assert core.held_segments == 8 * core.max_parts
+    assert codes_of(core, [long, long | {"heads": 9}]) == [StatusCode.OK, over]
+
+
+def test_a_second_plane_may_end_at_the_top_of_memory():
+    """A head of K is 32 bytes where a width may be 12 bits; the plane is a granule behind."""
+    rng = random.Random(7)
+    request = waiting(PLANES, rng, k_base=(1 << 32) - 96, k_stride=0, k_plane=64)
+    off = {"threshold": 0}
+    far = {"k_plane": 96}
+    want = [StatusCode.OK, StatusCode.ADDRESS_WRAP, StatusCode.OK]
+    assert codes_of(PLANES, [request, request | far, request | far | off]) == want
+    assert codes_of(PLANES, [request | {"k_plane": 65}, request | {"k_plane": 65} | off]) == [
+        StatusCode.MISALIGNED, StatusCode.OK]
+
+
+@pytest.mark.parametrize("core", WAITING)
+def test_latency_of_rows_that_wait(core):
+    params, rng = WAITING[core], random.Random(8)
+    words, masks = len(address_words(params, "Q_BASE")), -(-params.max_heads // 32)
+    more = 2 * params.progressive + params.value_demand
+    requests = [waiting(params, rng, heads=2 * n, kv_heads=n) for n in (1, 2, 6)]
+    for request, (code, _, cycles) in zip(
+        requests, check(params, [(r, normal(rng)) for r in requests]), strict=True
+    ):
+        heads, kv_heads = request["heads"], request["kv_heads"]
+        assert code == StatusCode.OK
+        dense = 2 * (heads + kv_heads) + heads // kv_heads + heads + 8 * words + 38
+        assert cycles == dense + heads // kv_heads + more + masks + 7

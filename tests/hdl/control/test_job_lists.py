@@ -20,6 +20,7 @@ from .jobs import JobMemoryModel, derived_words, good_request, words_of
 
 CORES = {
     "tiny": replace(config.load("spatten-tiny").core, queue_depth=2),
+    "planes": replace(config.load("spatten-tiny").core, progressive=True),
     "small": CoreParams(lanes=64, max_keys=70, max_queries=50, max_heads=12, buffer_elements=8192,
                         value_lanes=8, token_lanes=8),
 }
@@ -40,6 +41,10 @@ def job_of(params, rng, **changes):
             "newest": rng.randint(0, request["keys"]), "decay": rng.randrange(32),
             **{flag: rng.getrandbits(1) for flag in ("clear", "select", "candidates")}},
     }
+    if params.progressive:
+        job["selection"] |= {"threshold": rng.randrange(1 << 16), "plane": rng.getrandbits(32)}
+        job |= {"threshold": job["selection"]["threshold"], "k_plane": job["selection"]["plane"],
+                "k_bits": 8, "v_bits": 6}
     return job | {name: value for name, value in changes.items() if name in job}
 
 

@@ -12,9 +12,20 @@ from attnsieve.hdl.control.regions import RegionSequencer
 from attnsieve.hdl.control.words import job_words
 from attnsieve.sim.unit import run_streams
 
-from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, sizes, words_of
+from .jobs import (
+    SMALL,
+    TINY,
+    JobMemoryModel,
+    derived_words,
+    good_request,
+    sizes,
+    with_planes,
+    words_of,
+)
 
 HIGH = replace(SMALL, addr_width=40)
+PLANES = replace(
+    SMALL, value_lanes=16, token_lanes=16, lut_ram=True, channels=2, progressive=True)
 PRUNED = replace(SMALL, value_lanes=16, token_lanes=16, lut_ram=True)
 
 
@@ -79,3 +90,23 @@ def test_pruned_heads_have_no_region(tensor, stall, grant):
     result = run_streams(dut, {"job": list(range(len(requests)))}, {"o": len(want)}, stall=stall,
                          testbenches=(memory.run,))
     assert [r.address for r in result.outputs["o"]] == want
+
+
+@pytest.mark.parametrize("tensor", ["q", "k", "v", "o"])
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.4, 0.6)])
+def test_widths(tensor, stall, grant):
+    """K and V have a width of their own, or that of Q; it is a place among the widths."""
+    params, rng = PLANES, random.Random(f"widths {tensor}")
+    for turn in range(5):
+        requests = [with_planes(params, rng, good_request(params, rng))
+                    for _ in range(params.banks)]
+        if turn == 0:  # a job without widths behind one that has them
+            requests[1] |= {"k_bits": 0, "v_bits": 0}
+        want = []
+        for request in requests:
+            own = {"k": request["k_bits"], "v": request["v_bits"]}.get(tensor, 0)
+            bits = own or (12 if request["wide"] else 8)
+            heads, _ = sizes(request)["q" if tensor == "o" else tensor]
+            want += [((4, 6, 8, 10, 12).index(bits), 0)] * heads
+        result = run(params, tensor, requests, stall=stall, grant=grant)
+        assert [(r.width, r.second) for r in result.outputs["o"]] == want

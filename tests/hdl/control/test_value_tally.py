@@ -100,3 +100,46 @@ def test_latency():
         assert ctx.get(dut.o.p["values"]) == 2
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.8])
+def test_rows_that_come_again(stall):
+    """They are counted between the beats of their job, whether or not a beat passes."""
+    params = replace(CORES["tiny"], progressive=True)
+    rng = random.Random(f"again {stall}")
+    dut, want, reported = ValueTally(params=params), [], []
+
+    async def beats(ctx):
+        for job in range(12):
+            while job - len(reported) > params.queue_depth:
+                await ctx.tick()
+            values = again = 0
+            rows = rng.choice([1, 3, 9])
+            for row in range(rows):
+                write = rng.getrandbits(1)
+                ctx.set(dut.row.valid, 1)
+                ctx.set(dut.row.p, {"write": write, "last_of_job": row == rows - 1})
+                for beat, last in ((0, 0), (0, 0), (1, 0), (0, 0), (1, 1)):
+                    now = rng.random() < 0.4 and again < params.max_heads
+                    kept = rng.getrandbits(params.groups)
+                    ctx.set(dut.again, now)
+                    ctx.set(dut.beat, beat)
+                    ctx.set(dut.last, last)
+                    ctx.set(dut.kept, kept)
+                    again += now
+                    values += beat * write * kept.bit_count()
+                    if last and row == rows - 1:
+                        want.append((values, again))
+                    await ctx.tick()
+            ctx.set(dut.row.valid, 0)
+            ctx.set(dut.beat, 0)
+            ctx.set(dut.again, 0)
+
+    async def reports(ctx):
+        while True:
+            _, _, taken = await ctx.tick().sample(dut.o.valid & dut.o.ready)
+            reported.extend([True] * taken)
+
+    result = run_streams(dut, {}, {"o": 12}, stall=stall, max_cycles=20000,
+                         testbenches=[beats, reports])
+    assert [(o["values"], o.recomputed) for o in result.outputs["o"]] == want

@@ -4,14 +4,16 @@
 import random
 
 import pytest
-from amaranth.asserts import AnyConst
-from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.query_store import LineStore, QueryCutter, QueryStore
-from attnsieve.sim.formal import HoldRule, free_inputs, prove
+from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.unit import run_streams, simulate
+
+from .plane_rows import CORES, core
 
 
 def small(groups, **changes):
@@ -340,3 +342,79 @@ class Shallow(QueryStore):
     @property
     def depth(self):
         return 4
+
+
+class HeldContract(wiring.Component):
+    """Rows of one segment that are all held: any of them reads back, when it comes first and again,
+    until it is released.
+
+    Parameters
+    ----------
+    later : int
+        Places by which the claim about room is wrong; 0 to prove it.
+    """
+
+    def __init__(self, dut, later=0):
+        self.dut, self.later = dut, later
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut, read = self.dut, self.dut.read
+        m.submodules.dut = dut
+        free_inputs(m, dut, but=("read.parts", "read.hold", "read.enable", "read.part"))
+        m.d.comb += [read.parts.eq(1), read.hold.eq(1), read.enable.eq(1)]
+        m.d.comb += Assume(dut.i.payload.as_value() < 4)  # else it takes minutes
+        came, first, released = Signal(5), Signal(5), Signal(5)
+        again = AnySeq(5)  # a row that is held
+        end = read.next & ~read.again  # a row comes first
+        m.d.comb += [
+            Assume(came != 31),
+            Assume(read.valid | read.again | ~read.next),
+            Assume(~read.again | ((again >= released) & (again < first))),
+            Assume(read.segment == Mux(read.again, again, first)[:2]),
+            Assume((dut.release == 0) | ((dut.release == 1) & (released != first))),
+        ]
+        chosen, value = AnyConst(5), Signal(len(dut.i.payload.as_value()))
+        with m.If(dut.i.valid & dut.i.ready):
+            m.d.sync += came.eq(came + 1)
+            with m.If(came == chosen):
+                m.d.sync += value.eq(dut.i.payload)
+        m.d.sync += [first.eq(first + end), released.eq(released + dut.release)]
+        m.d.comb += [
+            Assert(read.valid == (came > first)),
+            Assert((came - released)[:5] + self.later <= dut.depth),
+        ]
+        hit = (read.again & (again == chosen)) | (read.valid & ~read.again & (first == chosen))
+        for stage in range(dut.latency):
+            # a row is released only after its last read has been made
+            m.d.comb += Assume(~hit | (dut.release == 0) | (released != chosen))
+            after = Signal(name=f"hit{stage}")
+            m.d.sync += after.eq(hit)
+            hit = after
+        with m.If(hit):
+            m.d.comb += Assert(read.data.as_value() == value)
+            m.d.comb += Cover((released == 3) & (chosen == 4))
+        return m
+
+
+def held():
+    return Shallow(params=core(lanes=1, max_head_dim=16, value_lanes=1, token_lanes=1))
+
+
+def test_held_proof():
+    prove(HeldContract(held()), depth=9)
+
+
+def test_held_rows_are_reached():
+    prove(HeldContract(held()), depth=14, mode="cover")
+
+
+def test_less_room_for_held_rows_is_refuted():
+    with pytest.raises(ProofError):
+        prove(HeldContract(held(), later=1), depth=9)
+
+
+def test_progressive_stores_hold_eight_rows():
+    for p in CORES.values():
+        assert QueryStore(params=p).depth == p.held_segments >= 8 * p.max_parts

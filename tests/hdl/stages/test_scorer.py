@@ -20,6 +20,8 @@ from attnsieve.hdl.stages.scorer_issue import LineIssuer
 from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
+from .plane_rows import CORES
+
 TINY = config.load("dense-tiny").core
 STALLS = ("busy", "wait_row", "wait_output", "wait_query", "wait_key")
 
@@ -48,6 +50,7 @@ class ScorerBench(wiring.Component):
                 "o_row": Out(stream.Signature(row_layout(p))),
                 "level": Out(range(p.kv_lines + 1)),
                 **{name: Out(1) for name in STALLS},
+                **({"release": In(p.part_bits)} if p.progressive else {}),
             }
         )
 
@@ -88,6 +91,8 @@ class ScorerBench(wiring.Component):
         connect(m, scorer.o_row, self.o_row)
         wiring.connect(m, scorer.key, ring.read[0])
         wiring.connect(m, scorer.query, store.read)
+        if p.progressive:
+            m.d.comb += store.release.eq(self.release)
         m.d.comb += [
             scorer.key_end.eq(ring.end),
             scorer.key_append.eq(ring.append),
@@ -320,6 +325,111 @@ def test_causes_of_stalls(stall, cause):
     _, doing = run(p, work, stall=stall)
     counts = {name: doing.count(name) for name in STALLS if name != "busy"}
     assert max(counts, key=lambda name: counts[name]) == cause
+
+
+@dataclass
+class HeldWork(Work):
+    """Rows of which the query stays, to be read again with other keys."""
+
+    segment: int = 0  # where the next query lies
+    uses: list = field(default_factory=list)  # of each held row: its parts, beats until it is done
+
+    def keys(self, p, rng, count, head_dim):
+        top = 1 << (p.operand_bits - 1)
+        found = [[rng.randrange(-top, top) for _ in range(head_dim)] for _ in range(count)]
+        self.k += lines(p, found)
+        return found
+
+    def rows(self, p, queries, k, last=True, **fields):
+        """Rows of a KV head: (query, its segment, its place in ``uses`` or None)."""
+        for number, (query, segment, place) in enumerate(queries):
+            self.row.append({"parts": p.parts(len(query)), "keys": len(k), "segment": segment,
+                             "last_of_kv": number == len(queries) - 1, **fields})
+            for start in range(0, max(len(k), 1), p.groups):
+                beat = {lane: sum(a * b for a, b in zip(query, key, strict=True))
+                        for lane, key in enumerate(k[start : start + p.groups])}
+                self.beats.append((beat, start + p.groups >= len(k)))
+            self.cycles += max(1, p.row_lines(len(k), len(query)))
+            if place is not None:
+                self.uses[place][1] = len(self.beats)
+
+    def first(self, p, rng, head_dim, keys, count, *, held=True):
+        """A KV head for the first time; returns its rows."""
+        queries, parts, top = [], p.parts(head_dim), 1 << (p.operand_bits - 1)
+        for _ in range(count):
+            query = [rng.randrange(-top, top) for _ in range(head_dim)]
+            self.q += lines(p, [query])
+            self.head.append({"parts": parts, "queries": 1})
+            queries.append((query, self.segment, len(self.uses) if held else None))
+            if held:
+                self.uses.append([parts, 0])
+            self.segment = (self.segment + parts) % p.held_segments
+        self.rows(p, queries, self.keys(p, rng, keys, head_dim), progressive=held)
+        return queries
+
+    def again(self, p, rng, queries, keys):
+        """Some of those rows with other keys."""
+        k = self.keys(p, rng, keys, len(queries[0][0]))
+        self.rows(p, queries, k, progressive=1, again=1)
+
+
+def run_held(p, work, **options):
+    """Each query is released when its row is done, in order."""
+    bench, done = ScorerBench(p), []
+
+    async def count(ctx):
+        async for _, _, moved in ctx.tick().sample(bench.o.valid & bench.o.ready):
+            done.extend([1] * moved)
+
+    async def release(ctx):
+        for parts, beats in work.uses:
+            while len(done) < beats:
+                await ctx.tick()
+            ctx.set(bench.release, parts)
+            await ctx.tick()
+            ctx.set(bench.release, 0)
+
+    inputs = {name: getattr(work, name) for name in ("row", "k", "q", "head")}
+    result = run_streams(bench, inputs, {"o": len(work.beats), "o_row": len(work.row)},
+                         testbenches=[count, release], **options)
+    for number, (beat, want) in enumerate(zip(result.outputs["o"], work.beats, strict=True)):
+        assert decode(beat, p.groups) == want, f"beat {number}"
+    return result
+
+
+HELD = {name: CORES[name] for name in ("tiny", "one group", "four groups")}
+
+
+@pytest.mark.parametrize("stall", [0, 0.4, {"q": 0.9}, {"k": 0.8}])
+@pytest.mark.parametrize("name", HELD)
+def test_queries_that_are_held(name, stall):
+    """Rows come again behind those of the next KV head; jobs without such rows are between."""
+    p, rng, work = HELD[name], random.Random(f"{name} {stall}"), HeldWork()
+    for _ in range(4):
+        head_dim, held = rng.choice(p.head_dims), rng.random() < 0.7
+        waiting = []
+        for _ in range(rng.randint(2, 4)):
+            keys, count = rng.choice([1, rng.randint(1, 9)]), rng.randint(1, 3)
+            rows = work.first(p, rng, head_dim, keys, count, held=held)
+            if waiting:
+                work.again(p, rng, *waiting.pop())
+            some = rng.sample(rows, rng.randint(0, count))
+            if held and some:
+                waiting.append((sorted(some, key=rows.index), keys))
+        for rows, keys in waiting:
+            work.again(p, rng, rows, keys)
+    run_held(p, work, stall=stall)
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_held_queries_fill_the_store(name):
+    """All segments are held, and read again, from the first to the last; twice."""
+    p, rng, work = HELD[name], random.Random(name), HeldWork()
+    for head_dim in (p.max_head_dim, 16, p.max_head_dim):
+        count = p.held_segments // p.parts(head_dim)
+        rows = work.first(p, rng, head_dim, 1, count)
+        work.again(p, rng, rows, 2)
+    run_held(p, work)
 
 
 def test_short_heads_fill_the_ring_with_many_heads():
