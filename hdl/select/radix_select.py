@@ -36,8 +36,10 @@ class RadixSelect(wiring.Component):
     * else `first_latency` + b + sum over the further passes of (c_j + `pass_latency`), 13 and 5,
       and in each further pass up to `late` cycles more if its candidates are few.
 
-    Passes: at most ceil((value_bits - fraction - 1) / digit_bits); usually 2. Throughput: one beat
-    per cycle; a row takes the larger of b, and the beats of its passes.
+    Passes: at most `most_passes` = ceil((value_bits - fraction - 1) / digit_bits) = p; usually 2. So
+    no row alone inside takes more than `worst` = 13 + b + (p - 1) * (b + 5 + late), which values
+    that share all but their last digit come near. Throughput: one beat per cycle; a row takes the
+    larger of b, and the beats of its passes: 2 b at most where p is 2, as at 12 bits.
 
     Parameters
     ----------
@@ -87,6 +89,20 @@ class RadixSelect(wiring.Component):
     def late(self) -> int:
         """Cycles by which the first candidates of a pass may come after its search."""
         return self.refine.late
+
+    @property
+    def most_passes(self) -> int:
+        """Passes of a row at most."""
+        rest = self.params.value_bits - self.first.fraction - 1
+        return -(-rest // self.refine.digit_bits)
+
+    def worst(self, beats: int) -> int:
+        """Most cycles from the last beat of a row of ``beats`` beats to its threshold, if it is
+        alone inside and the threshold is taken at once."""
+        if not self.most_passes:
+            return self.known_latency
+        again = beats + self.pass_latency + self.late
+        return self.first_latency + beats + (self.most_passes - 1) * again
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -74,6 +74,7 @@ class Refine(wiring.Component):
                 "last": unsigned(1),
             }
         )
+        self.candidates = _Candidates(params)
         found = found_layout(params, tag_bits)
         super().__init__(
             {
@@ -86,12 +87,12 @@ class Refine(wiring.Component):
     @property
     def late(self) -> int:
         """Cycles by which candidates come later than the search for them."""
-        return max(0, _Candidates(self.params).latency - self.latency - 1)
+        return max(0, self.candidates.latency - self.latency - 1)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.again = again = BypassQueue(shape=self.state, depth=self.rows)
-        m.submodules.candidates = candidates = _Candidates(self.params)
+        m.submodules.candidates = candidates = self.candidates
         search, beat, there, take = self._passes(m, again.o, candidates)
         match, digits, shift = self._match(m, search, beat)
         goes_on = (shift != 0) & ~search.single & ~search.known
