@@ -25,6 +25,9 @@ ENGINES: dict[str, type[RadixSelect] | type[QuickSelect]] = {
     "quick-select": QuickSelect,
 }
 
+#: Rows that may be inside at once: as many worst cases may pass without a threshold.
+ROWS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Compared:
@@ -55,7 +58,7 @@ class Thresholds:
     def __init__(self, engine: str, params: TopKParams) -> None:
         self.params = params
         self.engine = ENGINES[engine](params=params)
-        self.patience = self.engine.worst(params.max_beats) + 100
+        self.patience = ROWS * self.engine.worst(params.max_beats)
         self._block = CompiledBlock(self.engine, engine.replace(" ", "_").replace("-", "_"))
 
     def run(

@@ -11,14 +11,12 @@ from attnsieve.hdl.select.top_k import TopKParams
 from attnsieve.sim.bench.top_k.engines import Thresholds
 from attnsieve.sim.bench.top_k.rows import STREAMED, Row
 
-__all__ = ["Interval", "goal", "intervals"]
+__all__ = ["Interval", "goal", "interval", "interval_lines"]
 
 
 class Interval(NamedTuple):
-    """Cycles per row: the mean, and the most from a row's last beat to that of the row after it.
-
-    In a run of n rows the mean leaves out the first ones, which fill the engine.
-    """
+    """Cycles per row: from the first beat of a run to its last threshold, divided by the rows; and
+    the most from a row's last beat to that of the row after it, in the same run."""
 
     mean: float
     worst: int
@@ -29,15 +27,15 @@ def goal(n: int, lanes: int) -> int:
     return -(-2 * n // lanes) + 4
 
 
-def interval(engine: Thresholds, rows: list[Row], fill: int = 10) -> Interval:
+def interval(engine: Thresholds, rows: list[Row]) -> Interval:
     """Of rows of one length; every threshold has to be right."""
     found = engine.run(rows)
     if found.wrong.any() or not found.run.complete:
         raise AssertionError(f"{found.wrong.sum()} of {len(rows)} thresholds are wrong")
     beats = -(-len(rows[0].values) // engine.params.lanes)
     taken = found.run.times["i"][beats - 1 :: beats]
-    steps = np.diff(taken)[fill:]
-    return Interval(float(steps.mean()), int(steps.max()))
+    total = found.run.times["o"][-1] - found.run.times["i"][0] + 1
+    return Interval(float(total / len(rows)), int(np.diff(taken).max()))
 
 
 def intervals(

@@ -37,8 +37,18 @@ def random_row(params: TopKParams, rng: Rng) -> Row:
 
 
 def _last_digit(rng: Rng, n: int, top: int) -> Ints:
-    """Values that a radix select tells apart in its last pass only, and those are all."""
+    """Values that differ in their lowest bits only."""
     return top // 2 + rng.integers(0, 16, n)
+
+
+def _outliers(rng: Rng, n: int, top: int) -> Ints:
+    """The same, but for one value in each digit above the last: the most passes, all of them over
+    nearly all values."""
+    values = _last_digit(rng, n, top)
+    places = range(4, top.bit_length() - 4, 5)
+    for at, place in zip(range(0, n, 2), places, strict=False):
+        values[at] = top // 2 + (1 << place)
+    return values
 
 
 #: Values by kind, from their number and the least value that is too large.
@@ -51,6 +61,7 @@ ADVERSARIAL: dict[str, Callable[[Rng, int, int], Ints]] = {
     "two values": lambda rng, n, top: top - 1 - rng.integers(0, 2, n),
     "one is larger": lambda rng, n, top: np.where(np.arange(n) == n // 2, top - 1, 1),
     "last digit": _last_digit,
+    "outliers": _outliers,
 }
 
 #: Values by kind, for rows that follow one another.
@@ -59,6 +70,7 @@ STREAMED: dict[str, Callable[[Rng, int, int], Ints]] = {
     "exponential": lambda rng, n, top: ((top - 1) * np.exp(-rng.gamma(1, 2, n))).astype(np.int64),
     "two values": ADVERSARIAL["two values"],
     "last digit": _last_digit,
+    "outliers": _outliers,
 }
 
 
