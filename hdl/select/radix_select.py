@@ -25,8 +25,9 @@ class RadixSelect(wiring.Component):
 
     The first digit is a code of the leading one (`leading_code`), so it splits skewed values too;
     its histogram is complete with the row's last beat. Then passes over what is left take
-    ``digit_bits`` bits each (`Refine`): the first reads the row from its queue, later ones its
-    packed candidates. Up to ``rows`` rows are inside at once, so that no latency is lost.
+    ``digit_bits`` bits each (`Refine`), and the bits that all candidates share: the first reads the
+    row from its queue, later ones its packed candidates. Up to ``rows`` rows are inside at once, so
+    that no latency is lost.
 
     Latency, cycles from a row's last beat to its threshold, alone inside, with b beats and c_j
     candidate beats in pass j:
@@ -36,10 +37,11 @@ class RadixSelect(wiring.Component):
     * else `first_latency` + b + sum over the further passes of (c_j + `pass_latency`), 13 and 5,
       and in each further pass up to `late` cycles more if its candidates are few.
 
-    Passes: at most `most_passes` = ceil((value_bits - fraction - 1) / digit_bits) = p; usually 2. So
-    no row alone inside takes more than `worst` = 13 + b + (p - 1) * (b + 5 + late), which values
-    that share all but their last digit come near. Throughput: one beat per cycle; a row takes the
-    larger of b, and the beats of its passes: 2 b at most where p is 2, as at 12 bits.
+    Passes: at most `most_passes` = p = ceil((value_bits - fraction - 1) / digit_bits); usually 2.
+    So no row that is alone takes more than `worst` = 13 + b + (p - 1) * (b + 5 + late). That many
+    passes, with most values in all of them, take values that are equal but for their last bits, and
+    one outlier in each digit above. Throughput: one beat per cycle; a row takes the larger of b and
+    the beats of its passes, with one that drops equal candidates.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m attnsieve.sim.bench.top_k", description="The top-k engines, measured."
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--campaign", type=int, metavar="N", help="N random rows, and adversarial ones")
+    what.add_argument("--campaign", type=int, metavar="N", help="N random rows, adversarial ones")
     what.add_argument("--interval", action="store_true", help="cycles per row, back to back")
     what.add_argument("--real", action="store_true", help="latency on rows of SmolLM2")
     what.add_argument("--size", action="store_true", help="resources and clock")

@@ -58,7 +58,7 @@ def real_sources(n: int, layers: str, text: str) -> Iterator[Source]:
     params = CoreParams(lanes=64, max_keys=n, value_lanes=16, token_lanes=16)
     trace = smollm2.record(text, tokens=n, layers=layers)
     found = list(_rows_of(params, trace))
-    yield Source(
-        "softmax terms", value_top_k(params).value_bits, np.concatenate([rows for rows, _ in found])
-    )
-    yield Source("importances", SCORE_BITS, np.cumsum([shares for _, shares in found], axis=0))
+    last = [row for rows, _ in found for row in rows]
+    yield Source("softmax terms", value_top_k(params).value_bits, last)
+    total = np.cumsum([shares for _, shares in found], axis=0)
+    yield Source("importances", SCORE_BITS, list(total))
