@@ -19,6 +19,9 @@ from attnsieve.hdl.select.top_k import TopKParams
 
 __all__ = ["RadixSelect"]
 
+#: Bits of a value from which on a bucket of the first digit is an eighth of an octave.
+WIDE = 24
+
 
 class RadixSelect(wiring.Component):
     """Finds the k-th largest value of each row, for rows that follow one another.
@@ -48,7 +51,7 @@ class RadixSelect(wiring.Component):
     params : TopKParams
     fraction : int
         Bits of the first digit after the leading one; it has
-        (value_bits - fraction + 1) * 2**fraction buckets.
+        (value_bits - fraction + 1) * 2**fraction buckets. By default 2, and 3 from `WIDE` bits on.
     digit_bits : int
         Bits of the further digits; they have 2**digit_bits buckets.
     rows : int
@@ -64,9 +67,11 @@ class RadixSelect(wiring.Component):
     o: stream.Interface
 
     def __init__(
-        self, *, params: TopKParams, fraction: int = 2, digit_bits: int = 5, rows: int = 8
+        self, *, params: TopKParams, fraction: int | None = None, digit_bits: int = 5, rows: int = 8
     ) -> None:
         check_power_of_two("rows", rows, 2)
+        if fraction is None:
+            fraction = 2 if params.value_bits < WIDE else 3
         self.params, self.rows = params, rows
         self.first = FirstDigit(params=params, fraction=fraction, rows=rows)
         self.refine = Refine(params=params, digit_bits=digit_bits, rows=rows)

@@ -30,8 +30,9 @@ def sizes(params: TopKParams, seed: int) -> Iterator[tuple[str, dict[str, Any], 
     """Of each block its name and its synthesis for ECP5, placed and routed, and for Xilinx 7."""
     options = SynthOptions(clock_mhz=GOAL, seed=seed)
     for name, make in BLOCKS.items():
-        ecp5 = synth_component(make(params), "block", "ecp5", options, pnr=True)
-        yield name, ecp5, synth_component(make(params), "block", "xilinx", options)
+        ecp5 = synth_component(make(params), "block", "ecp5", options, pnr=True, by_block=False)
+        other = synth_component(make(params), "block", "xilinx", options, by_block=False)
+        yield name, ecp5, other
 
 
 def size_lines(params: TopKParams, seed: int) -> Iterator[str]:
