@@ -52,9 +52,10 @@ def synth_component(
     pnr: bool = False,
     liberty: str | Path | None = None,
     work: str | Path | None = None,
+    by_block: bool = True,
     progress: Progress = _quiet,
 ) -> dict[str, Any]:
-    """Synthesize any component; see `synth`."""
+    """Synthesize any component; see `synth`. Without ``by_block``, for an FPGA, only the total."""
     check(target, options, pnr, liberty)
     family = None if target == "asic" else find_target(target, options)
     tools.which("yosys")
@@ -73,7 +74,8 @@ def synth_component(
                 folder, top, options, liberty, names, report["memories"], progress
             )
         (folder / "wrapper.v").write_text(wrapper(top, ports(core)))
-        report["blocks"] = fpga.blocks(folder, top, family, names, progress)
+        if by_block:
+            report["blocks"] = fpga.blocks(folder, top, family, names, progress)
         progress("total")
         mapped = fpga.total(folder, top, family, stub(top, ports(core)))
         report |= {"total": mapped.core, "wrapper": mapped.wrapper, "cells": mapped.cells}

@@ -94,7 +94,8 @@ class TokenSelect(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.engine = engine = top_k_engine(self.params.top_k, self.top_k)
+        # One row per layer: some cycles count less than buckets.
+        m.submodules.engine = engine = top_k_engine(self.params.top_k, self.top_k, fraction=2)
         m.submodules.keep = keep = Keep(params=self.top_k, lanes=self.params.token_lanes)
         connect(m, engine.o, keep.threshold)
         second, move, last = Signal(), Signal(), Signal()

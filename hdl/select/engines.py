@@ -8,9 +8,12 @@ from attnsieve.hdl.select.top_k import TopKParams
 
 __all__ = ["top_k_engine"]
 
-_ENGINES = {"radix": RadixSelect, "quick": QuickSelect}
 
-
-def top_k_engine(name: str, params: TopKParams) -> RadixSelect | QuickSelect:
-    """The engine that ``CoreParams.top_k`` names: the same ports, the same thresholds."""
-    return _ENGINES[name](params=params)
+def top_k_engine(
+    name: str, params: TopKParams, *, fraction: int | None = None
+) -> RadixSelect | QuickSelect:
+    """The engine that ``CoreParams.top_k`` names: the same ports, the same thresholds;
+    ``fraction`` is of the radix select."""
+    if name == "quick":
+        return QuickSelect(params=params)
+    return RadixSelect(params=params, fraction=fraction)

@@ -33,8 +33,10 @@ class QuickSelect(wiring.Component):
     register chooses. The threshold does not depend on it, and the cycles repeat from reset.
 
     Latency from the last beat: 2 cycles without a round, else ``2 + sum(beats + idle)`` over the
-    rounds at most, with `idle` cycles from a round's last beat to the next one's first, less one.
-    Throughput: one row at a time; its beats one per cycle.
+    rounds, with `idle` cycles from a round's last beat to the next one's first, less one, and up to
+    `wait` more in each. A round takes its pivot out of the list, so a row of n values has n rounds
+    at most, and no more than there are values of ``value_bits`` bits; `worst` is the sum over
+    these. Throughput: one row at a time; its beats one per cycle.
 
     Parameters
     ----------
@@ -65,6 +67,14 @@ class QuickSelect(wiring.Component):
     def wait(self) -> int:
         """Most cycles that a list comes after the decision to work on it."""
         return self.partition.list_latency + self._queues[0].latency - self.idle
+
+    def worst(self, beats: int) -> int:
+        """Most cycles from the last beat of a row of ``beats`` beats to its threshold, if the one
+        before it was taken."""
+        lanes = self.params.lanes
+        rounds = min(beats * lanes, 1 << self.params.value_bits)
+        read = sum(-(-(beats * lanes - gone) // lanes) for gone in range(rounds))
+        return 2 + read + rounds * (self.idle + self.wait)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

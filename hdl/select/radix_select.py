@@ -19,14 +19,18 @@ from attnsieve.hdl.select.top_k import TopKParams
 
 __all__ = ["RadixSelect"]
 
+#: Bits of a value from which on a bucket of the first digit is an eighth of an octave.
+WIDE = 24
+
 
 class RadixSelect(wiring.Component):
     """Finds the k-th largest value of each row, for rows that follow one another.
 
     The first digit is a code of the leading one (`leading_code`), so it splits skewed values too;
     its histogram is complete with the row's last beat. Then passes over what is left take
-    ``digit_bits`` bits each (`Refine`): the first reads the row from its queue, later ones its
-    packed candidates. Up to ``rows`` rows are inside at once, so that no latency is lost.
+    ``digit_bits`` bits each (`Refine`), and the bits that all candidates share: the first reads the
+    row from its queue, later ones its packed candidates. Up to ``rows`` rows are inside at once, so
+    that no latency is lost.
 
     Latency, cycles from a row's last beat to its threshold, alone inside, with b beats and c_j
     candidate beats in pass j:
@@ -36,15 +40,18 @@ class RadixSelect(wiring.Component):
     * else `first_latency` + b + sum over the further passes of (c_j + `pass_latency`), 13 and 5,
       and in each further pass up to `late` cycles more if its candidates are few.
 
-    Passes: at most ceil((value_bits - fraction - 1) / digit_bits); usually 2. Throughput: one beat
-    per cycle; a row takes the larger of b, and the beats of its passes.
+    Passes: at most `most_passes` = p = ceil((value_bits - fraction - 1) / digit_bits); usually 2.
+    So no row that is alone takes more than `worst` = 13 + b + (p - 1) * (b + 5 + late). That many
+    passes, with most values in all of them, take values that are equal but for their last bits, and
+    one outlier in each digit above. Throughput: one beat per cycle; a row takes the larger of b and
+    the beats of its passes, with one that drops equal candidates.
 
     Parameters
     ----------
     params : TopKParams
     fraction : int
         Bits of the first digit after the leading one; it has
-        (value_bits - fraction + 1) * 2**fraction buckets.
+        (value_bits - fraction + 1) * 2**fraction buckets. By default 2, and 3 from `WIDE` bits on.
     digit_bits : int
         Bits of the further digits; they have 2**digit_bits buckets.
     rows : int
@@ -60,9 +67,11 @@ class RadixSelect(wiring.Component):
     o: stream.Interface
 
     def __init__(
-        self, *, params: TopKParams, fraction: int = 2, digit_bits: int = 5, rows: int = 8
+        self, *, params: TopKParams, fraction: int | None = None, digit_bits: int = 5, rows: int = 8
     ) -> None:
         check_power_of_two("rows", rows, 2)
+        if fraction is None:
+            fraction = 2 if params.value_bits < WIDE else 3
         self.params, self.rows = params, rows
         self.first = FirstDigit(params=params, fraction=fraction, rows=rows)
         self.refine = Refine(params=params, digit_bits=digit_bits, rows=rows)
@@ -87,6 +96,20 @@ class RadixSelect(wiring.Component):
     def late(self) -> int:
         """Cycles by which the first candidates of a pass may come after its search."""
         return self.refine.late
+
+    @property
+    def most_passes(self) -> int:
+        """Passes of a row at most."""
+        rest = self.params.value_bits - self.first.fraction - 1
+        return -(-rest // self.refine.digit_bits)
+
+    def worst(self, beats: int) -> int:
+        """Most cycles from the last beat of a row of ``beats`` beats to its threshold, if it is
+        alone inside and the threshold is taken at once."""
+        if not self.most_passes:
+            return self.known_latency
+        again = beats + self.pass_latency + self.late
+        return self.first_latency + beats + (self.most_passes - 1) * again
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

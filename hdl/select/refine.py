@@ -33,8 +33,9 @@ class Refine(wiring.Component):
 
     A pass reads a row's beats. Values with the known high bits are its candidates: their next
     ``digit_bits`` bits are counted, and they are packed in a queue of their own for the next pass.
-    So the first pass reads the whole row, later ones only ceil(candidates / lanes) beats. A pass
-    is the last if no bits are left, or if there is but one candidate.
+    So the first pass reads the whole row, later ones only ceil(candidates / lanes) beats. Bits that
+    all candidates of a pass share are known after it, whatever its digit. A pass is the last if no
+    bits are left: as with one candidate, or equal ones, which another pass only drops.
 
     Passes of several rows follow one another without a gap; older rows go first. A pass over b
     beats tells the next search `latency` = 5 cycles after its last beat. A row is begun
@@ -74,6 +75,7 @@ class Refine(wiring.Component):
                 "last": unsigned(1),
             }
         )
+        self.candidates = _Candidates(params)
         found = found_layout(params, tag_bits)
         super().__init__(
             {
@@ -86,12 +88,12 @@ class Refine(wiring.Component):
     @property
     def late(self) -> int:
         """Cycles by which candidates come later than the search for them."""
-        return max(0, _Candidates(self.params).latency - self.latency - 1)
+        return max(0, self.candidates.latency - self.latency - 1)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.again = again = BypassQueue(shape=self.state, depth=self.rows)
-        m.submodules.candidates = candidates = _Candidates(self.params)
+        m.submodules.candidates = candidates = self.candidates
         search, beat, there, take = self._passes(m, again.o, candidates)
         match, digits, shift = self._match(m, search, beat)
         goes_on = (shift != 0) & ~search.single & ~search.known
@@ -111,8 +113,8 @@ class Refine(wiring.Component):
             histogram.i.p.last.eq(beat.last),
             *(code.eq(digit) for code, digit in zip(histogram.i.p.code, digits, strict=True)),
         ]
-        alone = self._alone(m, take, beat, match)
-        self._conclude(m, again.i, histogram.o, search, shift, alone)
+        common, left = self._common(m, take, beat, match)
+        self._conclude(m, again.i, histogram.o, search, shift, goes_on, common, left)
         return m
 
     def _passes(
@@ -159,22 +161,38 @@ class Refine(wiring.Component):
             m.d.comb += match[lane].eq(beat.keep[lane] & ~differs)
         return match, [(value >> shift)[:width] for value in beat.value], shift
 
-    def _alone(self, m: Module, take: Value, beat: Any, match: Value) -> Value:
-        """The candidates of a pass, one over the other, as its bucket is found: of a single
-        candidate its value."""
-        here, so_far = Signal(self.params.value_bits), Signal(self.params.value_bits)
-        matching = [Mux(match[n], value, 0) for n, value in enumerate(beat.value)]
-        m.d.sync += here.eq(Mux(take, either(matching), 0))
-        with m.If(delayed(m, take & beat.last, 2)):  # of the pass before
-            m.d.sync += so_far.eq(here)
-        with m.Else():
-            m.d.sync += so_far.eq(so_far | here)
-        return delayed(m, so_far, self.latency - 2)
+    def _common(self, m: Module, take: Value, beat: Any, match: Value) -> tuple[Value, Value]:
+        """As the bucket of a pass is found: the high bits that its candidates share, zeros below
+        them, and how many bits those are."""
+        width = self.params.value_bits
+        both = []
+        for name in ("ones", "zeros"):
+            here, so_far = Signal(width, name=f"{name}_here"), Signal(width, name=name)
+            values = [value if name == "ones" else ~value for value in beat.value]
+            m.d.sync += here.eq(
+                Mux(take, either([Mux(match[n], v, 0) for n, v in enumerate(values)]), 0)
+            )
+            with m.If(delayed(m, take & beat.last, 2)):  # of the pass before
+                m.d.sync += so_far.eq(here)
+            with m.Else():
+                m.d.sync += so_far.eq(so_far | here)
+            both.append(so_far)
+        ones, zeros = both
+        differ, common = Signal(width), Signal(width)
+        left, left_then = (Signal(range(width + 1), name=name) for name in ("left", "left_then"))
+        m.d.sync += [differ.eq(ones & zeros), left.eq(0), left_then.eq(left)]
+        for bit in range(width):  # the highest one comes last
+            with m.If(differ[bit]):
+                m.d.sync += left.eq(bit + 1)
+        m.d.sync += common.eq(delayed(m, ones, 2) & (Const((1 << width) - 1, width) << left))
+        return delayed(m, common, self.latency - 5), delayed(m, left_then, self.latency - 5)
 
     def _conclude(
-        self, m: Module, again: Any, counts: Any, search: Any, shift: Value, alone: Value
-    ) -> None:
-        """After a pass: the threshold, or the search for the next pass."""
+        self, m: Module, again: Any, counts: Any, search: Any, shift: Value, goes_on: Value,
+        common: Value, left: Value,
+    ) -> None:  # fmt: skip
+        """After a pass: the threshold, or the search for the next pass. A pass whose candidates
+        wait for another one has it even if they turn out to be all equal: it drops them."""
         p, found = self.params, self.found
         m.submodules.find = find = BucketFind(
             buckets=1 << self.digit_bits, count_bits=p.count_bits
@@ -182,24 +200,25 @@ class Refine(wiring.Component):
         k = delayed(m, search.k, 1 + Histogram.latency)
         m.d.comb += [find.i.valid.eq(counts.valid), find.i.p.count.eq(counts.p), find.i.p.k.eq(k)]
         k = delayed(m, k, BucketFind.latency)
-        tag, value, rest, single = (
-            delayed(m, each, self.latency)
-            for each in (search.tag, search.value, shift, search.single)
+        tag, value, rest, packed = (
+            delayed(m, each, self.latency) for each in (search.tag, search.value, shift, goes_on)
         )
-        done = single | (rest == 0)
         bucket = find.o.p
         m.d.comb += [
-            again.valid.eq(find.o.valid & ~done),
+            again.valid.eq(find.o.valid & packed),
             again.p.tag.eq(tag),
             again.p.value.eq(value | (bucket.bucket << rest)),
             again.p.rest.eq(rest),
             again.p.k.eq(k - bucket.above),
             again.p.single.eq(bucket.reaching - bucket.above == 1),
+            again.p.known.eq(again.p.rest == 0),
         ]
+        with m.If(left < rest):  # they share more than the digit
+            m.d.comb += [again.p.value.eq(common), again.p.rest.eq(left)]
         m.d.sync += [
-            found.valid.eq(find.o.valid & done),
+            found.valid.eq(find.o.valid & again.p.known),
             found.p.tag.eq(tag),
-            found.p.threshold.value.eq(Mux(single, alone, again.p.value)),
+            found.p.threshold.value.eq(again.p.value),
             found.p.threshold.equal.eq(again.p.k),
         ]
 

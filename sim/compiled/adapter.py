@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from attnsieve.sim.compiled.ports import CorePorts
 
-__all__ = ["cxxrtl_adapter", "verilator_adapter"]
+__all__ = ["Model", "block_adapter", "core_adapter", "cxxrtl_model", "verilator_model"]
 
 # Which valid makes the other outputs of a group worth reading.
 _OUTPUTS = {
@@ -25,6 +26,23 @@ _LITE_IN = ("awvalid", "awaddr", "wvalid", "wdata", "wstrb", "arvalid", "araddr"
             "bready", "rready")  # fmt: skip
 
 _Name = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Model:
+    """How C++ reaches a model of a back end.
+
+    Parameters
+    ----------
+    port : callable
+        Expression of a port, from its name.
+    includes, rest : str
+        Lines before the adapter's class, and its last members: the model and what traces it.
+    """
+
+    port: _Name
+    includes: str
+    rest: str
 
 
 def _read(name: str, field: str, target: str) -> str:
@@ -92,13 +110,13 @@ class Core {{
   }}
 
   void sample(Outputs& o) {{
-    {eval}
+    eval();
     {sample}
   }}
 
   void rise() {{
     set({clk}, 1);
-    {eval}
+    eval();
   }}
 
 {rest}
@@ -108,16 +126,91 @@ class Core {{
 """
 
 
-def _text(ports: CorePorts, port: _Name, *, includes: str, evaluate: str, rest: str) -> str:
+def core_adapter(ports: CorePorts, model: Model) -> str:
+    """Adapter of a core, for ``harness.cc``."""
     return _TEXT.format(
-        includes=includes,
+        includes=model.includes,
         channels=ports.channels,
         beat_bytes=ports.beat_bytes,
+        clk=model.port("clk"),
+        drive="\n    ".join(_drive(ports, model.port)),
+        sample="\n    ".join(_sample(ports, model.port)),
+        rest=model.rest,
+    )
+
+
+_BLOCK = """\
+#pragma once
+#include <cstdint>
+
+{includes}
+
+namespace attnsieve {{
+
+class Core {{
+ public:
+  static constexpr unsigned INPUTS = {inputs};
+  static constexpr unsigned OUTPUTS = {outputs};
+
+  void clock(bool high) {{ set({clk}, high); }}
+  void reset(bool on) {{ set({rst}, on); }}
+  void settle() {{ eval(); }}
+
+  void give(unsigned stream, bool valid, const uint32_t* payload) {{
+    switch (stream) {{
+      {give}
+    }}
+  }}
+
+  bool taken(unsigned stream) const {{
+    switch (stream) {{
+      {taken}
+    }}
+    return false;
+  }}
+
+  void accept(unsigned stream, bool ready) {{
+    switch (stream) {{
+      {accept}
+    }}
+  }}
+
+  bool offered(unsigned stream, uint32_t* payload) const {{
+    switch (stream) {{
+      {offered}
+    }}
+    return false;
+  }}
+
+{rest}
+}};
+
+}}  // namespace attnsieve
+"""
+
+
+def block_adapter(inputs: Sequence[str], outputs: Sequence[str], model: Model) -> str:
+    """Adapter of a block whose ports are streams, for ``block.cc``."""
+    port = model.port
+
+    def cases(streams: Sequence[str], text: str) -> str:
+        made = []
+        for number, name in enumerate(streams):
+            ports = {part: port(f"{name}__{part}") for part in ("valid", "ready", "payload")}
+            made.append(f"case {number}: " + text.format(**ports))
+        return "\n      ".join(made)
+
+    return _BLOCK.format(
+        includes=model.includes,
+        inputs=len(inputs),
+        outputs=len(outputs),
         clk=port("clk"),
-        drive="\n    ".join(_drive(ports, port)),
-        sample="\n    ".join(_sample(ports, port)),
-        eval=evaluate,
-        rest=rest,
+        rst=port("rst"),
+        give=cases(inputs, "set({valid}, valid); if (valid) store({payload}, payload); return;"),
+        taken=cases(inputs, "return get({ready});"),
+        accept=cases(outputs, "set({ready}, ready); return;"),
+        offered=cases(outputs, "load({payload}, payload); return get({valid});"),
+        rest=model.rest,
     )
 
 
@@ -158,13 +251,13 @@ _VERILATOR_TRACE = """\
 """
 
 
-def verilator_adapter(ports: CorePorts, *, trace: bool) -> str:
-    """Adapter for a Verilator model with prefix ``Vcore``."""
+def verilator_model(*, trace: bool) -> Model:
+    """A Verilator model with prefix ``Vcore``."""
     includes = '#include <memory>\n\n#include "Vcore.h"\n#include "verilator_pins.h"'
     if trace:
         includes += '\n#include "verilated_vcd_c.h"'
     rest = _VERILATOR_TRACE if trace else _VERILATOR
-    return _text(ports, lambda n: f"dut_.{n}", includes=includes, evaluate="eval();", rest=rest)
+    return Model(lambda n: f"dut_.{n.replace('__', '___05F')}", includes, rest)
 
 
 _CXXRTL = """\
@@ -210,12 +303,10 @@ def _mangle(name: str) -> str:
     return "p_" + name.replace("_", "__")
 
 
-def cxxrtl_adapter(ports: CorePorts, top: str, *, trace: bool) -> str:
-    """Adapter for a CXXRTL model of module ``top``."""
+def cxxrtl_model(top: str, *, trace: bool) -> Model:
+    """A CXXRTL model of module ``top``."""
     includes = '#include <fstream>\n\n#include "core.h"\n#include "cxxrtl_pins.h"'
     if trace:
         includes += "\n#include <cxxrtl/cxxrtl_vcd.h>"
     rest = (_CXXRTL_TRACE if trace else _CXXRTL).format(top=_mangle(top))
-    return _text(
-        ports, lambda n: f"dut_.{_mangle(n)}", includes=includes, evaluate="eval();", rest=rest
-    )
+    return Model(lambda n: f"dut_.{_mangle(n)}", includes, rest)

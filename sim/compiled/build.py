@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import resources
@@ -15,11 +15,17 @@ from typing import Literal
 
 from attnsieve.gen import tools
 from attnsieve.gen.tools.yosys import data_directory, run_yosys
-from attnsieve.sim.compiled.adapter import cxxrtl_adapter, verilator_adapter
+from attnsieve.sim.compiled.adapter import (
+    Model,
+    block_adapter,
+    core_adapter,
+    cxxrtl_model,
+    verilator_model,
+)
 from attnsieve.sim.compiled.initial import compact_zeros, without_zeros
 from attnsieve.sim.compiled.ports import CorePorts
 
-__all__ = ["BACKENDS", "DEFAULT_BACKEND", "Backend", "build"]
+__all__ = ["BACKENDS", "DEFAULT_BACKEND", "Backend", "build", "build_block"]
 
 Backend = Literal["verilator", "cxxrtl"]
 BACKENDS: tuple[Backend, ...] = ("verilator", "cxxrtl")
@@ -33,11 +39,12 @@ _VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", 
 
 
 @cache
-def _harness() -> dict[str, str]:
-    """Text of each C++ source of the harness, by name."""
+def _harness(main: str) -> dict[str, str]:
+    """Text of each C++ source of the harness, by name; ``main`` is kept as ``harness.cc``."""
     folder = resources.files("attnsieve.sim.compiled") / "cxx"
-    names = sorted(f.name for f in folder.iterdir() if f.name.endswith((".h", ".cc")))
-    return {name: (folder / name).read_text(encoding="utf-8") for name in names}
+    names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".h"))
+    sources = {name: folder / name for name in names} | {"harness.cc": folder / main}
+    return {name: file.read_text(encoding="utf-8") for name, file in sources.items()}
 
 
 @cache
@@ -86,9 +93,8 @@ def _runtime(trace: bool) -> list[Path]:
     return objects
 
 
-def _build_verilator(verilog: str, top: str, ports: CorePorts, trace: bool, work: Path) -> None:
+def _build_verilator(verilog: str, top: str, trace: bool, work: Path) -> None:
     (work / "core.v").write_text(compact_zeros(verilog))
-    (work / "adapter.h").write_text(verilator_adapter(ports, trace=trace))
     options = ["--trace"] if trace else []
     tools.run_verilator([*_VERILATOR_FLAGS, *options, "--top-module", top, "core.v"], work)
     include = tools.verilator_root() / "include"
@@ -101,9 +107,8 @@ def _build_verilator(verilog: str, top: str, ports: CorePorts, trace: bool, work
     tools.run_compiler(["-shared", "-o", "core.so", *objects, "-pthread"], work, cached=False)
 
 
-def _build_cxxrtl(verilog: str, top: str, ports: CorePorts, trace: bool, work: Path) -> None:
+def _build_cxxrtl(verilog: str, top: str, trace: bool, work: Path) -> None:
     (work / "core.v").write_text(without_zeros(verilog))
-    (work / "adapter.h").write_text(cxxrtl_adapter(ports, top, trace=trace))
     debug = "-g3" if trace else "-g0"
     run_yosys(
         f"read_verilog core.v\nhierarchy -top {top}\nproc\nflatten\nopt_clean\n"
@@ -162,12 +167,53 @@ def build(
     MissingToolError, ToolError
         A compiler is not installed, or failed.
     """
+    adapter = core_adapter(CorePorts.of(verilog, top), _model(top, backend, trace))
+    harness = {**_harness("harness.cc"), "adapter.h": adapter}
+    return _library(verilog, top, backend, trace, harness, progress)
+
+
+def build_block(
+    verilog: str,
+    top: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    backend: Backend = DEFAULT_BACKEND,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Shared library of a block whose ports are streams, kept and made as `build` does.
+
+    Parameters
+    ----------
+    verilog, top, backend, progress
+        See `build`.
+    inputs, outputs : sequence of str
+        Streams, each with ports ``*__valid``, ``*__ready`` and ``*__payload``.
+    """
+    adapter = block_adapter(inputs, outputs, _model(top, backend, False))
+    harness = {**_harness("block.cc"), "adapter.h": adapter}
+    return _library(verilog, top, backend, False, harness, progress)
+
+
+def _model(top: str, backend: Backend, trace: bool) -> Model:
     if backend not in BACKENDS:
         raise ValueError(f"Back end must be one of {', '.join(BACKENDS)}, not {backend!r}")
-    ports = CorePorts.of(verilog, top)
+    if backend == "verilator":
+        return verilator_model(trace=trace)
+    return cxxrtl_model(top, trace=trace)
+
+
+def _library(
+    verilog: str,
+    top: str,
+    backend: Backend,
+    trace: bool,
+    harness: Mapping[str, str],
+    progress: Callable[[str], None] | None,
+) -> Path:
+    """The library of a model and its harness, from the cache or made now."""
     names = ["g++", "verilator" if backend == "verilator" else "yosys"]
     flags = (_FLAGS, _VERILATOR_FLAGS)
-    harness = {**_harness(), "adapter": _text_of_adapter(ports, top, backend, trace)}
     key = _key(verilog, top, backend, trace, harness, flags, tools.versions(names), _machine())
     folder = tools.cache_directory("compiled") / f"{top}-{backend}-{key}"
     library = folder / "core.so"
@@ -179,18 +225,12 @@ def build(
     _prune(folder.parent)
     work = Path(tempfile.mkdtemp(prefix="work-", dir=folder.parent))
     try:
-        for name, text in _harness().items():
+        for name, text in harness.items():
             (work / name).write_text(text)
         run = _build_verilator if backend == "verilator" else _build_cxxrtl
-        run(verilog, top, ports, trace, work)
+        run(verilog, top, trace, work)
         folder.mkdir(exist_ok=True)
         os.replace(work / "core.so", library)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return library
-
-
-def _text_of_adapter(ports: CorePorts, top: str, backend: Backend, trace: bool) -> str:
-    if backend == "verilator":
-        return verilator_adapter(ports, trace=trace)
-    return cxxrtl_adapter(ports, top, trace=trace)

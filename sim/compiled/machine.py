@@ -16,7 +16,7 @@ import numpy.typing as npt
 from attnsieve.sim.bench.memory import STALL_KINDS, ChannelCounters, Stalls, Timing
 from attnsieve.sim.compiled.build import DEFAULT_BACKEND, Backend, build
 
-__all__ = ["READ", "WRITTEN", "BusTimeout", "CompiledMachine"]
+__all__ = ["READ", "WRITTEN", "BusTimeout", "CompiledMachine", "load"]
 
 #: Bits of a byte of `CompiledMachine.touched`.
 READ, WRITTEN = 1, 2
@@ -58,12 +58,16 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 }  # fmt: skip
 
 
-def _load(library: Path) -> ctypes.CDLL:
+def load(library: Path) -> ctypes.CDLL:
     """Load a private copy: the cache may drop the file, and a library is never unloaded."""
     with tempfile.TemporaryDirectory(prefix="attnsieve-") as folder:
         copy = Path(folder) / library.name
         shutil.copyfile(library, copy)
-        loaded = ctypes.CDLL(str(copy))
+        return ctypes.CDLL(str(copy))
+
+
+def _bound(library: Path) -> ctypes.CDLL:
+    loaded = load(library)
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(loaded, f"attnsieve_{name}")
         function.restype = result
@@ -116,7 +120,7 @@ class CompiledMachine:
         progress: Callable[[str], None] | None = None,
     ) -> None:
         library = build(verilog, top, backend=backend, trace=vcd is not None, progress=progress)
-        self._lib = _load(library)
+        self._lib = _bound(library)
         self.channels: int = self._lib.attnsieve_channels()
         self.beat_bytes: int = self._lib.attnsieve_beat_bytes()
         self._handle = self._lib.attnsieve_create()

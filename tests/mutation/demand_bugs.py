@@ -8,6 +8,7 @@ __all__ = ["DEMAND_BUGS"]
 
 _DEMAND = "stages/test_value_demand.py::test_"
 _LISTS = "axi/test_value_lists.py::test_"
+_REQUESTS = "axi/test_value_requests.py::test_"
 _ROW_LIST = "control/test_row_list.py::test_"
 
 DEMAND_BUGS = [
@@ -80,4 +81,12 @@ DEMAND_BUGS = [
         "only the first line of a beat is read", f"{_ROW_LIST}any_mask[reference]"),
     Bug("axi/list_ram.py", "ram.read[0].en.eq(self.en)", "ram.read[0].en.eq(1)",
         "a beat changes before the next one is read", f"{_ROW_LIST}any_mask[tiny]"),
+    # -- value_requests
+    Bug("axi/value_requests.py", "~some & (reading == 0)", "~some",
+        "an empty list is free before the one that is being read",
+        f"{_REQUESTS}each_region_asks_for_its_list[mixed-0.05-0.0]", quick=True),
+    Bug("axi/value_requests.py", "half.eq(half ^ (ask | drop))", "half.eq(half ^ ask)",
+        "empty lists have no half", f"{_REQUESTS}each_region_asks_for_its_list[mixed-0.7-0.0]"),
+    Bug("axi/value_requests.py", "self.o.valid.eq(both & some)", "self.o.valid.eq(both)",
+        "an empty list is asked for", f"{_REQUESTS}each_region_asks_for_its_list[empty-0.7-0.0]"),
 ]

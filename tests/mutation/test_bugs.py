@@ -33,6 +33,7 @@ WITHOUT_BUGS = {
     "lib/delay": "registers in a row, planted in the blocks that use them",
     "lib/reduce": "or and sum as trees, planted in the blocks that use them",
     "select/top_k": "no hardware: checked sizes and layouts",
+    "select/engines": "no hardware: picks a block",
     "select/search": "no hardware: names and widths of payloads",
     "axi/signature": "no hardware: names of wires",
     "control/register_map": "no hardware: a table, which the tests of registers go through",

@@ -98,7 +98,14 @@ def test_latency(n):
         dut = QuickSelect(params=params)
         beats, cycles = rounds_of(dut, [rng.randrange(4096) for _ in range(n)], k)
         least = 2 + sum(b + dut.idle for b in beats)
-        assert least <= cycles <= least + dut.wait * len(beats)
+        assert least <= cycles <= least + dut.wait * len(beats) <= dut.worst(-(-n // 4))
+
+
+def test_the_bound_is_the_sum_over_the_rounds():
+    dut = QuickSelect(params=TopKParams(lanes=2, value_bits=12, max_values=64))
+    assert dut.worst(2) == 2 + (2 + 2 + 1 + 1) + 4 * (dut.idle + dut.wait)
+    few = QuickSelect(params=TopKParams(lanes=2, value_bits=2, max_values=64))
+    assert few.worst(4) == 2 + (4 + 4 + 3 + 3) + 4 * (few.idle + few.wait)
 
 
 @pytest.mark.parametrize("k", [0, 7, 8])

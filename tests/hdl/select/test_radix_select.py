@@ -26,7 +26,8 @@ def test_options(fraction, digit_bits, rows):
 
 
 def passes_of(values, k, bits, lanes, fraction=2, digit=5):
-    """Beats of each pass that a row takes, from the definition of the digits."""
+    """Beats of each pass that a row takes until its threshold, from the definition of the digits:
+    what all candidates share is known after a pass."""
     value, _ = top_k_threshold(values, k, bits)
     if k == 0 or k >= len(values):
         return []
@@ -35,9 +36,8 @@ def passes_of(values, k, bits, lanes, fraction=2, digit=5):
     while rest:
         candidates = [v for v in values if v >> rest == value >> rest]
         passes.append(beats)
-        if len(candidates) == 1:
-            break
-        beats, rest = -(-len(candidates) // lanes), max(0, rest - digit)
+        differ = max(v ^ candidates[0] for v in candidates).bit_length()
+        beats, rest = -(-len(candidates) // lanes), min(differ, max(0, rest - digit))
     return passes
 
 
@@ -49,16 +49,66 @@ def test_latency(bits, skew):
     for n, k in [(256, 16), (256, 200), (100, 30), (16, 3), (7, 0), (7, 7)]:
         values = [int((1 << bits) * rng.random() ** skew) for _ in range(n)]
         dut = RadixSelect(params=params)
-        assert code_count(bits, 2) == dut.first.buckets
+        fraction = 3 if bits == 32 else 2
+        assert code_count(bits, fraction) == dut.first.buckets
         result = run(dut, [(values, k)])
         cycles = result.last("o") - result.last("i")
-        passes = passes_of(values, k, bits, 16)
+        passes = passes_of(values, k, bits, 16, fraction)
         if not passes:
             assert cycles == dut.known_latency
             continue
         least = dut.first_latency + passes[0]
         least += sum(beats + dut.pass_latency for beats in passes[1:])
         assert least <= cycles <= least + dut.late * (len(passes) - 1)
+        assert cycles <= dut.worst(-(-n // 16))
+
+
+OUTLIERS = (24, 19, 14, 9, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "passes"),
+    [
+        ([1 << 31] * 64, 1),
+        ([(1 << 31) + (n & 1) for n in range(64)], 2),
+        ([(1 << 31) + (n & 15) for n in range(64)], 2),
+        ([7] + [(1 << 31) + (n & 1) for n in range(63)], 2),
+        ([(1 << 31) + (1 << place) for place in OUTLIERS] + [1 << 31, (1 << 31) + 1] * 20, 6),
+    ],
+)
+def test_bits_that_all_candidates_share_take_no_pass(values, passes):
+    params = TopKParams(lanes=4, value_bits=32, max_values=64)
+    dut = RadixSelect(params=params, fraction=2)
+    assert dut.most_passes == 6
+    result = run(dut, [(values, 30)])
+    cycles = result.last("o") - result.last("i")
+    beats = passes_of(values, 30, 32, 4)
+    assert len(beats) == passes
+    assert cycles == dut.first_latency + sum(beats) + (passes - 1) * dut.pass_latency
+    assert cycles <= dut.worst(-(-len(values) // 4))
+
+
+def test_equal_rows_follow_one_another():
+    """A pass that only drops candidates is between the passes of other rows, and loses none."""
+    params = TopKParams(lanes=2, value_bits=16, max_values=32)
+    rng = random.Random(7)
+    kinds = [lambda: 50_000, lambda: 50_000 + rng.randrange(2), lambda: rng.randrange(1 << 16)]
+    rows = []
+    for _ in range(40):
+        kind, n = rng.choice(kinds), rng.choice([2, 3, 4, 9, 32])
+        rows.append(([kind() for _ in range(n)], rng.randint(0, n)))
+    for inside in (2, 8):
+        run(RadixSelect(params=params, rows=inside), rows)
+        run(RadixSelect(params=params, rows=inside), rows, {"o": 0.5})
+
+
+def test_without_a_pass():
+    """Where the first digit is the whole value, no row has a pass."""
+    params = TopKParams(lanes=2, value_bits=4, max_values=8)
+    dut = RadixSelect(params=params, fraction=3, digit_bits=1)
+    assert dut.most_passes == 0
+    result = run(dut, [([3, 9, 1, 9, 15], 2)])
+    assert result.last("o") - result.last("i") == dut.known_latency == dut.worst(3)
 
 
 @pytest.mark.parametrize("n", [1, 5, 33, 64, 113])

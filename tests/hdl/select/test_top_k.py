@@ -87,6 +87,13 @@ def test_bad_sizes(kwargs, message):
         TopKParams(**kwargs)
 
 
+def small(engine):
+    """An engine for proofs: rows of two beats of two lanes of 3 bits."""
+    params = TopKParams(lanes=2, value_bits=3, max_values=4)
+    options = {"fraction": 0, "digit_bits": 1, "rows": 2} if engine == "radix" else {}
+    return ENGINES[engine](params=params, **options)
+
+
 class Proof(wiring.Component):
     """Any row of up to four values, any k: the threshold is that of the k largest.
 
@@ -97,9 +104,7 @@ class Proof(wiring.Component):
     """
 
     def __init__(self, engine, *, off=0):
-        params = TopKParams(lanes=2, value_bits=3, max_values=4)
-        options = {"fraction": 0, "digit_bits": 1, "rows": 2} if engine == "radix" else {}
-        self.dut, self.off = ENGINES[engine](params=params, **options), off
+        self.dut, self.off = small(engine), off
         super().__init__({})
 
     def elaborate(self, platform):
@@ -152,3 +157,52 @@ def test_everything_is_reached(engine):
 def test_a_wrong_claim_is_refuted(engine):
     with pytest.raises(ProofError):
         prove(Proof(engine, off=1), depth=34, name=f"{engine} select", timeout=300)
+
+
+class Bound(wiring.Component):
+    """Any row of up to four values, any k: a row that is alone has its threshold in time.
+
+    Parameters
+    ----------
+    less : int
+        Cycles that the claim is short of the engine's own bound; 0 to prove it.
+    """
+
+    def __init__(self, engine, *, less=0):
+        self.dut, self.less = small(engine), less
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        free_inputs(m, dut)
+        beats, ended, told, cycles = Signal(2), Signal(), Signal(), Signal(8)
+        m.d.comb += [Assume(dut.o.ready), Assume(~(ended & dut.i.valid))]
+        with m.If(dut.i.valid & dut.i.ready):
+            m.d.comb += Assume(dut.i.p.last | (beats == 0))
+            m.d.sync += [ended.eq(dut.i.p.last), beats.eq(beats + 1)]
+        with m.If(dut.o.valid):
+            m.d.sync += told.eq(1)
+        with m.Elif(ended & ~told):
+            m.d.sync += cycles.eq(cycles + 1)
+        for n in (1, 2):  # of the beat's cycle, none is counted
+            late = ended & ~told & (beats == n) & (cycles + 1 > dut.worst(n) - self.less)
+            m.d.comb += Assert(~late)
+        return m
+
+
+#: Cycles by which no row of this size is as late as the engine's bound has it.
+SPARE = {"radix": 0, "quick": 3}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_proof_of_the_bound(engine):
+    proof = Bound(engine)
+    prove(proof, depth=proof.dut.worst(2) + 6, name=f"{engine} bound", timeout=300)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_tighter_bound_is_refuted(engine):
+    proof = Bound(engine, less=SPARE[engine] + 1)
+    with pytest.raises(ProofError):
+        prove(proof, depth=proof.dut.worst(2) + 6, name=f"{engine} bound", timeout=300)

@@ -1,0 +1,103 @@
+# amaranth: UnusedElaboratable=no
+"""Regions of V and the lists of what is kept: each region waits for its list; proof."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from amaranth.hdl import Module
+
+from attnsieve.hdl.axi.value_requests import ValueRequests
+from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.formal import HoldRule, free_inputs, prove
+from attnsieve.sim.unit import run_streams
+
+PARAMS = CoreParams(lanes=64, value_lanes=4, token_lanes=4, value_demand=True)
+
+
+def reader(dut, asked, freed, rng, pace):
+    """Reads the lists that are asked for, one after another; notes when each list is freed."""
+
+    async def bench(ctx):
+        waiting = 0
+        while True:
+            end = waiting > 0 and rng.random() < pace
+            ctx.set(dut.end, end)
+            _, _, move, count, half, free = await ctx.tick().sample(
+                dut.o.valid & dut.o.ready, dut.o.p.rows, dut.o.p.half, dut.free
+            )
+            if free:
+                freed.append((len(asked) - waiting, bool(end)))
+            waiting -= end
+            if move:
+                asked.append((count, half))
+                waiting += 1
+
+    return bench
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("pace", [0.05, 0.7])
+@pytest.mark.parametrize("kind", ["full", "empty", "mixed", "one"])
+def test_each_region_asks_for_its_list(kind, pace, stall):
+    rng = random.Random(f"{kind} {pace} {stall}")
+    size = 1 if kind == "one" else 30
+    counts = {
+        "full": [rng.randint(1, 1024) for _ in range(size)],
+        "empty": [0] * size,
+        "mixed": [rng.choice([0, 0, 1, 5, 1024]) for _ in range(size)],
+        "one": [7],
+    }[kind]
+    regions = [
+        {"address": 32 * n, "lines": 9, "rows": 99, "parts": 4, "bytes": 64, "wide": n % 2}
+        for n in range(size)
+    ]
+    wanted = [(r, n, count) for n, (r, count) in enumerate(zip(regions, counts, strict=True))
+              if count]  # fmt: skip
+    dut, asked, freed = ValueRequests(params=PARAMS), [], []
+    result = run_streams(
+        dut,
+        {"i": regions, "count": [{"count": count} for count in counts]},
+        {"o": len(wanted)},
+        stall=stall,
+        seed=size,
+        constants={"demand": 1},
+        testbenches=[reader(dut, asked, freed, rng, pace)],
+        settle=1500,
+    )
+    for got, (region, number, count) in zip(result.outputs["o"], wanted, strict=True):
+        assert (got.address, got.rows, got.demand) == (region["address"], count, 1)
+        assert got.half == number % 2
+        assert (got.lines, got.parts, got.wide) == (9, 4, region["wide"])
+    # every list is freed once and in order: an empty one not before those before it
+    assert len(freed) == size
+    order = [bool(count) for count in counts]
+    assert [read for _, read in freed] == order
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_without_demand_regions_pass(stall):
+    regions = [{"address": 64 * n, "rows": n, "half": 0, "demand": 0} for n in range(20)]
+    result = run_streams(
+        ValueRequests(params=PARAMS), {"i": regions, "count": []}, {"o": 20}, stall=stall,
+        constants={"demand": 0},
+    )  # fmt: skip
+    assert [(r.address, r.rows, r.demand) for r in result.outputs["o"]] == [
+        (64 * n, n, 0) for n in range(20)
+    ]
+
+
+def test_needs_values_on_demand():
+    with pytest.raises(ValueError, match="value_demand must be true"):
+        ValueRequests(params=CoreParams())
+
+
+def test_hold_proof():
+    """A region stays at the output until it is taken, if those at the inputs do."""
+    m = Module()
+    m.submodules.dut = dut = ValueRequests(params=PARAMS)
+    free_inputs(m, dut, but=("demand",))
+    m.submodules += HoldRule(dut.o)
+    m.d.comb += dut.demand.eq(1)
+    prove(m, depth=8, name="value requests")
