@@ -46,7 +46,7 @@ def listed(rng, rows, density):
 
 def chunk_of(rng, sink, first, rows):
     return {
-        "sink": sink, "first": first, "rows": rows, "lines": 0, "wide": 0,
+        "sink": sink, "first": first, "rows": rows, "lines": 0, "width": 0,
         "base": rng.randrange(1 << 20), "pitch": rng.randrange(1, 49),
     }  # fmt: skip
 
@@ -181,7 +181,7 @@ class Proof(wiring.Component):
         m.d.comb += [
             Assume((chunk.rows != 0) & (chunk.first + chunk.rows <= p.max_keys)),
             Assume(chunk.first % p.groups == 0),
-            Assume((chunk.lines == 0) & ~chunk.wide),  # of no account here, as these:
+            Assume((chunk.lines == 0) & (chunk.width == 0)),  # of no account here, as these:
             Assume((chunk.base < 2) & (chunk.pitch == 1)),
         ]
         watched = AnyConst(3)
