@@ -1,4 +1,4 @@
-"""The case of SpAtten's release: as near to the limit as stated, and beside the release's cycles."""
+"""The case of SpAtten's release: as near to the limit as stated, beside what the release takes."""
 
 import pytest
 
