@@ -86,8 +86,6 @@ class Latency:
         The same if the row is not written.
     select_lanes : int
         Values that the engine of the value select takes per cycle.
-    planes : int
-        From the last row of a KV head to its region of K, where rows may come again.
     region_queue : int
         From there to the loader.
     flags : int
@@ -131,7 +129,6 @@ class Latency:
     finish: int
     dropped: int
     select_lanes: int
-    planes: int
     region_queue: int
     flags: int
     packing: int
@@ -148,12 +145,13 @@ class Latency:
         queue = (1 if params.lut_ram else 2) if several else 0
         picks = params.wide_bytes >= params.lanes  # lines are picked from words
         lists = params.token_lanes != 0
+        waits = params.progressive or params.value_demand
         lanes = -(-(params.groups - 1).bit_length() // 4)
         eliminate, pack = max(1, 2 * lanes), max(2, lanes + 1)
         return cls(
             start=20,
-            region=2,
-            rows=20,
+            region=2 + 17 * waits,  # the units that read the job's words take turns
+            rows=20 + 29 * waits,
             request=10 if lists else 1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + (8 if lists else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),
@@ -186,7 +184,6 @@ class Latency:
             finish=8,
             dropped=4,
             select_lanes=params.value_lanes,
-            planes=5,
             region_queue=1,
             flags=2 + 1 + 1 + eliminate + pack + 1,
             packing=1 + eliminate + pack,

@@ -154,7 +154,14 @@ def _check_cycles(image: JobImage) -> int:
     job, words = image.job, _address_words(image.params)
     strides = sum(tensor.heads for tensor in image.tensors.values())
     pruned = 3 + -(-image.params.max_heads // 32) if image.params.token_lanes else 0
-    return 39 + pruned + 8 * words + strides + job.group + job.heads
+    more = _more_words(image.params)
+    further = more + 5 + job.group + 2 if more else 0  # they are read, and sums over a KV head
+    return 39 + pruned + further + 8 * words + strides + job.group + job.heads
+
+
+def _more_words(params: CoreParams) -> int:
+    """Words of a job that only cores have whose rows can wait."""
+    return 2 * params.progressive + params.value_demand
 
 
 def _address_words(params: CoreParams) -> int:

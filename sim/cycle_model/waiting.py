@@ -20,6 +20,8 @@ __all__ = ["Pass", "WaitingPipeline"]
 
 #: Regions of K that wait in front of the loader, rows in front of the scorer.
 _REGIONS, _ROWS = 4, 8
+#: Cycles that the row of each further head takes to come.
+_HEAD = 4
 #: Rows behind the packer whose V may not be there.
 _PACKED = 6
 
@@ -198,7 +200,7 @@ class WaitingPipeline(SparsePipeline):
         ranks = [r for r, kv in enumerate(self.kv) if kv == self.heads[self.begun]]
         parts = self.job_rows[0].parts
         most = min(p.held_beats // self.beats, p.held_segments // parts)
-        there = self.job_rows[ranks[-1]].start + self.latency.planes + 5 * ranks[-1]
+        there = self.job_rows[ranks[-1]].start + _HEAD * ranks[-1]
         gone = ranks[-1] + 1 - most
         if gone <= 0:
             return there
