@@ -153,7 +153,7 @@ class Latency:
             region=2 + 17 * waits,  # the units that read the job's words take turns
             rows=20 + 29 * waits,
             request=10 if lists else 1 + several,
-            word=queue + (params.unit_bytes > params.beat_bytes) + (8 if lists else 2 * several),
+            word=queue + (params.unit_bytes > params.beat_bytes) + (9 if lists else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),
             room=2,
             queue=queue,

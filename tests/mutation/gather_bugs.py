@@ -142,7 +142,7 @@ GATHER_BUGS = [
     # -- gather loader
     Bug("axi/gather_loader.py", "chunk.sink == Sink.VALUE", "chunk.sink == Sink.KEY",
         "keys are left-aligned, values are not", f"{_LOADER}lines[16-2-64]", quick=True),
-    Bug("axi/gather_loader.py", "word.p.chunk.width.eq(chunk.wide)", "word.p.chunk.width.eq(0)",
+    Bug("axi/gather_loader.py", "word.p.chunk.width.eq(chunk.width)", "word.p.chunk.width.eq(0)",
         "operands of 12 bits are taken for bytes", f"{_LOADER}lines[16-2-64]"),
     Bug("axi/gather_loader.py", "asked.p.tag.mask[lane].eq(item.mask)",
         "asked.p.tag.mask[lane].eq(-1)", "all words of a unit are wanted",
