@@ -86,6 +86,8 @@ class Latency:
         The same if the row is not written.
     select_lanes : int
         Values that the engine of the value select takes per cycle.
+    token_lanes : int
+        Scores that the one of the token select takes.
     region_queue : int
         From there to the loader.
     flags : int
@@ -129,6 +131,7 @@ class Latency:
     finish: int
     dropped: int
     select_lanes: int
+    token_lanes: int
     region_queue: int
     flags: int
     packing: int
@@ -184,6 +187,7 @@ class Latency:
             finish=8,
             dropped=4,
             select_lanes=params.value_lanes,
+            token_lanes=params.token_lanes,
             region_queue=1,
             flags=2 + 1 + 1 + eliminate + pack + 1,
             packing=1 + eliminate + pack,

@@ -97,7 +97,7 @@ def predict(
     answered = int(written.max(initial=0)) + timing.latency + latency.finish
     end = max(answered, int(pipeline.done[len(rows) - 1]) + latency.dropped)
     if isinstance(pipeline, SparsePipeline):
-        end = max(end, pipeline.passed + 8 + select_cycles(image))
+        end = max(end, pipeline.passed + 8 + select_cycles(image, latency.token_lanes))
     return _counters(pipeline, end)
 
 

@@ -10,7 +10,7 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import paced
 from attnsieve.sim.cycle_model.rows import Pipeline
-from attnsieve.sim.cycle_model.top_k import FIRST, PASSES, Search, search
+from attnsieve.sim.cycle_model.top_k import Search, search
 from attnsieve.sim.driver.image import JobImage
 
 __all__ = ["SparsePipeline", "list_cycles", "row_steps", "select_cycles"]
@@ -38,13 +38,16 @@ def row_steps(image: JobImage) -> np.ndarray:
     return steps
 
 
-def select_cycles(image: JobImage) -> int:
-    """From the last share of a job to its selection; 0 if none is made."""
+def select_cycles(image: JobImage, lanes: int) -> int:
+    """From the last share of a job to its selection of tokens, ``lanes`` of them per cycle; 0 if
+    none is made."""
     params, job = image.params, image.job
-    if job.scoring.keep is None:
+    keep = job.scoring.keep
+    if keep is None:
         return 0
-    rows = -(-job.keys // params.token_lanes)
-    return 3 * rows + FIRST + PASSES + 6
+    rows = -(-job.keys // lanes)
+    engine = search(params, lanes, job.keys, min(keep, job.keys - 1))
+    return 2 * rows + engine.busy + engine.wait + 6
 
 
 @dataclass(frozen=True)
