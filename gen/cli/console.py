@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["bar", "out", "print_json", "print_stats", "share", "steps"]
+__all__ = ["bar", "out", "print_json", "print_stats", "print_workload", "share", "steps"]
 
 
 def out() -> Console:
@@ -98,3 +98,31 @@ def print_stats(stats: dict[str, Any]) -> None:
             *(f"{row[k]:.4f}" if k.endswith("ratio") else str(row.get(k, "")) for k in columns)
         )
     out().print(table)
+
+
+def print_workload(stats: dict[str, Any]) -> None:
+    """Print what a workload took, a row per layer, and what that is compared with."""
+    columns = {
+        "layer": "layer", "jobs": "jobs", "cycles": "cycles", "limit_ratio": "limit ratio",
+        "job_ratio": "job ratio", "k_rows": "K rows", "v_rows": "V rows",
+        "recomputed": "recomputed", "dram_read_bytes": "bytes read",
+        "kv_bytes_less_than_fp32_dense": "of fp32 1 /", "kv_bytes_less_than_12_bit_dense":
+        "of 12 bits 1 /", "kv_bytes_less_than_8_bit_dense": "of 8 bits 1 /",
+        "gflops_dense_equivalent": "GFLOPS (dense)",
+    }  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    for title in columns.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    workload = stats["workload"]
+    pairs = zip(stats["layers"], workload["layers"], strict=True)
+    rows = [*(a | b for a, b in pairs), {**stats["total"], **workload["total"], "layer": "total"}]
+    for row in rows:
+        cells = (row[name] for name in columns)
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells))
+    out().print(table)
+    for name in ("baseline", "unpruned"):
+        if f"{name}_cycles" in workload:
+            cycles, faster = workload[f"{name}_cycles"], workload[f"faster_than_{name}"]
+            out().print(f"{name} {cycles} cycles by the cycle model: {faster:.2f} times as many")
+    if workload["on"] == "rtl":
+        out().print(f"cycle model: {100 * workload['model_error']:+.2f} %")

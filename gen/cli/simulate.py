@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from attnsieve.gen import api
-from attnsieve.gen.cli.console import bar, print_json, print_stats
+from attnsieve.gen.cli.console import bar, print_json, print_stats, print_workload
 from attnsieve.gen.cli.options import Json, Overlays, Seed, Settings, System, configuration
+from attnsieve.gen.config import Configuration
 from attnsieve.gen.errors import UserError
 from attnsieve.gen.output import output_directory, output_file
 
@@ -28,8 +29,16 @@ def command(
         Path | None, typer.Option("--trace", metavar="T.npz", help="Trace to run.")
     ] = None,
     workload: Annotated[
+        Path | None,
+        typer.Option("--workload", metavar="F.csv", help="Workload file to run, in place of one."),
+    ] = None,
+    on: Annotated[
+        str,
+        typer.Option("--on", metavar="P", help="Of a workload: the cycle model, or rtl."),
+    ] = "model",
+    iterations: Annotated[
         str | None,
-        typer.Option("--workload", metavar="W", help="Synthetic workload; this version has none."),
+        typer.Option("--iterations", metavar="A-B,C", help="Iterations of the workload to run."),
     ] = None,
     thresholds: Annotated[
         Path | None,
@@ -55,16 +64,23 @@ def command(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> int:
-    """Run the Verilog of SYSTEM on a trace and compare with the golden model bit for bit."""
+    """Run the Verilog of SYSTEM on a trace and compare with the golden model bit for bit; or run a
+    workload file, on the cycle model or on the Verilog."""
     chosen = configuration(system, config, settings)
     if (trace is None) == (workload is None):
         raise UserError("simulate needs exactly one of --trace and --workload")
-    if workload is not None:
-        raise UserError(
-            f"unknown workload {workload!r}: this version has none, name a trace by --trace"
-        )
     if thresholds is not None:
         raise UserError(f"--thresholds: system {chosen.system} has no thresholds; leave it out")
+    if workload is not None:
+        for name, value in (("--heads", heads), ("--vcd", vcd)):
+            if value is not None:
+                raise UserError(f"{name} is for traces; leave it out with --workload")
+        return _workload(
+            chosen, workload, output, on=on, layers=layers, iterations=iterations,
+            simulator=simulator, seed=seed, baseline=not no_baseline, as_json=as_json,
+        )  # fmt: skip
+    if iterations is not None or on != "model":
+        raise UserError("--iterations and --on are for workloads; leave them out with --trace")
     assert trace is not None
     from attnsieve.sim.simulate import DEFAULT_SIMULATOR
 
@@ -81,6 +97,37 @@ def command(
         print_json(result.stats)
     else:
         print_stats(result.stats)
+    for message in result.messages:
+        print(f"attnsieve: {message}", file=sys.stderr)
+    return 1 if result.mismatches else 0
+
+
+def _workload(
+    config: Configuration,
+    workload: Path,
+    output: Path,
+    *,
+    on: str,
+    simulator: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Run a workload file."""
+    from attnsieve.sim.replay import replay
+    from attnsieve.sim.simulate import DEFAULT_SIMULATOR
+
+    with ExitStack() as stack:
+        folder = stack.enter_context(output_directory(output))
+        progress = stack.enter_context(bar(f"simulate {config.name}"))
+        result = replay(
+            config, workload, on=on, simulator=simulator or DEFAULT_SIMULATOR,  # type: ignore[arg-type]
+            progress=progress, **options,
+        )  # fmt: skip
+        result.write(folder)
+    if as_json:
+        print_json(result.stats)
+    else:
+        print_workload(result.stats)
     for message in result.messages:
         print(f"attnsieve: {message}", file=sys.stderr)
     return 1 if result.mismatches else 0

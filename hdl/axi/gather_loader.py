@@ -25,6 +25,9 @@ from attnsieve.hdl.params import CoreParams
 
 __all__ = ["GatherLoader"]
 
+#: Wide words that may wait in front of the unpacker.
+WORDS = 8
+
 
 class GatherLoader(wiring.Component):
     """The rows of a head that are listed, and no others, as lines of operands.
@@ -180,7 +183,8 @@ class GatherLoader(wiring.Component):
         return reader
 
     def _pack(self, m: Module, reader: GatherReader) -> stream.Interface:
-        """The wanted words of units, back to back."""
+        """The wanted words of units, back to back. Some wide words may wait: units bring few words
+        or many, and an unpacker takes as many cycles for a word as it ends lines."""
         lanes = self.params.channels * self.unit_words
         shape = unsigned(8 * WORD_BYTES)
         m.submodules.eliminator = eliminator = ZeroEliminator(shape=shape, lanes=lanes)
@@ -197,8 +201,10 @@ class GatherLoader(wiring.Component):
             beat.p.keep.eq(Cat(keep)),
             beat.p.last.eq(come.p.tag.last),
         ]
+        m.submodules.words = words = Queue(shape=packer.o.p.shape(), depth=WORDS)
         connect(m, eliminator.o, packer.i)
-        return packer.o
+        connect(m, packer.o, words.i)
+        return words.o
 
     def _lines(
         self, m: Module, words: stream.Interface, chunks: Queue, chunker: ListChunker

@@ -27,6 +27,7 @@ class Packer(wiring.Component):
     Latency: `latency` = ceil(ceil(log2(lanes)) / 4) + 1 cycles, at least 2, to the beat that an
     item drives out. Throughput: a beat per cycle in, as long as not more than one would have to
     come out: where a group's last beat gives two, a beat that gives one waits a cycle behind it.
+    While a full beat waits to leave, one that drives none out is taken.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ class Packer(wiring.Component):
         free = ~o.valid | o.ready
         full = beat.total > lanes
         gives = beat.valid & (full | beat.last)
-        m.d.comb += take.eq(free & ((rest == 0) | ~gives))
+        m.d.comb += take.eq(Mux(free, (rest == 0) | ~gives, (rest == 0) & ~gives))
         filled = Signal(beat.item.shape())
         for k in range(lanes):
             stays = Signal(name=f"stays{k}")

@@ -83,7 +83,7 @@ class CompactLoaderModel(LoaderModel):
         units = lines * 3 // 2 if region.wide else lines
         sink.asked += lines
         self.left[stream] -= lines
-        sink.put(self._unpacked(self._words(stream, now + 1, units), lines, region.wide))
+        sink.put(self._unpacked(self._words(stream, now + 1, units), lines, region.bits))
         self.chunks[stream].append(int(sink.arrive[sink.arrived - 1]))
         self.choose_at = self.asked + 1
         self.looked_at = self._following(stream, self.asked, searching=False)

@@ -84,6 +84,16 @@ class Latency:
         From a row's last elements to the end of the job, beside the memory's latency.
     dropped : int
         The same if the row is not written.
+    select_lanes : int
+        Values that the engine of the value select takes per cycle.
+    token_lanes : int
+        Scores that the one of the token select takes.
+    region_queue : int
+        From there to the loader.
+    flags : int
+        From the last terms of a KV head to the list of what its rows keep.
+    packing : int
+        From a row's last beat out of the memory of rows to the last packed one.
     """
 
     start: int
@@ -120,6 +130,11 @@ class Latency:
     write: int
     finish: int
     dropped: int
+    select_lanes: int
+    token_lanes: int
+    region_queue: int
+    flags: int
+    packing: int
 
     @classmethod
     def of(cls, params: CoreParams) -> Latency:
@@ -133,12 +148,15 @@ class Latency:
         queue = (1 if params.lut_ram else 2) if several else 0
         picks = params.wide_bytes >= params.lanes  # lines are picked from words
         lists = params.token_lanes != 0
+        waits = params.progressive or params.value_demand
+        lanes = -(-(params.groups - 1).bit_length() // 4)
+        eliminate, pack = max(1, 2 * lanes), max(2, lanes + 1)
         return cls(
             start=20,
-            region=2,
-            rows=20,
+            region=2 + 17 * waits,  # the units that read the job's words take turns
+            rows=20 + 29 * waits,
             request=10 if lists else 1 + several,
-            word=queue + (params.unit_bytes > params.beat_bytes) + (8 if lists else 2 * several),
+            word=queue + (params.unit_bytes > params.beat_bytes) + (9 if lists else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),
             room=2,
             queue=queue,
@@ -153,7 +171,7 @@ class Latency:
             rows_ahead=16 if params.lut_ram else 4,
             statistics_ahead=16 if fast else 3,
             query=3 if params.groups > 1 else 0,
-            score=1 + products + scan + (1 if params.groups == 1 else 2) + fast,
+            score=2 * params.progressive + 1 + products + scan + (1 if params.groups == 1 else 2) + fast,
             beats_ahead=16 if fast else 0,
             rows_held=17 if fast else 2 if levels == 0 else 32,
             buffer=2 if levels == 0 and not fast else levels + 1 + (3 if fast else 2),
@@ -168,6 +186,11 @@ class Latency:
             write=4,
             finish=8,
             dropped=4,
+            select_lanes=params.value_lanes,
+            token_lanes=params.token_lanes,
+            region_queue=1,
+            flags=2 + 1 + 1 + eliminate + pack + 1,
+            packing=1 + eliminate + pack,
         )
 
     def buffer_beats(self, params: CoreParams) -> int:

@@ -21,15 +21,30 @@ _PLAN = 1
 
 @dataclass(frozen=True)
 class Region:
-    """The rows of a head: lines, units, first beat in a channel, when the loader hears of it;
-    segments of a row."""
+    """The rows of a head.
+
+    Parameters
+    ----------
+    lines, units : int
+        What they take, on chip and in memory.
+    beat : int
+        First beat in a channel.
+    bits : int
+        Of an operand.
+    start : int
+        When the loader hears of it.
+    """
 
     lines: int
     units: int
     beat: int
-    wide: bool
+    bits: int
     start: int
-    parts: int = 0
+
+    @property
+    def wide(self) -> bool:
+        """Operands of 12 bits."""
+        return self.bits == 12
 
 
 class _Sizes:
@@ -119,6 +134,10 @@ class LoaderModel:
         sizes = self.sizes[region.wide]
         return sizes.lines, sizes.words * self.params.channels, sizes.most
 
+    def _key_first(self) -> bool:
+        """Keys go before values."""
+        return self.heads[KEY] <= self.heads[VALUE]
+
     def _ready_from(self, stream: int) -> int | None:
         """When the stream may be chosen; None if that depends on what is not known yet."""
         if not self.left[stream]:
@@ -146,7 +165,7 @@ class LoaderModel:
             return False
         now = max(self.choose_at, min(known))
         able = [t is not None and t <= now for t in ready]
-        key_first = self.heads[KEY] <= self.heads[VALUE]
+        key_first = self._key_first()
         if able[QUERY] and not (self.chosen == QUERY and (able[KEY] or able[VALUE])):
             stream = QUERY
         elif able[KEY] and (key_first or not able[VALUE]):
@@ -175,7 +194,7 @@ class LoaderModel:
         self.left[stream] -= lines
         self.units[stream] -= units
         words = -(-units // self.params.channels)
-        came = self._unpacked(self._words(stream, issued, words), lines, region.wide)
+        came = self._unpacked(self._words(stream, issued, words), lines, region.bits)
         sink.put(came + (stream == VALUE and self.params.lut_ram))
         if last:
             self.heads[stream] += 1
@@ -228,10 +247,15 @@ class LoaderModel:
             self.written += 1
         return came
 
-    def _unpacked(self, word_at: np.ndarray, lines: int, wide: bool) -> np.ndarray:
+    def _unpacked(self, word_at: np.ndarray, lines: int, bits: int) -> np.ndarray:
         """Lines follow the word that completes them, one per cycle."""
-        size = self.params.lanes * (12 if wide else 8) // 8
+        size = self.params.lanes * bits // 8
         last = -(-(np.arange(lines) + 1) * size // self.params.wide_bytes) - 1
+        return self._lines(word_at, last)
+
+    def _lines(self, word_at: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Times at which lines can be read, by the last word of each."""
+        lines = len(last)
         bounds = word_at[np.minimum(last, len(word_at) - 1)]
         index = np.arange(lines)
         bounds[0] = max(int(bounds[0]), self.line_time + 1)

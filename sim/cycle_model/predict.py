@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,13 @@ from attnsieve.hdl.axi.loader import is_compact
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.memory import Timing
 from attnsieve.sim.cycle_model.compact_loader import CompactLoaderModel
+from attnsieve.sim.cycle_model.gather import GatherLoaderModel, ListedRegion
 from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import LineTimes, paced
 from attnsieve.sim.cycle_model.loader import LoaderModel, Region
 from attnsieve.sim.cycle_model.rows import Pipeline, Row
-from attnsieve.sim.cycle_model.sparse import (
-    GatherLoaderModel,
-    SparsePipeline,
-    list_cycles,
-    select_cycles,
-)
+from attnsieve.sim.cycle_model.sparse import SparsePipeline, list_cycles, select_cycles
+from attnsieve.sim.cycle_model.waiting import WaitingPipeline
 from attnsieve.sim.driver.image import JobImage
 
 __all__ = ["Prediction", "predict"]
@@ -54,7 +52,9 @@ class Prediction:
         return {"cycles": self.cycles, "busy": self.busy, **stalls, "stall_tail": self.tail}
 
 
-def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
+def predict(
+    params: CoreParams, timing: Timing, image: JobImage, latency: Latency | None = None
+) -> Prediction:
     """Counters of one job that runs alone.
 
     Parameters
@@ -64,9 +64,12 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     timing : Timing
         Of the memory.
     image : JobImage
-        The job; contents do not matter, shape, masks and addresses do.
+        The job. Contents of tensors do not matter; shape, masks and addresses do, and on a core
+        that prunes what `JobImage.expected` says that rows keep and compute again.
+    latency : Latency
+        Of the core's blocks; those of its parameters by default.
     """
-    latency = Latency.of(params)
+    latency = latency or Latency.of(params)
     checked = latency.start + _check_cycles(image)
     lists = params.token_lanes != 0
     listed = latency.start + list_cycles(image) if lists else 0
@@ -74,7 +77,7 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     rows = _rows(image, start, latency.scales_ahead)
     regions = _regions(params, image, checked + latency.region, latency.heads_delay, listed)
     segments = LineTimes(_query_segments(params), rows[-1].segments)
-    lines = [LineTimes(params.kv_lines, sum(r.lines for r in of)) for of in regions[1:]]
+    lines = [LineTimes(params.kv_lines, _lines_of(image, name)) for name in "kv"]
     cut = params.groups > 1  # lines of one segment go straight into the store
     queries = LineTimes(16, sum(r.lines for r in regions[0])) if cut else segments
     lines.insert(0, queries)
@@ -82,24 +85,51 @@ def predict(params: CoreParams, timing: Timing, image: JobImage) -> Prediction:
     if lists:
         model = GatherLoaderModel
     loader = model(params, timing, latency, regions, lines)
-    stages = (params, latency, rows, segments, lines[1], lines[2], loader.writes)
-    pipeline = SparsePipeline(image, *stages) if lists else Pipeline(*stages)
+    stages = (image, params, latency, rows, segments, lines[1], lines[2], loader.writes)
+    pipeline: Pipeline
+    if image.job.progressive or image.job.demand:
+        pipeline = WaitingPipeline(partial(_listed_region, image), loader, *stages)
+    else:
+        pipeline = SparsePipeline(*stages) if lists else Pipeline(*stages[1:])
     cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)
-    while pipeline.summed < len(rows):
+    _run(loader, pipeline, cutter if cut else None, len(rows))
+    written = pipeline.done[: len(rows)][[row.write for row in rows]]
+    answered = int(written.max(initial=0)) + timing.latency + latency.finish
+    end = max(answered, int(pipeline.done[len(rows) - 1]) + latency.dropped)
+    if isinstance(pipeline, SparsePipeline):
+        end = max(end, pipeline.passed + 8 + select_cycles(image, latency.token_lanes))
+    return _counters(pipeline, end)
+
+
+def _run(loader: Any, pipeline: Pipeline, cutter: _Cutter | None, rows: int) -> None:
+    """Let everything take its steps until all rows are through."""
+    waiting = pipeline if isinstance(pipeline, WaitingPipeline) else None
+    while pipeline.summed < rows:
+        before = pipeline.summed
+        while waiting and waiting.order():
+            pipeline.advance()
         moved = loader.step()
-        while cut and cutter.advance():
+        while cutter and cutter.advance():
             pipeline.advance()
             moved = True
-        before = pipeline.summed
         pipeline.advance()
-        if not moved and pipeline.summed == before:
+        moved = moved or pipeline.summed != before
+        if not (moved or (waiting and waiting.order(force=True))):
             raise RuntimeError("the model of the core is stuck; this is a bug in it")
-    written = pipeline.done[[row.write for row in rows]]
-    answered = int(written.max(initial=0)) + timing.latency + latency.finish
-    end = max(answered, int(pipeline.done[-1]) + latency.dropped)
-    if isinstance(pipeline, SparsePipeline):
-        end = max(end, pipeline.passed + 8 + select_cycles(image))
-    return _counters(pipeline, end)
+
+
+def _lines_of(image: JobImage, name: str) -> int:
+    """Lines of K, or of V, that come on chip."""
+    job, params = image.job, image.params
+    heads = [h for h in range(job.kv_heads) if job.alive_kv[h]]
+    if not params.token_lanes:
+        return len(heads) * params.row_lines(image.tensors[name].rows, job.head_dim)
+    if name == "v":
+        listed = [len(image.demanded_keys(head)) for head in heads]
+    else:
+        again = int(image.recomputed_kv.sum())
+        listed = [len(image.listed_keys)] * (len(heads) + again)
+    return sum(params.row_lines(n, job.head_dim) for n in listed)
 
 
 def _counters(pipeline: Pipeline, end: int) -> Prediction:
@@ -107,10 +137,10 @@ def _counters(pipeline: Pipeline, end: int) -> Prediction:
     gaps = pipeline.gaps
     total = {cause: sum(g[cause] for g in gaps) for cause in ("row", "output", "query", "key")}
     setup = gaps[0]["row"] + 1  # a cycle counts for what was done in the one before
-    last = int(pipeline.score_last[-1])
+    last = int(pipeline.score_last[len(pipeline.rows) - 1])
     return Prediction(
         cycles=end,
-        busy=sum(pipeline.lines),
+        busy=sum(pipeline.lines[: len(pipeline.rows)]),
         setup=setup,
         query=total["query"],
         key=total["key"],
@@ -124,7 +154,14 @@ def _check_cycles(image: JobImage) -> int:
     job, words = image.job, _address_words(image.params)
     strides = sum(tensor.heads for tensor in image.tensors.values())
     pruned = 3 + -(-image.params.max_heads // 32) if image.params.token_lanes else 0
-    return 39 + pruned + 8 * words + strides + job.group + job.heads
+    more = _more_words(image.params)
+    further = more + 5 + job.group + 2 if more else 0  # they are read, and sums over a KV head
+    return 39 + pruned + further + 8 * words + strides + job.group + job.heads
+
+
+def _more_words(params: CoreParams) -> int:
+    """Words of a job that only cores have whose rows can wait."""
+    return 2 * params.progressive + params.value_demand
 
 
 def _address_words(params: CoreParams) -> int:
@@ -178,11 +215,12 @@ def _regions(
     """Regions of Q, K and V; each sequencer reads its words in turn, then gives one per cycle, but
     none before the lists are there."""
     words = 2 * _address_words(params) + 2
+    later = "k" * image.job.progressive + "v" * image.job.demand  # as rows ask for them
     return [
         [
             _region(params, image, name, head, max(at + head, listed + 2 * head))
             for head in range(heads)
-            if _lives(image, name, head)
+            if _lives(image, name, head) and name not in later
         ]
         for name, heads, at in (
             ("q", image.job.heads, start + words + delay),
@@ -198,19 +236,35 @@ def _lives(image: JobImage, name: str, head: int) -> bool:
 
 
 def _region(params: CoreParams, image: JobImage, name: str, head: int, start: int) -> Region:
-    tensor, parts = image.tensors[name], params.parts(image.job.head_dim)
-    rows = tensor.rows
-    units = -(-rows * tensor.pitch // params.unit_bytes)
     if params.token_lanes:
-        listed = image.listed_queries if name == "q" else image.listed_keys
-        rows, units = len(listed), image.listed_units(name, head)
-    lines = params.row_lines(rows, image.job.head_dim)
+        return _listed_region(image, name, head, start)
+    tensor = image.tensors[name]
+    units = -(-tensor.rows * tensor.pitch // params.unit_bytes)
+    lines = params.row_lines(tensor.rows, image.job.head_dim)
     beat = tensor.row(head, 0) // params.channels // params.beat_bytes
-    return Region(lines, units, beat, image.job.bits == 12, start, parts)
+    return Region(lines, units, beat, image.job.bits, start)
+
+
+def _listed_region(image: JobImage, name: str, head: int, start: int) -> ListedRegion:
+    params, job = image.params, image.job
+    numbers, counts = image.unit_numbers(name, head)
+    return ListedRegion(
+        lines=params.row_lines(len(counts), job.head_dim),
+        units=len(numbers),
+        beat=0,
+        bits=job.bits,
+        start=start,
+        parts=params.parts(job.head_dim),
+        channel=numbers % params.channels,
+        ends=np.append(0, np.cumsum(counts)),
+        second=name == "k_lsb",
+    )
 
 
 def _query_segments(params: CoreParams) -> int:
     """Segments of the query store."""
+    if params.progressive:
+        return params.held_segments
     return max(16, 1 << (4 * params.max_parts - 1).bit_length())
 
 

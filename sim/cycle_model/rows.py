@@ -114,10 +114,10 @@ class Pipeline:
         first, last = self.beat[number], self.beat[number + 1]
         room = self.latency.buffer_beats(self.params) + self.latency.beats_ahead
         used = lines if row.keys else 0
-        ahead = self.latency.rows_ahead
+        query = self._query_at(row)
         if (
-            self.summed < number - ahead + 1
-            or self.query.arrived < row.segments
+            self._behind(number) is None
+            or query is None
             or self.key.arrived < self.key_base + used
             or self.beat[self.softened] < last - room
             or self.softened < number - self.latency.rows_held + 1
@@ -128,7 +128,7 @@ class Pipeline:
         causes = {
             "row": np.zeros(lines, np.int64),
             "output": np.zeros(lines, np.int64),
-            "query": np.full(lines, self.query.arrive[row.segments - 1]),
+            "query": np.full(lines, query),
             "key": np.zeros(lines, np.int64),
         }
         causes["row"][0] = self._accept(number) + self.latency.accept
@@ -151,7 +151,7 @@ class Pipeline:
         self.score_first[number], self.score_last[number] = times[0], times[-1]
         behind = ends < ends[0] + self.latency.score  # in the pipeline while it stands
         self.beat_scored[first:last] = times[ends] + np.where(behind, late, 0)
-        self.query.take(np.full(row.segments - self.query.freed, times[-1]))
+        self._leave_query(row, int(times[-1]))
         if row.last_of_kv:
             self.key.take(times[:used])
             self.key_base += used
@@ -190,10 +190,25 @@ class Pipeline:
         scored = number - self.latency.rows_issued
         if scored >= 0:
             start = max(start, int(self.score_last[scored]) + 1)
-        if number >= self.latency.rows_ahead:
-            start = max(start, int(self.done[number - self.latency.rows_ahead]) + 1)
+        start = max(start, self._behind(number) or 0)
         self.accepted = start
         return start
+
+    def _behind(self, number: int) -> int | None:
+        """When there is place for the row behind the scorer; None: that is not known yet."""
+        before = number - self.latency.rows_ahead
+        if before < 0:
+            return 0
+        return int(self.done[before]) + 1 if before < self.summed else None
+
+    def _query_at(self, row: Row) -> int | None:
+        """When the row's query is there; None: that is not known yet."""
+        there = row.segments <= self.query.arrived
+        return int(self.query.arrive[row.segments - 1]) if there else None
+
+    def _leave_query(self, row: Row, time: int) -> None:
+        """The row's query is not needed any more."""
+        self.query.take(np.full(row.segments - self.query.freed, time))
 
     def _attribute(self, times: np.ndarray, causes: dict[str, np.ndarray], before: int) -> None:
         """Cycles in which no line was scored, by what was missing in them."""
@@ -214,26 +229,34 @@ class Pipeline:
         if number == self.scored:
             return False
         first, last = self.beat[number], self.beat[number + 1]
-        room = 2 * self.params.max_beats + self.latency.terms  # the pipeline holds some too
-        waiting = self.latency.statistics_ahead  # reciprocals that wait for the normaliser
-        if self.beat[self.summed] < last - room or self.summed < number - waiting + 1:
+        bounds = self._term_room(number)
+        if bounds is None:
             return False
-        bounds = np.zeros(last - first, np.int64)
-        held = np.arange(first, last) - room
-        there = held >= 0
-        bounds[there] = self.beat_free[held[there]]
         complete = int(self.beat_scored[last - 1]) + self.latency.score + self.latency.buffer
         pace = self.latency.term_pace
         bounds[0] = max(int(bounds[0]), complete, self.left_time + pace)
         bounds[-1] = max(int(bounds[-1]), self.left_time + self.latency.row_pace)
-        if number >= waiting:
-            held_until = int(self.done[number - waiting]) - self.latency.terms
-            bounds[-1] = max(int(bounds[-1]), held_until)
         times = paced(bounds, pace)
         self.beat_left[first:last] = times
         self.left_time = int(times[-1])
         self.softened += 1
         return True
+
+    def _term_room(self, number: int) -> np.ndarray | None:
+        """When there is room for the terms of each beat of a row; None: not known yet."""
+        first, last = self.beat[number], self.beat[number + 1]
+        room = 2 * self.params.max_beats + self.latency.terms  # the pipeline holds some too
+        waiting = self.latency.statistics_ahead  # reciprocals that wait for the normaliser
+        if self.beat[self.summed] < last - room or self.summed < number - waiting + 1:
+            return None
+        bounds = np.zeros(last - first, np.int64)
+        held = np.arange(first, last) - room
+        there = held >= 0
+        bounds[there] = self.beat_free[held[there]]
+        if number >= waiting:
+            held_until = int(self.done[number - waiting]) - self.latency.terms
+            bounds[-1] = max(int(bounds[-1]), held_until)
+        return bounds
 
     # -- prob·V: passes over the terms ---------------------------------------------------------
 

@@ -9,14 +9,11 @@ import numpy as np
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import paced
-from attnsieve.sim.cycle_model.loader import LoaderModel, Region
 from attnsieve.sim.cycle_model.rows import Pipeline
+from attnsieve.sim.cycle_model.top_k import Search, search
 from attnsieve.sim.driver.image import JobImage
 
-__all__ = ["GatherLoaderModel", "SparsePipeline", "list_cycles", "row_steps", "select_cycles"]
-
-#: Cycles of a radix select beside its beats: the first digit, and what two passes add at most.
-_FIRST, _PASSES = 7, 20
+__all__ = ["SparsePipeline", "list_cycles", "row_steps", "select_cycles"]
 
 
 def list_cycles(image: JobImage) -> int:
@@ -31,41 +28,40 @@ def list_cycles(image: JobImage) -> int:
 def row_steps(image: JobImage) -> np.ndarray:
     """Steps of a pass of prob·V of each row ``[heads, queries]``: terms of the largest class."""
     params, job = image.params, image.job
-    listed = image.listed_keys
-    kept = image.expected.kept_values[:, :, listed]
     classes = params.groups // params.parallel_parts(job.head_dim)
-    counts = [kept[:, :, n::classes].sum(axis=2) for n in range(classes)]
-    return np.maximum(1, np.max(counts, axis=0, initial=1))
+    steps = np.ones((job.heads, job.queries), np.int64)
+    for kv in np.flatnonzero(job.alive_kv):
+        group = slice(kv * job.group, (kv + 1) * job.group)
+        kept = image.expected.kept_values[group][:, :, image.demanded_keys(int(kv))]
+        counts = [kept[:, :, n::classes].sum(axis=2) for n in range(classes)]
+        steps[group] = np.max(counts, axis=0, initial=1)
+    return steps
 
 
-def select_cycles(image: JobImage) -> int:
-    """From the last share of a job to its selection; 0 if none is made."""
+def select_cycles(image: JobImage, lanes: int) -> int:
+    """From the last share of a job to its selection of tokens, ``lanes`` of them per cycle; 0 if
+    none is made."""
     params, job = image.params, image.job
-    if job.scoring.keep is None:
+    keep = job.scoring.keep
+    if keep is None:
         return 0
-    rows = -(-job.keys // params.token_lanes)
-    return 3 * rows + _FIRST + _PASSES + 6
+    rows = -(-job.keys // lanes)
+    engine = search(params, lanes, job.keys, min(keep, job.keys - 1))
+    return 2 * rows + engine.busy + engine.wait + 6
 
 
 @dataclass(frozen=True)
 class _Selected:
-    """How long a row waits for its threshold, and its steps."""
+    """How a row's values are selected, and its steps."""
 
-    wait: int
+    search: Search
     steps: int
 
-
-class GatherLoaderModel(LoaderModel):
-    """Chunks of listed rows: a power of two of granules of ``groups`` rows, unit by unit."""
-
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
-        self.burst = 1
-
-    def _granule(self, region: Region) -> tuple[int, int, int]:
-        lines = region.parts
-        units = max(1, round(region.units * lines / max(1, region.lines)))
-        return lines, units, 8
+    @property
+    def wait(self) -> int:
+        """Cycles from its last terms to its first ones behind the select."""
+        fill = self.search.fill if self.search.alone else 0
+        return fill + self.search.busy + self.search.wait + 4
 
 
 class SparsePipeline(Pipeline):
@@ -93,10 +89,8 @@ class SparsePipeline(Pipeline):
             for query in image.listed_queries:
                 seen = int(image.expected.kept_scores[head, query].sum())
                 kept = int(image.expected.kept_values[head, query].sum())
-                wait = _FIRST
-                if kept < seen:
-                    wait += -(-seen // p.value_lanes) + _PASSES
-                found.append(_Selected(wait + 4, int(steps[head, query])))
+                engine = search(p, self.latency.select_lanes, seen, kept)
+                found.append(_Selected(engine, int(steps[head, query])))
         return found
 
     def _sum(self) -> bool:

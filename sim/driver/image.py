@@ -247,16 +247,23 @@ class JobImage:
 
     def listed_units(self, name: str, head: int) -> int:
         """Units that are read for the rows of a head of ``q``, ``k``, ``k_lsb`` or ``v``."""
+        return int(self.unit_numbers(name, head)[1].sum())
+
+    def unit_numbers(self, name: str, head: int) -> tuple[np.ndarray, np.ndarray]:
+        """Units that are read for a head of ``q``, ``k``, ``k_lsb`` or ``v``, in order, by number
+        in linear memory; and how many for each listed row."""
         tensor = self.k_lsb if name == "k_lsb" else self.tensors[name]
         if name == "q":
             return self._units(tensor, head, self.listed_queries)
         if name == "k_lsb" and not self.recomputed_kv[head]:
-            return 0
+            return self._units(tensor, head, np.zeros(0, np.int64))
         return self._units(
             tensor, head, self.demanded_keys(head) if name == "v" else self.listed_keys
         )
 
-    def _units(self, tensor: Tensor, head: int, rows: np.ndarray) -> int:
+    def _units(
+        self, tensor: Tensor, head: int, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Units of a list of rows. Two rows that follow each other in memory share a unit if they
         are of the same granule of ``groups`` rows of the list, and at least a unit long."""
         unit = self.params.unit_bytes
@@ -265,7 +272,10 @@ class JobImage:
         start = tensor.row(head, 0) + rows * tensor.pitch
         first, last = start // unit, (start + tensor.pitch - 1) // unit
         shared = neighbours & (start % unit != 0) & (tensor.pitch >= unit)
-        return int((last - first + 1 - shared).sum())
+        counts = last - first + 1 - shared
+        before = np.cumsum(counts) - counts
+        numbers = np.arange(int(counts.sum())) + np.repeat(first + shared - before, counts)
+        return numbers, counts
 
     @property
     def read_bytes(self) -> int:

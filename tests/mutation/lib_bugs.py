@@ -54,7 +54,7 @@ LIB_BUGS = [
     Bug("lib/packer.py", "with m.If(take & beat.valid & (full | ~stays)):",
         "with m.If(take & beat.valid & ~stays):", "items that go around the top are lost",
         f"{_PACKER}groups_come_out_packed"),
-    Bug("lib/packer.py", "take.eq(free & ((rest == 0) | ~gives))", "take.eq(free)",
+    Bug("lib/packer.py", "take.eq(Mux(free, (rest == 0) | ~gives,", "take.eq(Mux(free, 1,",
         "a beat overwrites the rest of the group before", f"{_PACKER}groups_come_out_packed"),
     Bug("lib/packer.py", "Mux(self.i.p.last, 0, Mux(", "Mux(self.i.p.last, place, Mux(",
         "a group begins where the last one ended", f"{_PACKER}groups_come_out_packed"),

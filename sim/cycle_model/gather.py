@@ -1,0 +1,168 @@
+"""When lines come from the loader that gathers listed rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnsieve.sim.cycle_model.lines import paced
+from attnsieve.sim.cycle_model.loader import KEY, VALUE, LoaderModel, Region
+
+__all__ = ["GatherLoaderModel", "ListedRegion"]
+
+#: Granules of a chunk, at most.
+_MOST = 8
+#: Beats of units inside the reader.
+_SLOTS = 128
+
+
+@dataclass(frozen=True)
+class ListedRegion(Region):
+    """The listed rows of a head.
+
+    Parameters
+    ----------
+    parts : int
+        Segments of a row; also the lines of a granule.
+    channel : int array
+        Channel of each unit, in order.
+    ends : int array
+        Units up to each row, and all of them.
+    second : bool
+        The second plane of keys.
+    """
+
+    parts: int
+    channel: np.ndarray
+    ends: np.ndarray
+    second: bool = False
+
+
+class GatherLoaderModel(LoaderModel):
+    """Chunks of listed rows: a power of two of granules of ``groups`` rows, unit by unit.
+
+    Units are asked for a beat per cycle, one for every channel; each channel gives its own in
+    order, a beat follows its last unit. Regions may be added while it runs.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        channels = self.params.channels
+        self.rows = [0, 0, 0]  # of the region at hand that were asked for
+        self.open_from = [0, 0, 0]  # when the next region can be taken
+        self.free = np.zeros(channels, np.int64)  # when the bus of each channel is
+        self.came = [np.zeros(0, np.int64) for _ in range(channels)]  # what was in flight last
+        self.left_at = np.zeros(0, np.int64)  # the last beats of units
+        self.region_taken: list[int] = []  # when each region of K was
+        self.value_read: list[int] = []  # when the list of each region of V was read to its end
+
+    def offer(self, stream: int, region: ListedRegion) -> None:
+        """One more region for a stream."""
+        regions = self.regions[stream]
+        regions.append(region)
+        if self.next[stream] == len(regions) - 1:
+            self._begin(stream)
+
+    def _begin(self, stream: int) -> None:
+        """Take the next region, if there is one."""
+        if self._open(stream):
+            start = self.regions[stream][self.next[stream]].start
+            self.active_from[stream] = max(self.open_from[stream], start)
+            if stream == KEY:
+                self.region_taken.append(self.active_from[stream])
+
+    def _need(self, stream: int) -> int:
+        return min(self._listed(stream).parts, self.left[stream])
+
+    def _listed(self, stream: int) -> ListedRegion:
+        region = self.regions[stream][self.next[stream]]
+        assert isinstance(region, ListedRegion)
+        return region
+
+    def _key_first(self) -> bool:
+        second = self.left[KEY] > 0 and self._listed(KEY).second
+        return second or super()._key_first()
+
+    def _issue(self, stream: int, now: int) -> None:
+        region, sink, p = self._listed(stream), self.sinks[stream], self.params
+        room = sink.room(now - self.latency.room - 1)
+        lines = self.left[stream]
+        last = lines <= min(room, _MOST * region.parts)
+        if not last:
+            granules = min(_MOST, room // region.parts)
+            lines = (1 << (granules.bit_length() - 1)) * region.parts
+        cut = max(now + 2, self.issued + 1)
+        self.issued = issued = max(cut + 1, self._queue_free())
+        self.choose_at = cut + 3
+        sink.asked += lines
+        self.left[stream] -= lines
+        first = self.rows[stream]
+        rows = len(region.ends) - 1 if last else first + lines * p.groups // region.parts
+        self.rows[stream] = rows
+        words = self._gathered(issued, region.channel[region.ends[first] : region.ends[rows]])
+        share = (np.arange(lines) + 1) / lines  # of the chunk's words, wanted or not
+        ends = np.ceil(share * len(words)).astype(np.int64) - 1
+        sink.put(self._lines(words, ends) + (stream == VALUE))
+        if last:
+            self._end(stream, region, cut)
+
+    def _end(self, stream: int, region: ListedRegion, cut: int) -> None:
+        """The region is used up."""
+        if not region.second:
+            self.heads[stream] += 1
+        if stream == VALUE:
+            self.value_read.append(self.asked)
+        self.next[stream] += 1
+        self.rows[stream] = 0
+        self.open_from[stream] = cut + 2
+        self._begin(stream)
+
+    def _gathered(self, issued: int, channel: np.ndarray) -> np.ndarray:
+        """Times at which the beats of units of a chunk are at the unpacker."""
+        channels = self.params.channels
+        beats = -(-len(channel) // channels)
+        begin = max(issued + self.latency.request, self.asked + 1)
+        asked = np.arange(begin, begin + beats)
+        held = len(self.left_at) - _SLOTS + np.arange(beats)  # places among the beats inside
+        there = (held >= 0) & (held < len(self.left_at))
+        asked[there] = np.maximum(asked[there], self.left_at[held[there]] + 1)
+        asked = paced(asked)
+        self.asked = int(asked[-1])
+        self._write_until(begin + self.timing.latency)
+        came = np.zeros(len(channel), np.int64)
+        for number in range(channels):
+            mine = np.flatnonzero(channel == number)
+            came[mine] = self._from(number, asked[mine // channels])
+        starts = np.arange(0, len(channel), channels)
+        words = paced(np.maximum.reduceat(came, starts))
+        self.left_at = np.append(self.left_at, words)[-_SLOTS:]
+        words = words + self.latency.word
+        self.chunk_asked.append(self.asked)
+        self.chunk_taken.append(int(words[-1]))
+        return words
+
+    def _from(self, number: int, asked: np.ndarray) -> np.ndarray:
+        """Times at which a channel gives units, no more of them in flight than it may have."""
+        most, pace = self.params.outstanding_beats // self.unit_beats, self.beat_cycles
+        pace *= self.unit_beats
+        times, before = np.zeros(len(asked), np.int64), self.came[number]
+        for start in range(0, len(asked), most):
+            part = asked[start : start + most].copy()
+            held = len(before) - most + np.arange(len(part))
+            there = held >= 0
+            part[there] = np.maximum(part[there], before[held[there]] + self.latency.queue + 1)
+            part += self.timing.latency
+            part[0] = max(int(part[0]), int(self.free[number]))
+            times[start : start + most] = part = paced(part, pace)
+            self.free[number] = part[-1] + pace
+            before = np.append(before, part)[-most:]
+        self.came[number] = before
+        return times
+
+    def _write_until(self, time: int) -> None:
+        """Beats written before ``time`` take their cycles on the bus of every channel."""
+        while self.written < len(self.writes) and self.writes[self.written][0] <= time:
+            start, beats = self.writes[self.written]
+            self.free = np.maximum(self.free, start) + beats * self.beat_cycles
+            self.written += 1
