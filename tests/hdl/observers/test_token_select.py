@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 
+from attnsieve.hdl.observers.token_ages import TokenAges
 from attnsieve.hdl.observers.token_scores import token_rows
 from attnsieve.hdl.observers.token_select import TokenSelect
 from attnsieve.hdl.params import CoreParams
@@ -28,7 +29,13 @@ SIZES = {
 def case(keys, scores, **fields):
     """A job: so many keys, scores of all tokens, candidates, what is asked for."""
     selection = {"keys": keys, "keep": keys, "first": 0, "newest": 0, "candidates": 1, "decay": 0}
-    return scores, selection | fields
+    return scores, selection | {"age": 0, "age_base": 0} | fields
+
+
+def a_base(p, rng, keys):
+    """Where ages begin to differ: nowhere, at the ends, behind the last."""
+    most = (1 << p.key_bits) - 1
+    return min(most, rng.choice([0, 0, 1, keys - 1, keys, most, rng.randrange(keys + 1)]))
 
 
 def random_case(p, rng):
@@ -49,6 +56,8 @@ def random_case(p, rng):
         newest=min(p.max_keys, rng.choice(pins)),
         candidates=rng.randrange(2),
         decay=rng.choice([0, 0, 1, 5, 31]),
+        age=rng.randrange(2),
+        age_base=a_base(p, rng, keys),
     )
 
 
@@ -91,11 +100,12 @@ def run(p, cases, seed=0):
             while ctx.get(dut.busy):
                 await ctx.tick()
                 cycles += 1
-                assert cycles < 1500
+                assert cycles < 3000
             taken.append(cycles)
             allowed = [bool(m) or not selection["candidates"] for m in mask[:keys]]
             pins = (selection["keep"], selection["first"], selection["newest"])
-            want = select_tokens(np.array(before[:keys]), np.array(allowed), *pins).tolist()
+            base = selection["age_base"] if selection["age"] else None
+            want = select_tokens(np.array(before[:keys]), np.array(allowed), *pins, base).tolist()
             found = 0
             for word in range(-(-keys // 32)):
                 ctx.set(dut.word, word)
@@ -143,6 +153,37 @@ def test_scores_decay_once_by_the_second_walk():
     p = SIZES["reference"]
     scores = [1 << 31] * 130
     run(p, [case(130, scores, keep=50, decay=decay) for decay in (1, 2, 31, 0)])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_ages(size):
+    """Equal scores: the newest are the youngest. Of those of an age the first ones are taken."""
+    p = SIZES[size]
+    keys = p.max_keys
+    scores = [(1 << 32) - 1] * keys
+    ages = {"age": 1, "candidates": 0}
+    cases = [
+        case(keys, scores, keep=max(1, keys // 3), age_base=base, **ages)
+        for base in (0, keys // 2, keys - 1, (1 << p.key_bits) - 1)
+    ]
+    cases.append(case(1, scores, keep=1, **ages))
+    cases.append(case(keys, list(range(1, keys + 1)), keep=keys // 2, decay=1, **ages))
+    run(p, cases)
+
+
+@pytest.mark.parametrize("size", ["reference", "one lane"])
+def test_ages_take_the_stated_cycles(size):
+    """As many more as their rows; the second walk's first row is made while the top-k works."""
+    p = SIZES[size]
+    scores = [1 << 16] * p.max_keys
+    for keys in (1, p.max_keys):
+        base = (1 << p.key_bits) - 1  # the same scores
+        alike = {"keep": keys, "candidates": 0}
+        aged = case(keys, scores, age=1, age_base=base, **alike)
+        _, (without, more) = run(p, [case(keys, scores, **alike), aged])
+        rows = -(-keys // p.token_lanes)
+        most = 2 * rows * TokenAges(params=p).row_latency
+        assert most - TokenAges(params=p).row_latency <= more - without <= most
 
 
 @pytest.mark.parametrize("size", SIZES)
