@@ -73,7 +73,7 @@ class TokenSelect(wiring.Component):
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
         self.params = p = params
-        self.rows = token_rows(p)
+        self.rows, self.ages = token_rows(p), TokenAges(params=p)
         self.top_k = TopKParams(
             lanes=p.token_lanes, value_bits=SCORE_BITS, max_values=self.rows * p.token_lanes
         )
@@ -150,7 +150,7 @@ class TokenSelect(wiring.Component):
 
     def _weighted(self, m: Module, coming: Signal, move: Signal) -> tuple[Signal, Any]:
         """Whether what a row is compared by is there, and that: its scores, or those over ages."""
-        m.submodules.ages = ages = TokenAges(params=self.params)
+        m.submodules.ages = ages = self.ages
         m.d.comb += [
             ages.age.eq(self.selection.age),
             ages.keys.eq(self.selection.keys),

@@ -80,6 +80,7 @@ def cascade(
     *,
     heads: Sequence[int] | None = None,
     rng: np.random.Generator | None = None,
+    noise: np.random.Generator | None = None,
 ) -> list[LayerPlan]:
     """Plans of the chosen layers, as they follow one another.
 
@@ -87,7 +88,8 @@ def cascade(
     next one are selected, of those that lived in the layer; in a decode trace also only of those
     that lived in the next layer a step before, and the newest. So are heads. Pinned are position 0
     of an encoder, the last token of a causal layer, and the newest of each step; with the ranking
-    ``static`` all that is kept.
+    ``static`` all that is kept. As a control ``noise`` draws the scores of tokens before all jobs but the
+    first: which tokens go on is then random.
     """
     pruning.check(params)
     works = [
@@ -96,7 +98,8 @@ def cascade(
     tokens = keep_ratios(len(trace.q), pruning.tokens, TOKENS_WHOLE)
     of_heads = keep_ratios(len(trace.q), pruning.heads, HEADS_WHOLE)
     ratios = [(tokens[layer], of_heads[layer]) for layer in layers]
-    state = _State(params, pruning, ratios, max(work.quantised.s_v.max() for work in works))
+    scale = max(work.quantised.s_v.max() for work in works)
+    state = _State(params, pruning, ratios, scale, noise)
     if trace.decode:
         jobs = _steps(trace, works, state)
     else:
@@ -116,8 +119,10 @@ class _State:
         pruning: Pruning,
         ratios: Sequence[tuple[float, float]],
         scale: float,
+        noise: np.random.Generator | None,
     ) -> None:
         self.params, self.pruning, self.ratios, self.scale = params, pruning, ratios, scale
+        self.noise = noise
         self.scores: np.ndarray | None = None
         self.head_scores: np.ndarray | None = None
         self.age_base: int | None = None  # the first token that not all queries saw, if any
@@ -129,6 +134,8 @@ class _State:
         """The job with what it is to prune and select for the layer that follows, if any."""
         if not self.params.token_lanes:
             return self._valued(image)
+        if self.noise is not None and self.scores is not None:
+            self.scores = self.noise.integers(0, 1 << 31, len(self.scores))
         keep, keep_heads = None, image.job.heads
         if following is not None:
             keep = keep_counts(following[:1], whole)[0]

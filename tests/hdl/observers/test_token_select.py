@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from attnsieve.hdl.observers.token_ages import TokenAges
 from attnsieve.hdl.observers.token_scores import token_rows
 from attnsieve.hdl.observers.token_select import TokenSelect
 from attnsieve.hdl.params import CoreParams
@@ -155,7 +155,7 @@ def test_scores_decay_once_by_the_second_walk():
     run(p, [case(130, scores, keep=50, decay=decay) for decay in (1, 2, 31, 0)])
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["one lane", "four lanes", "one token"])
 def test_ages(size):
     """Equal scores: the newest are the youngest. Of those of an age the first ones are taken."""
     p = SIZES[size]
@@ -171,19 +171,24 @@ def test_ages(size):
     run(p, cases)
 
 
-@pytest.mark.parametrize("size", ["reference", "one lane"])
-def test_ages_take_the_stated_cycles(size):
+@pytest.mark.parametrize("lut_ram", [True, False])
+def test_ages_take_the_stated_cycles(lut_ram):
     """As many more as their rows; the second walk's first row is made while the top-k works."""
-    p = SIZES[size]
-    scores = [1 << 16] * p.max_keys
-    for keys in (1, p.max_keys):
-        base = (1 << p.key_bits) - 1  # the same scores
+    p = replace(SIZES["four lanes"], lut_ram=lut_ram)
+    scores, everyone = [1 << 16] * p.max_keys, (1 << p.key_bits) - 1  # ages that are alike
+    lengths, cases = (1, 6, p.max_keys), []
+    for keys in lengths:
         alike = {"keep": keys, "candidates": 0}
-        aged = case(keys, scores, age=1, age_base=base, **alike)
-        _, (without, more) = run(p, [case(keys, scores, **alike), aged])
-        rows = -(-keys // p.token_lanes)
-        most = 2 * rows * TokenAges(params=p).row_latency
-        assert most - TokenAges(params=p).row_latency <= more - without <= most
+        cases.append(case(keys, scores, **alike))
+        cases.append(case(keys, scores, age=1, age_base=everyone, **alike))
+        cases.append(case(keys, scores, age=1, **alike))
+    dut, taken = run(p, cases)
+    row = dut.ages.row_latency
+    for number, keys in enumerate(lengths):
+        without, more, same = taken[3 * number : 3 * number + 3]
+        most = 2 * -(-keys // p.token_lanes) * row
+        assert most - row - 1 <= more - without <= most
+        assert same == more
 
 
 @pytest.mark.parametrize("size", SIZES)
