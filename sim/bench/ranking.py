@@ -73,7 +73,7 @@ def measure(
         Draws the scores of tokens before each job but the first.
     """
     layers = range(len(trace.q))
-    ratios = keep_ratios(len(layers), 0.5, TOKENS_WHOLE)
+    ratios = keep_ratios(len(layers), 0.5, TOKENS_WHOLE)  # 1 where all is kept, with any share
     plans = cascade(_CORE, trace, layers, 8, pruning, noise=noise)
     keys, seen, cosines = 0, 0, []
     for plan, want, ratio in zip(plans, wanted, ratios, strict=True):

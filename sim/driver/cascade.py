@@ -88,8 +88,8 @@ def cascade(
     next one are selected, of those that lived in the layer; in a decode trace also only of those
     that lived in the next layer a step before, and the newest. So are heads. Pinned are position 0
     of an encoder, the last token of a causal layer, and the newest of each step; with the ranking
-    ``static`` all that is kept. As a control ``noise`` draws the scores of tokens before all jobs but the
-    first: which tokens go on is then random.
+    ``static`` all that is kept. As a control ``noise`` draws the scores of tokens
+    before all jobs but the first: which tokens go on is then random.
     """
     pruning.check(params)
     works = [

@@ -83,6 +83,20 @@ def test_all_ages_are_alike_where_all_queries_see_all_tokens():
         np.testing.assert_array_equal(survivors(a), survivors(b))
 
 
+def test_noise_draws_who_goes_on_but_not_how_many():
+    def lists(seed):
+        noise = np.random.default_rng(seed)
+        plans = cascade(PARAMS, a_trace(decode=True), range(3), 8, Pruning(tokens=0.5), noise=noise)
+        return [survivors(job).nonzero()[0].tolist() for plan in plans for job in plan.jobs]
+
+    one, again, other = lists(1), lists(1), lists(2)
+    assert one == again
+    assert one != other
+    counts = [len(tokens) for tokens in one]
+    assert counts == [len(tokens) for tokens in other]
+    assert counts == [survivors(job).sum() for job in jobs_of(a_trace(decode=True), "importance")]
+
+
 def test_a_ranking_is_one_of_three():
     with pytest.raises(
         InputError, match=r"^ranking must be one of importance, age, static, not 'oldest'$"
