@@ -9,15 +9,16 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.delay import delayed
-from attnsieve.hdl.lib.multiplier import Multiplier
+from attnsieve.hdl.lib.multiplier import Multiplier, MultiplierStyle
 from attnsieve.hdl.observers.token_scores import SCORE_BITS, token_rows
 from attnsieve.hdl.params import CoreParams, check_params
-from attnsieve.hdl.stages.scorer_array import multiplier_style
 
 __all__ = ["AGE_FRACTION", "TokenAges"]
 
 #: Fraction bits of the reciprocal of an age.
 AGE_FRACTION = 20
+#: Cycles from a lane to its product: its age, the table, the multiplier.
+_PRODUCT = 2 + Multiplier.latency_of(MultiplierStyle.NATIVE)
 
 
 class TokenAges(wiring.Component):
@@ -60,7 +61,6 @@ class TokenAges(wiring.Component):
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
         self.params = p = params
-        self.style = multiplier_style(p)
         super().__init__(
             {
                 "age": In(1),
@@ -77,14 +77,9 @@ class TokenAges(wiring.Component):
 
     @property
     def row_latency(self) -> int:
-        """Cycles from a row until it is complete, with ``age``: its lanes one by one, ages, table,
-        multiplier, and the register of the products."""
-        return self.params.token_lanes + self._delay + 1
-
-    @property
-    def _delay(self) -> int:
-        """From a lane to its product."""
-        return 2 + Multiplier.latency_of(self.style)
+        """Cycles from a row until it is complete, with ``age``: its lanes one by one, and from the
+        last one to its product."""
+        return self.params.token_lanes + _PRODUCT
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -92,7 +87,7 @@ class TokenAges(wiring.Component):
         lane, complete = Signal(range(lanes + 1)), Signal()
         issue = Signal()
         product = self._product(m, lane)
-        comes, last = (delayed(m, f, self._delay) for f in (issue, lane == lanes - 1))
+        comes, last = (delayed(m, f, _PRODUCT) for f in (issue, lane == lanes - 1))
         products = Signal(SCORE_BITS * lanes, reset_less=True)
         m.d.comb += [
             issue.eq(self.here & self.age & (lane != lanes)),
@@ -125,7 +120,7 @@ class TokenAges(wiring.Component):
         )
         port = table.read_port()
         m.submodules.multiplier = multiplier = Multiplier(
-            a_bits=AGE_FRACTION + 2, b_bits=SCORE_BITS, b_signed=False, style=self.style
+            a_bits=AGE_FRACTION + 2, b_bits=SCORE_BITS, b_signed=False
         )
         score, chosen = Signal(SCORE_BITS, reset_less=True), delayed(m, select, 1)
         m.d.sync += [

@@ -44,7 +44,7 @@ def select_cycles(image: JobImage) -> int:
     if job.scoring.keep is None:
         return 0
     rows = -(-job.keys // params.token_lanes)
-    ages = 2 * rows * (params.token_lanes + 5 - (not params.lut_ram)) if job.scoring.age else 0
+    ages = 2 * rows * (params.token_lanes + 4) if job.scoring.age else 0
     return 3 * rows + _FIRST + _PASSES + 6 + ages
 
 
