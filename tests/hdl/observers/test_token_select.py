@@ -156,8 +156,9 @@ def test_scores_decay_once_by_the_second_walk():
 
 @pytest.mark.parametrize("size", ["one lane", "four lanes", "one token"])
 def test_ages(size):
-    """Equal scores: the newest are the youngest. Of those of an age the first ones are taken."""
-    p = SIZES[size]
+    """Equal scores: the newest are the youngest. Of those of an age the first ones are taken. Then
+    scores that differ, and ages that do not, or that would be none."""
+    p, rng = SIZES[size], random.Random(size)
     keys = p.max_keys
     scores = [(1 << 32) - 1] * keys
     ages = {"age": 1, "candidates": 0}
@@ -166,7 +167,9 @@ def test_ages(size):
         for base in (0, keys // 2, keys - 1, (1 << p.key_bits) - 1)
     ]
     cases.append(case(1, scores, keep=1, **ages))
-    cases.append(case(keys, list(range(1, keys + 1)), keep=keys // 2, decay=1, **ages))
+    scores = [rng.getrandbits(32) for _ in range(keys)]
+    for base in (0, keys, (1 << p.key_bits) - 1):
+        cases.append(case(keys, scores, keep=keys // 3, decay=1, age_base=base, **ages))
     run(p, cases)
 
 
