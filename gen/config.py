@@ -82,6 +82,8 @@ class RunOptions(_Section):
         Share of a layer's keys whose V rows each row multiplies.
     keep_heads : float
         Share of the query heads that a layer keeps, on the average of the layers that drop any.
+    ranking : str
+        Which tokens are kept: ``importance``, ``age`` or ``static``.
     """
 
     bits: Literal[8, 12] = 8
@@ -92,6 +94,7 @@ class RunOptions(_Section):
     keep_tokens: float = Field(1.0, gt=0, le=1)
     keep_values: float = Field(1.0, gt=0, le=1)
     keep_heads: float = Field(1.0, gt=0, le=1)
+    ranking: Literal["importance", "age", "static"] = "importance"
 
 
 class SynthOptions(_Section):

@@ -189,8 +189,9 @@ def simulate(
     rng = np.random.default_rng(seed)
     options = config.run
     pruning = Pruning(
-        tokens=options.keep_tokens, values=options.keep_values, heads=options.keep_heads
-    )
+        tokens=options.keep_tokens, values=options.keep_values, heads=options.keep_heads,
+        ranking=options.ranking,
+    )  # fmt: skip
     precision = Precision(
         key_bits=options.key_bits,
         value_bits=options.value_bits,

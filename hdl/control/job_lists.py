@@ -36,6 +36,8 @@ def selection_layout(p: CoreParams) -> data.StructLayout:
             "select": 1,  # tokens are selected at the end
             "candidates": 1,  # of the candidates; else of all keys
             "decay": 5,  # shift of what scores then lose; 0: nothing
+            "age": 1,  # scores are compared per query that saw the token;
+            "age_base": p.key_bits,  # all did that saw the first so many tokens
             **(planes if p.progressive else {}),
             **(demand if p.value_demand else {}),
         }
@@ -203,6 +205,8 @@ class JobLists(wiring.Component):
             "SCORING": [
                 *(selection[name].eq(word[n]) for n, name in enumerate(scoring)),
                 selection.decay.eq(word[8:]),
+                selection.age.eq(word[3]),
+                selection.age_base.eq(saturated(word[16:], bits)),
             ],
             "MODE": [
                 causal.eq(word[1]),

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.control.job_lists import selection_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.ram import Ram
+from attnsieve.hdl.observers.token_ages import TokenAges
 from attnsieve.hdl.observers.token_scores import SCORE_BITS, token_rows
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.select.engines import top_k_engine
@@ -26,10 +27,12 @@ class TokenSelect(wiring.Component):
     """Of the candidates, selects the ``keep`` tokens with the largest scores, pinned ones first.
 
     The scores are walked twice, ``token_lanes`` per cycle: for the top-k, and when it knows the
-    threshold, to compare; in the second walk they decay. Pinned tokens count with the largest
-    score there is. Of equal scores the first tokens are taken.
+    threshold, to compare; in the second walk they decay. With ``age`` what is compared are scores
+    over ages (`TokenAges`); what decays are the scores. Pinned tokens count with the largest score
+    there is. Of equal scores the first tokens are taken.
 
-    Latency: ``2 * ceil(keys / token_lanes)`` cycles, those of the top-k, and `extra_latency`.
+    Latency: ``2 * ceil(keys / token_lanes)`` cycles, those of the top-k, and `extra_latency`; with
+    ``age`` up to ``2 * ceil(keys / token_lanes) * TokenAges.row_latency`` more.
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ class TokenSelect(wiring.Component):
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
         self.params = p = params
-        self.rows = token_rows(p)
+        self.rows, self.ages = token_rows(p), TokenAges(params=p)
         self.top_k = TopKParams(
             lanes=p.token_lanes, value_bits=SCORE_BITS, max_values=self.rows * p.token_lanes
         )
@@ -101,17 +104,18 @@ class TokenSelect(wiring.Component):
         second, move, last = Signal(), Signal(), Signal()
         done = self._written(m, keep)
         coming = self._walk(m, move, last)
-        values, wanted = self._values(m)
+        there, scores = self._weighted(m, coming, move)
+        values, wanted = self._values(m, scores)
         m.d.comb += [
-            move.eq(coming & Mux(second, keep.i.ready, engine.i.ready)),
+            move.eq(there & Mux(second, keep.i.ready, engine.i.ready)),
             self.scan.eq(coming),
             self.decay.eq(Mux(second & move, self.selection.decay, 0)),
-            engine.i.valid.eq(coming & ~second),
+            engine.i.valid.eq(there & ~second),
             engine.i.p.value.as_value().eq(values),
             engine.i.p.keep.eq(wanted),
             engine.i.p.last.eq(last),
             engine.i.p.k.eq(self.selection.keep),
-            keep.i.valid.eq(coming & second),
+            keep.i.valid.eq(there & second),
             keep.i.p.value.as_value().eq(values),
             keep.i.p.keep.eq(wanted),
             keep.i.p.last.eq(last),
@@ -145,13 +149,27 @@ class TokenSelect(wiring.Component):
             m.d.sync += [coming.eq(self.en), self.row.eq(self.beat), last.eq(end)]
         return coming
 
-    def _values(self, m: Module) -> tuple[Value, Value]:
+    def _weighted(self, m: Module, coming: Signal, move: Signal) -> tuple[Signal, Any]:
+        """Whether what a row is compared by is there, and that: its scores, or those over ages."""
+        m.submodules.ages = ages = self.ages
+        m.d.comb += [
+            ages.age.eq(self.selection.age),
+            ages.keys.eq(self.selection.keys),
+            ages.base.eq(self.selection.age_base),
+            ages.here.eq(coming),
+            ages.row.eq(self.row),
+            ages.leaves.eq(move),
+        ]
+        m.d.comb += [its.eq(value) for its, value in zip(ages.value, self.value, strict=True)]
+        return ages.there, ages.o
+
+    def _values(self, m: Module, scores: Any) -> tuple[Value, Value]:
         """Scores of a row, the largest of all where a token is pinned; who is a candidate."""
         lanes, s = self.params.token_lanes, self.selection
         newest = Signal.like(s.keys)  # the first of those
         m.d.sync += newest.eq(Mux(s.newest >= s.keys, 0, s.keys - s.newest))
         values, wanted, inside = [], [], []
-        for lane, value in enumerate(self.value):
+        for lane, value in enumerate(scores):
             token = Cat(Const(lane, (lanes - 1).bit_length()), self.row)
             inside.append(token < s.keys)
             pinned = (token < s.first) | (token >= newest)

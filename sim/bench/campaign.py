@@ -226,6 +226,8 @@ def _pruning(params: CoreParams, rng: np.random.Generator, shape: Shape) -> dict
             first=int(rng.choice([0, 0, 1, 4])),
             newest=int(rng.choice([0, 0, 1, 16])),
             decay=int(rng.choice([0, 0, 1, 3])),
+            age=bool(rng.random() < 0.4),
+            age_base=int(rng.choice([0, 0, some, shape.keys, 65535])),
         )
     return chosen
 

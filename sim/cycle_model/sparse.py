@@ -47,7 +47,8 @@ def select_cycles(image: JobImage, lanes: int) -> int:
         return 0
     rows = -(-job.keys // lanes)
     engine = search(params, lanes, job.keys, min(keep, job.keys - 1))
-    return 2 * rows + engine.busy + engine.wait + 6
+    ages = 2 * rows * (params.token_lanes + 4) if job.scoring.age else 0
+    return 2 * rows + engine.busy + engine.wait + 6 + ages
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -21,7 +21,13 @@ from attnsieve.sim.driver.trace_like import TraceLike
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Scoring
 
-__all__ = ["Pruning", "cascade"]
+__all__ = ["RANKINGS", "Pruning", "Ranking", "cascade"]
+
+Ranking = Literal["importance", "age", "static"]
+#: What decides which tokens go on.
+RANKINGS: tuple[Ranking, ...] = get_args(Ranking)
+#: First tokens that ``static`` keeps.
+_SINKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +42,20 @@ class Pruning:
         Of the keys of a layer, those whose V rows each row multiplies.
     heads : float
         Of the query heads, on the average of the layers that drop any.
+    ranking : str
+        Which tokens are kept: those of the largest ``importance``; of the largest importance over
+        the number of queries that saw the token, its ``age``; or ``static``, without any importance
+        the first four and the newest.
     """
 
     tokens: float = 1.0
     values: float = 1.0
     heads: float = 1.0
+    ranking: Ranking = "importance"
 
     def __post_init__(self) -> None:
+        if self.ranking not in RANKINGS:
+            raise InputError(f"ranking must be one of {', '.join(RANKINGS)}, not {self.ranking!r}")
         for name in ("tokens", "values", "heads"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(
@@ -67,13 +80,16 @@ def cascade(
     *,
     heads: Sequence[int] | None = None,
     rng: np.random.Generator | None = None,
+    noise: np.random.Generator | None = None,
 ) -> list[LayerPlan]:
     """Plans of the chosen layers, as they follow one another.
 
     Scores are added up over heads, layers and steps. At the end of each layer the tokens for the
     next one are selected, of those that lived in the layer; in a decode trace also only of those
     that lived in the next layer a step before, and the newest. So are heads. Pinned are position 0
-    of an encoder, the last token of a causal layer, and the newest of each step.
+    of an encoder, the last token of a causal layer, and the newest of each step; with the ranking
+    ``static`` all that is kept. As a control ``noise`` draws the scores of tokens
+    before all jobs but the first: which tokens go on is then random.
     """
     pruning.check(params)
     works = [
@@ -82,7 +98,8 @@ def cascade(
     tokens = keep_ratios(len(trace.q), pruning.tokens, TOKENS_WHOLE)
     of_heads = keep_ratios(len(trace.q), pruning.heads, HEADS_WHOLE)
     ratios = [(tokens[layer], of_heads[layer]) for layer in layers]
-    state = _State(params, pruning, ratios, max(work.quantised.s_v.max() for work in works))
+    scale = max(work.quantised.s_v.max() for work in works)
+    state = _State(params, pruning, ratios, scale, noise)
     if trace.decode:
         jobs = _steps(trace, works, state)
     else:
@@ -102,10 +119,13 @@ class _State:
         pruning: Pruning,
         ratios: Sequence[tuple[float, float]],
         scale: float,
+        noise: np.random.Generator | None,
     ) -> None:
         self.params, self.pruning, self.ratios, self.scale = params, pruning, ratios, scale
+        self.noise = noise
         self.scores: np.ndarray | None = None
         self.head_scores: np.ndarray | None = None
+        self.age_base: int | None = None  # the first token that not all queries saw, if any
 
     def run(
         self, work: LayerWork, image: JobImage, following: tuple[float, float] | None, whole: int,
@@ -114,13 +134,19 @@ class _State:
         """The job with what it is to prune and select for the layer that follows, if any."""
         if not self.params.token_lanes:
             return self._valued(image)
+        if self.noise is not None and self.scores is not None:
+            self.scores = self.noise.integers(0, 1 << 31, len(self.scores))
         keep, keep_heads = None, image.job.heads
         if following is not None:
             keep = keep_counts(following[:1], whole)[0]
             keep_heads = keep_counts(following[1:], image.job.heads)[0]
+        if self.pruning.ranking == "static" and keep is not None:
+            pins = _static_pins(candidates[: image.job.keys], keep)
+        age = self.pruning.ranking == "age" and self.age_base is not None
         scoring = Scoring(
-            clear=self.scores is None, keep=keep, heads=keep_heads, first=pins[0], newest=pins[1]
-        )
+            clear=self.scores is None, keep=keep, heads=keep_heads, first=pins[0], newest=pins[1],
+            age=age, age_base=self.age_base or 0 if age else 0,
+        )  # fmt: skip
         scales = np.repeat(work.quantised.s_v, image.job.group) / self.scale
         keys = image.job.keys
         image = replace(
@@ -152,6 +178,8 @@ def _whole(
     keys = works[0].key_valid
     alive, heads = keys.copy(), np.ones(len(works[0].heads), bool)
     pins = (0, 1) if trace.causal else (1, 0)
+    if trace.causal:
+        state.age_base = len(keys) - len(works[0].query_valid)
     for number, work in enumerate(works):
         queries = work.query_valid.copy()
         if getattr(trace, "self_attention", False) and len(queries) == len(alive):
@@ -175,6 +203,8 @@ def _steps(
     lived: list[np.ndarray | None] = [None] * len(works)  # in each layer, a step ago
     whole = np.ones(len(works[0].heads), bool)
     heads_lived = [whole] * len(works)
+    first = int(np.flatnonzero(works[0].query_valid)[0])
+    state.age_base = len(works[0].seen(first)) - 1
     for step in np.flatnonzero(works[0].query_valid):
         seen = works[0].seen(int(step))
         alive, newest, heads = seen, len(seen) - 1, whole
@@ -202,6 +232,15 @@ def _steps(
                 alive[: image.job.keys] = image.next_keys
                 heads = image.next_heads
     return [tuple(of_layer) for of_layer in jobs]
+
+
+def _static_pins(candidates: np.ndarray, keep: int) -> tuple[int, int]:
+    """How many of the first and of the last tokens hold four candidates and ``keep`` together."""
+    alive = np.flatnonzero(candidates)
+    sinks = min(_SINKS, keep, len(alive))
+    window = min(keep, len(alive)) - sinks
+    first = int(alive[sinks - 1]) + 1 if sinks else 0
+    return first, len(candidates) - int(alive[len(alive) - window]) if window else 0
 
 
 def _grown(alive: np.ndarray, newest: int) -> np.ndarray:

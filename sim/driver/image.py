@@ -157,8 +157,9 @@ class JobImage:
         scoring = self.job.scoring
         candidates = np.ones(self.job.keys, bool) if self.candidates is None else self.candidates
         return select_tokens(
-            self.scores, candidates, scoring.keep or 0, scoring.first, scoring.newest
-        )
+            self.scores, candidates, scoring.keep or 0, scoring.first, scoring.newest,
+            scoring.age_base if scoring.age else None,
+        )  # fmt: skip
 
     @cached_property
     def expected(self) -> LayerResult:
@@ -196,6 +197,8 @@ class JobImage:
             "select": int(job.scoring.keep is not None),
             "candidates": int(self.candidates is not None),
             "decay": job.scoring.decay,
+            "age": int(job.scoring.age),
+            "age_base": job.scoring.age_base,
             "keep_heads": min(job.scoring.heads, job.heads),
             "pruned_heads": sum(1 << head for head in job.pruned_heads),
             "threshold": job.threshold,

@@ -29,6 +29,11 @@ class Scoring:
         Pins: so many of the first and of the last tokens count as the most important ones.
     decay : int
         With a selection: scores then lose their ``2**-decay``-th; 0: nothing.
+    age : bool
+        Tokens are compared by their scores over the number of queries that saw them, which is
+        ``keys - max(token, age_base)``, and one at least.
+    age_base : int
+        The first token that not all queries saw.
     """
 
     clear: bool = True
@@ -37,9 +42,11 @@ class Scoring:
     first: int = 0
     newest: int = 0
     decay: int = 0
+    age: bool = False
+    age_base: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("keep", "heads", "first", "newest", "decay"):
+        for name in ("keep", "heads", "first", "newest", "decay", "age_base"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1 << 16:
                 raise InputError(f"{name} must be in 0..65535, not {value!r}")

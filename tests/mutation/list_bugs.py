@@ -62,6 +62,8 @@ LIST_BUGS = [
         "keys are listed in causal jobs only", f"{_LISTS}lists[1.0-small]"),
     Bug("control/job_lists.py", "selection.decay.eq(word[8:])", "selection.decay.eq(word[3:])",
         "the decay is taken from other bits", f"{_LISTS}lists[1.0-small]"),
+    Bug("control/job_lists.py", "saturated(word[16:], bits)", "saturated(word, bits)",
+        "ages begin to differ at the flags", f"{_LISTS}lists[1.0-small]"),
     # -- listed_rows
     Bug("control/listed_rows.py", "s.ahead.eq(s.all_keys - s.all_queries)",
         "s.ahead.eq(s.all_keys - s.all_queries - 1)", "causal rows do not see their own place",

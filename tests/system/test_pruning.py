@@ -62,8 +62,9 @@ def a_trace(seed=1, **options):
     )  # fmt: skip
 
 
-def pruned(trace, **keep):
+def pruned(trace, ranking="importance", **keep):
     settings = [f"run.keep_{name}={share}" for name, share in keep.items()]
+    settings.append(f"run.ranking={ranking}")
     result = simulate(load(TINY, settings=settings), trace, baseline=False, bits=12)
     assert result.mismatches == 0, result.messages
     return result
@@ -116,6 +117,23 @@ def test_a_cascade_over_steps():
             assert tokens[layer, step, newest]
 
 
+@pytest.mark.parametrize("options", [
+    {"causal": True}, {"shape": (3, 4, 2, 6, 30), "decode": True},
+], ids=["causal", "decode"])  # fmt: skip
+def test_rankings(options):
+    """The core keeps others by each of them, but as many; static keeps the first and the newest."""
+    trace = a_trace(**options)
+    kept = [
+        pruned(trace, ranking, tokens=0.5).arrays["kept_tokens"]
+        for ranking in ("importance", "age", "static")
+    ]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        np.testing.assert_array_equal(kept[one].sum(axis=-1), kept[other].sum(axis=-1))
+        assert (kept[one] != kept[other]).any()
+    last = kept[2].reshape(-1, kept[2].shape[-1])[-1]
+    assert last.tolist() == [n < 4 or n >= len(last) - last.sum() + 4 for n in range(len(last))]
+
+
 def test_nothing_pruned_is_dense():
     trace = a_trace()
     result = pruned(trace)
@@ -125,8 +143,12 @@ def test_nothing_pruned_is_dense():
 
 def test_predicted_cycles():
     """Within 5 % on traces; the memory is as the model has it."""
-    for options in ({}, {"causal": True}, {"shape": (3, 4, 2, 4, 50), "decode": True}):
-        result = pruned(a_trace(**options), tokens=0.6, values=0.5, heads=0.8)
+    decode = {"shape": (3, 4, 2, 4, 50), "decode": True}
+    for ranking, options in (
+        ("importance", {}), ("importance", {"causal": True}), ("importance", decode),
+        ("age", {"causal": True}), ("age", decode),
+    ):  # fmt: skip
+        result = pruned(a_trace(**options), ranking, tokens=0.6, values=0.5, heads=0.8)
         core = config(TINY).core
         timing = Timing(latency=50, bytes_per_cycle=core.beat_bytes)
         predicted = sum(predict(core, timing, job).cycles for p in result.plans for job in p.jobs)

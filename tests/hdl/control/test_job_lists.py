@@ -26,7 +26,10 @@ CORES = {
 }
 LEAST = CoreParams(lanes=4, max_keys=1, max_queries=1, max_heads=1, buffer_elements=128,
                    output_lanes=1, channels=1, value_lanes=1, token_lanes=1)
-PLAIN = {"keep": 0, "first": 0, "newest": 0, "clear": 0, "select": 0, "candidates": 0, "decay": 0}
+PLAIN = {
+    "keep": 0, "first": 0, "newest": 0, "clear": 0, "select": 0, "candidates": 0, "decay": 0,
+    "age": 0, "age_base": 0,
+}  # fmt: skip
 
 
 def job_of(params, rng, **changes):
@@ -39,7 +42,8 @@ def job_of(params, rng, **changes):
         "selection": {
             "keep": rng.randint(0, request["keys"]), "first": rng.randint(0, request["keys"]),
             "newest": rng.randint(0, request["keys"]), "decay": rng.randrange(32),
-            **{flag: rng.getrandbits(1) for flag in ("clear", "select", "candidates")}},
+            "age_base": rng.randint(0, request["keys"]),
+            **{flag: rng.getrandbits(1) for flag in ("clear", "select", "candidates", "age")}},
     }
     if params.progressive:
         job["selection"] |= {"threshold": rng.randrange(1 << 16), "plane": rng.getrandbits(32)}
@@ -54,7 +58,8 @@ def memory_words(params, job):
         known["PIN_FIRST"]: s["first"], known["PIN_NEWEST"]: s["newest"],
         known["KEEP_TOKENS"]: s["keep"],
         known["SCORING"]: (
-            s["clear"] | s["select"] << 1 | s["candidates"] << 2 | s["decay"] << 8)}
+            s["clear"] | s["select"] << 1 | s["candidates"] << 2 | s["age"] << 3 | s["decay"] << 8
+            | s["age_base"] << 16)}
 
 
 def lists_of(job):

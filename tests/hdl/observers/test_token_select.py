@@ -28,7 +28,13 @@ SIZES = {
 def case(keys, scores, **fields):
     """A job: so many keys, scores of all tokens, candidates, what is asked for."""
     selection = {"keys": keys, "keep": keys, "first": 0, "newest": 0, "candidates": 1, "decay": 0}
-    return scores, selection | fields
+    return scores, selection | {"age": 0, "age_base": 0} | fields
+
+
+def a_base(p, rng, keys):
+    """Where ages begin to differ: nowhere, at the ends, behind the last."""
+    most = (1 << p.key_bits) - 1
+    return min(most, rng.choice([0, 0, 1, keys - 1, keys, most, rng.randrange(keys + 1)]))
 
 
 def random_case(p, rng):
@@ -49,6 +55,8 @@ def random_case(p, rng):
         newest=min(p.max_keys, rng.choice(pins)),
         candidates=rng.randrange(2),
         decay=rng.choice([0, 0, 1, 5, 31]),
+        age=rng.randrange(2),
+        age_base=a_base(p, rng, keys),
     )
 
 
@@ -91,11 +99,12 @@ def run(p, cases, seed=0):
             while ctx.get(dut.busy):
                 await ctx.tick()
                 cycles += 1
-                assert cycles < 1500
+                assert cycles < 3000
             taken.append(cycles)
             allowed = [bool(m) or not selection["candidates"] for m in mask[:keys]]
             pins = (selection["keep"], selection["first"], selection["newest"])
-            want = select_tokens(np.array(before[:keys]), np.array(allowed), *pins).tolist()
+            base = selection["age_base"] if selection["age"] else None
+            want = select_tokens(np.array(before[:keys]), np.array(allowed), *pins, base).tolist()
             found = 0
             for word in range(-(-keys // 32)):
                 ctx.set(dut.word, word)
@@ -143,6 +152,44 @@ def test_scores_decay_once_by_the_second_walk():
     p = SIZES["reference"]
     scores = [1 << 31] * 130
     run(p, [case(130, scores, keep=50, decay=decay) for decay in (1, 2, 31, 0)])
+
+
+@pytest.mark.parametrize("size", ["one lane", "four lanes", "one token"])
+def test_ages(size):
+    """Equal scores: the newest are the youngest. Of those of an age the first ones are taken. Then
+    scores that differ, and ages that do not, or that would be none."""
+    p, rng = SIZES[size], random.Random(size)
+    keys = p.max_keys
+    scores = [(1 << 32) - 1] * keys
+    ages = {"age": 1, "candidates": 0}
+    cases = [
+        case(keys, scores, keep=max(1, keys // 3), age_base=base, **ages)
+        for base in (0, keys // 2, keys - 1, (1 << p.key_bits) - 1)
+    ]
+    cases.append(case(1, scores, keep=1, **ages))
+    scores = [rng.getrandbits(32) for _ in range(keys)]
+    for base in (0, keys, (1 << p.key_bits) - 1):
+        cases.append(case(keys, scores, keep=keys // 3, decay=1, age_base=base, **ages))
+    run(p, cases)
+
+
+def test_ages_take_the_stated_cycles():
+    """As many more as their rows; the second walk's first row is made while the top-k works."""
+    p = SIZES["four lanes"]
+    scores, everyone = [1 << 16] * p.max_keys, (1 << p.key_bits) - 1  # ages that are alike
+    lengths, cases = (1, 6, p.max_keys), []
+    for keys in lengths:
+        alike = {"keep": keys, "candidates": 0}
+        cases.append(case(keys, scores, **alike))
+        cases.append(case(keys, scores, age=1, age_base=everyone, **alike))
+        cases.append(case(keys, scores, age=1, **alike))
+    dut, taken = run(p, cases)
+    row = dut.ages.row_latency
+    for number, keys in enumerate(lengths):
+        without, more, same = taken[3 * number : 3 * number + 3]
+        most = 2 * -(-keys // p.token_lanes) * row
+        assert most - row <= more - without <= most
+        assert same == more
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -24,7 +24,10 @@ SIZES = {
     "one group": CoreParams(lanes=16, value_lanes=4, token_lanes=4, **SMALL),
     "one token": CoreParams(lanes=16, value_lanes=4, token_lanes=4, **{**SMALL, "max_keys": 1}),
 }
-NONE = {"keep": 0, "first": 0, "newest": 0, "clear": 0, "select": 0, "candidates": 0, "decay": 0}
+NONE = {
+    "keep": 0, "first": 0, "newest": 0, "clear": 0, "select": 0, "candidates": 0, "decay": 0,
+    "age": 0, "age_base": 0,
+}  # fmt: skip
 
 
 class Jobs:
@@ -100,7 +103,8 @@ class Jobs:
             keys = selection["keys"]
             allowed = np.array([bool(b) or not selection["candidates"] for b in self.mask[:keys]])
             pins = (selection["keep"], selection["first"], selection["newest"])
-            want = select_tokens(self.scores[:keys], allowed, *pins).tolist()
+            base = selection["age_base"] if selection["age"] else None
+            want = select_tokens(self.scores[:keys], allowed, *pins, base).tolist()
             found = 0
             for word in range(-(-keys // 32)):
                 ctx.set(dut.word, word)
@@ -130,6 +134,8 @@ class Jobs:
             "select": rng.random() < 0.7,
             "candidates": rng.randrange(2),
             "decay": rng.choice([0, 1, 6]),
+            "age": rng.randrange(2),
+            "age_base": rng.choice([0, 1, keys // 2, keys]),
         }
         return tokens, seen, selection
 

@@ -64,7 +64,8 @@ def test_precision_and_demand_reach_their_registers():
     params = CoreParams(value_lanes=4, token_lanes=4, progressive=True, value_demand=True)
     job = Job(
         heads=2, kv_heads=1, queries=1, keys=40, head_dim=16, bits=8, scales=((40000, 5),) * 2,
-        key_bits=6, value_bits=10, threshold=0x1234, demand=True, scoring=Scoring(decay=3, keep=4),
+        key_bits=6, value_bits=10, threshold=0x1234, demand=True,
+        scoring=Scoring(decay=3, keep=4, age=True, age_base=21),
     )  # fmt: skip
     q, k = np.zeros((2, 1, 16), np.int16), np.zeros((1, 40, 16), np.int16)
     image = single_job(params, job, q, k, k)
@@ -72,7 +73,7 @@ def test_precision_and_demand_reach_their_registers():
     assert written["PRECISION"] == 0x1234 | 6 << 16 | 10 << 20
     assert written["K_PLANE"] == image.k_plane == 480
     assert written["FETCH"] == 1
-    assert written["SCORING"] == 0b11 | 3 << 8
+    assert written["SCORING"] == 0b1011 | 3 << 8 | 21 << 16
     offsets = {write.name: write.offset for write in job_writes(image)}
     assert [offsets[name] for name in ("FETCH", "PRECISION", "K_PLANE")] == [0x198, 0x19C, 0x1A0]
 

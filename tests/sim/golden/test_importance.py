@@ -9,7 +9,7 @@ import pytest
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.golden.head_importance import head_shares, select_heads
-from attnsieve.sim.golden.importance import decayed, select_tokens, token_shares
+from attnsieve.sim.golden.importance import aged, decayed, select_tokens, token_shares
 from attnsieve.sim.golden.quantise import scale_pair
 from attnsieve.sim.golden.softmax import reciprocal, row_sum, softmax_exact, terms
 
@@ -47,6 +47,30 @@ def test_selection_against_plain_sorting():
         got = select_tokens(np.array(scores), np.array(candidates), *arguments)
         want = plain_selection(scores, candidates, *arguments)
         assert np.flatnonzero(got).tolist() == want
+
+
+def test_ages_against_plain_division():
+    rng = random.Random(3)
+    for _ in range(200):
+        n = rng.randrange(1, 40)
+        scores = [rng.randrange(rng.choice([2, 1 << 32])) for _ in range(n)]
+        base = rng.choice([0, 1, n - 1, n, n + 3, 65535])
+        got = aged(np.array(scores, np.int64), base).tolist()
+        for token, (score, value) in enumerate(zip(scores, got, strict=True)):
+            age = next(a for a in range(1, n + 1) if a >= n - token or a >= n - base)
+            assert value <= score // age
+            assert score / age - value <= 1 + score / (1 << 20)
+        arguments = np.array(scores, np.int64), np.ones(n, bool), rng.randrange(n + 2), 1, 2
+        want = plain_selection(got, [True] * n, *arguments[2:])
+        assert np.flatnonzero(select_tokens(*arguments, base)).tolist() == want
+
+
+def test_ages_that_are_alike_change_nothing():
+    scores = np.array([5, 1, (1 << 32) - 1, 0, 7], np.int64)
+    assert aged(scores, 4).tolist() == scores.tolist()
+    assert aged(scores, 99).tolist() == scores.tolist()
+    assert aged(np.array([60, 60, 60, 60]), 0).tolist() == [15, 19, 30, 60]
+    assert aged(np.array([60, 60, 60, 60]), 2).tolist() == [30, 30, 30, 60]
 
 
 def test_decay():
