@@ -137,7 +137,7 @@ class PrecisionGate(wiring.Component):
         p, row = self.params, self.row.p
         number, place = Signal(range(p.held_beats)), Signal(range(p.held_beats))
         beats, take, pass_on = Signal(range(p.max_beats + 1)), Signal(), Signal()
-        room = self.row.valid & passes.i.ready & order.i.ready
+        room = self.row.valid & passes.i.ready & (order.i.ready | row.again)
         m.d.comb += [
             pass_on.eq(room & ~row.progressive & ~order.o.valid & ~fetched),
             self.i.ready.eq(Mux(row.progressive, room, pass_on & self.o.ready)),

@@ -179,9 +179,70 @@ def test_baseline_is_the_dense_core_and_unpruned_keeps_everything():
     config = load(TINY, settings=["run.keep_tokens=0.5", "run.keep_values=0.5"])
     stats = simulate(config, trace, bits=12).stats
     kept = load(TINY, settings=["run.keep_tokens=1.0", "run.keep_values=1.0"])
-    dense = load(TINY, settings=["core.value_lanes=0", "core.token_lanes=0"])
+    off = ("value_lanes=0", "token_lanes=0", "progressive=false", "value_demand=false")
+    dense = load(TINY, settings=[f"core.{setting}" for setting in off])
     for name, other in (("baseline", dense), ("unpruned", kept)):
         alone = simulate(other, trace, bits=12, baseline=False).stats
         assert stats[name]["total"] == alone["total"]
         assert stats["total"]["cycles"] < stats[name]["total"]["cycles"]
         assert stats[name]["total"]["mismatches"] == 0
+
+
+def precise(trace, *settings, key_bits=6, value_bits=6, threshold=0.0, demand=False):
+    chosen = load(TINY, settings=[
+        *settings, f"run.key_bits={key_bits}", f"run.value_bits={value_bits}",
+        f"run.threshold={threshold}", f"run.demand={str(demand).lower()}",
+    ])  # fmt: skip
+    result = simulate(chosen, trace, baseline=False, bits=12)
+    assert result.mismatches == 0, result.messages
+    total = result.stats["total"]
+    assert total["waste_macs"] == 0
+    return result
+
+
+@pytest.mark.parametrize("key_bits", [4, 6, 8, 10, 12])
+def test_planes_of_keys(key_bits):
+    """Rows that are computed again have all bits; of others the largest probability is enough."""
+    trace = a_trace(shape=(1, 4, 2, 4, 30), decode=True)
+    again = precise(trace, key_bits=key_bits, value_bits=12, threshold=0.2, demand=True)
+    never = precise(trace, key_bits=key_bits, value_bits=12)
+    recomputed = again.stats["total"]["recomputed"]
+    rows = 4 * 4
+    assert 0 < recomputed < rows
+    approximate = again.arrays["approx_rows"]
+    assert approximate.sum() == rows - recomputed
+    kept = again.arrays["kept_scores"]
+    e = np.exp(np.einsum("lhqd,lhkd->lhqk", trace.q, np.repeat(trace.k, 2, axis=1)) / 4)
+    p = np.where(kept, e, 0) / np.where(kept, e, 0).sum(axis=-1, keepdims=True)
+    want = np.einsum("lhqk,lhkd->lhqd", p, np.repeat(trace.v, 2, axis=1))
+    assert np.abs(again.out - want)[~approximate].max() < (0.1 if key_bits == 4 else 0.02)
+    sharp = p.max(axis=-1)[approximate]
+    assert sharp.size == 0 or sharp.min() > 0.2 - (0.2 if key_bits == 4 else 0.05)
+    read = again.stats["total"]["dram_read_bytes"]
+    assert read > never.stats["total"]["dram_read_bytes"] - 1  # a second plane is no gift
+
+
+def test_values_on_demand_save_bytes():
+    trace = a_trace(shape=(2, 4, 2, 4, 40), decode=True)
+    keep = ("run.keep_values=0.2",)
+    saved = precise(trace, *keep, demand=True).stats["total"]
+    whole = precise(trace, *keep).stats["total"]
+    assert saved["kept_values"] == whole["kept_values"]
+    assert saved["dram_read_bytes"] < 0.8 * whole["dram_read_bytes"]
+
+
+def test_everything_at_once_over_steps():
+    trace = a_trace(shape=(3, 4, 2, 6, 30), decode=True)
+    settings = ("run.keep_tokens=0.5", "run.keep_values=0.4", "run.keep_heads=0.8")
+    precise(trace, *settings, threshold=0.25, demand=True)
+
+
+@pytest.mark.parametrize("heads", [1, 16])
+def test_all_rows_come_again_where_as_many_wait_as_can(heads):
+    """Sixteen flat heads of a few keys each fill every place where rows wait."""
+    settings = ("core.lanes=16", "core.data_width=128", "core.channels=1", "core.output_lanes=4")
+    rng = np.random.default_rng(heads)
+    flat = 0.01 * rng.standard_normal((1, heads, 1, 16)).astype(np.float32)
+    k, v = (rng.standard_normal((1, heads, 5, 16)).astype(np.float32) for _ in range(2))
+    result = precise(Trace(q=flat, k=k, v=v), *settings, threshold=0.9, demand=heads > 1)
+    assert result.stats["total"]["recomputed"] == heads
