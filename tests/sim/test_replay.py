@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from attnsieve.gen import config
+from attnsieve.gen.errors import UserError
 from attnsieve.sim.bench.breakdown import STEPS, breakdown
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.replay import replay
@@ -63,7 +64,7 @@ def test_selections(tmp_path):
     result = replay(TINY, path, layers="1", iterations="1", baseline=False)
     assert result.stats["total"]["jobs"] == 1
     assert "faster_than_baseline" not in result.stats["workload"]
-    with pytest.raises(InputError, match="iteration"):
+    with pytest.raises(UserError, match="iteration must be in 0..1, not 7"):
         replay(TINY, path, iterations="7")
 
 
