@@ -27,8 +27,6 @@ from attnsieve.sim.trace.workload import Workload, WorkloadJob, load_workload
 
 __all__ = ["STEPS", "Step", "breakdown"]
 
-_PLAIN = {"key_bits": 0, "value_bits": 0, "threshold": 0.0}
-
 
 @dataclass(frozen=True)
 class Step:
@@ -53,27 +51,23 @@ class Step:
     engine: str
 
 
-def _dense(job: WorkloadJob, heads: int) -> WorkloadJob:
-    every = tuple(range(heads))
-    return replace(
-        job, heads=every, again=(False,) * heads, keys=job.length, values=job.length, keep=None,
-        **_PLAIN,
-    )  # type: ignore[arg-type]
-
-
-def _tokens(job: WorkloadJob, heads: int) -> WorkloadJob:
-    every = tuple(range(heads))
-    return replace(job, heads=every, again=(False,) * heads, **_PLAIN)  # type: ignore[arg-type]
-
-
-def _heads(job: WorkloadJob, heads: int) -> WorkloadJob:
-    return replace(job, again=(False,) * len(job.heads), **_PLAIN)  # type: ignore[arg-type]
-
-
 def _static(job: WorkloadJob, heads: int) -> WorkloadJob:
     more = job.increment if job.threshold else 0
     key_bits = job.key_bits + more if job.key_bits else 0
     return replace(job, again=(False,) * len(job.heads), threshold=0.0, key_bits=key_bits)
+
+
+def _heads(job: WorkloadJob, heads: int) -> WorkloadJob:
+    return replace(_static(job, heads), key_bits=0, value_bits=0)
+
+
+def _tokens(job: WorkloadJob, heads: int) -> WorkloadJob:
+    every = tuple(range(heads))
+    return _heads(replace(job, heads=every, again=(False,) * heads), heads)
+
+
+def _dense(job: WorkloadJob, heads: int) -> WorkloadJob:
+    return replace(_tokens(job, heads), keys=job.length, values=job.length, keep=None)
 
 
 def _all(job: WorkloadJob, heads: int) -> WorkloadJob:

@@ -148,6 +148,7 @@ class Latency:
         queue = (1 if params.lut_ram else 2) if several else 0
         picks = params.wide_bytes >= params.lanes  # lines are picked from words
         lists = params.token_lanes != 0
+        weigh = 2 if params.progressive else 0
         waits = params.progressive or params.value_demand
         lanes = -(-(params.groups - 1).bit_length() // 4)
         eliminate, pack = max(1, 2 * lanes), max(2, lanes + 1)
@@ -171,7 +172,7 @@ class Latency:
             rows_ahead=16 if params.lut_ram else 4,
             statistics_ahead=16 if fast else 3,
             query=3 if params.groups > 1 else 0,
-            score=2 * params.progressive + 1 + products + scan + (1 if params.groups == 1 else 2) + fast,
+            score=1 + products + scan + (1 if params.groups == 1 else 2) + fast + weigh,
             beats_ahead=16 if fast else 0,
             rows_held=17 if fast else 2 if levels == 0 else 32,
             buffer=2 if levels == 0 and not fast else levels + 1 + (3 if fast else 2),
@@ -188,7 +189,7 @@ class Latency:
             dropped=4,
             select_lanes=params.value_lanes,
             token_lanes=params.token_lanes,
-            region_queue=1,
+            region_queue=5,
             flags=2 + 1 + 1 + eliminate + pack + 1,
             packing=1 + eliminate + pack,
         )

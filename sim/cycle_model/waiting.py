@@ -79,7 +79,8 @@ class WaitingPipeline(SparsePipeline):
         self.heads = list(dict.fromkeys(self.kv))  # KV heads in order
         self.recomputed = image.expected.recomputed[living, 0]
         self.beats = int(self.beat[1])
-        self.rows = [] if self.progressive else list(rows)
+        self.given: list[Row] = [] if self.progressive else list(rows)
+        self.rows = self.given
         count = len(rows)
         self.count = count
         # planes
@@ -147,7 +148,7 @@ class WaitingPipeline(SparsePipeline):
             held = self.accepts[number - _ROWS] + 1 if number >= _ROWS else 0
             now = max(now + 1, held)
             row = self.job_rows[rank]
-            self.rows.append(
+            self.given.append(
                 Pass(
                     row.keys, row.parts, place == len(ranks) - 1, row.segments, row.write,
                     now + 1, number - 16 if number >= 16 else None, rank, again,

@@ -203,11 +203,12 @@ def _record(path: Path, number: int, row: Sequence[str]) -> _Record:
             raise ValueError
         return max(0.0, number)
 
+    iteration = count("iteration_id")
     length = count("sentence_length_L", 1)
     keys = count("key_fetch_num", 1, length)
     return _Record(
         line=number,
-        iteration=count("iteration_id"),
+        iteration=iteration,
         layer=count("layer_id"),
         head=count("head_id"),
         head_dim=count("embedding_length_D", 1),

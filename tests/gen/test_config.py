@@ -17,14 +17,20 @@ def fails(message, *arguments, **options):
 
 def test_presets_are_the_documented_ones():
     found = {c.name: c for c in config.presets()}
-    names = ["dense", "dense-full", "dense-tiny", "spatten", "spatten-tiny"]
+    names = ["dense", "dense-full", "dense-tiny", "spatten", "spatten-full", "spatten-tiny"]
     assert list(found) == names
     assert found["dense"].core == CoreParams()
     assert found["dense-full"].core == CoreParams(
         lanes=512, output_lanes=16, channels=16, buffer_elements=65536
     )
     assert found["dense-tiny"].core.lanes == 4
-    assert found["spatten"].core == CoreParams(value_lanes=16, token_lanes=16)
+    assert found["spatten"].core == CoreParams(
+        value_lanes=16, token_lanes=16, progressive=True, value_demand=True
+    )
+    assert found["spatten-full"].core == CoreParams(
+        lanes=512, max_head_dim=64, output_lanes=16, channels=16, value_lanes=32, token_lanes=32,
+        progressive=True, value_demand=True,
+    )  # fmt: skip
     for preset in found.values():
         assert preset.system == preset.name.partition("-")[0]
         status = "supported" if preset.system == "dense" else "experimental"

@@ -56,7 +56,8 @@ def test_list_as_json(attnsieve):
     status, out, _ = attnsieve("list", "--json")
     assert status == 0
     assert {p["name"]: p["core"]["lanes"] for p in json.loads(out)} == {
-        "dense": 64, "dense-full": 512, "dense-tiny": 4, "spatten": 64, "spatten-tiny": 4,
+        "dense": 64, "dense-full": 512, "dense-tiny": 4, "spatten": 64, "spatten-full": 512,
+        "spatten-tiny": 4,
     }  # fmt: skip
 
 
@@ -104,7 +105,9 @@ def test_no_command_shows_help(attnsieve):
         ("synth dense --target ecp5 -o /proc/x", "/proc/x: cannot be written: .*"),
         ("simulate dense -o x", "simulate needs exactly one of --trace and --workload"),
         ("simulate dense --trace a --workload b -o x", "simulate needs exactly one of .*"),
-        ("simulate dense --workload b -o x", "unknown workload 'b': this version has none, .*"),
+        ("simulate dense --workload b -o x", "b: no such file"),
+        ("simulate dense --workload b --heads 0 -o x", "--heads is for traces; .*"),
+        ("simulate dense --trace a --on rtl -o x", "--iterations and --on are for workloads; .*"),
         ("simulate dense --trace none.npz -o x", r"none\.npz cannot be read: .*"),
         ("simulate dense --trace /dev/null -o x", "/dev/null.*"),
         ("simulate dense --trace t --thresholds f -o x", "--thresholds: system dense has no .*"),
