@@ -17,7 +17,10 @@ LINES = [
 TRAILER = "configs/a.yml" + "," * (len(COLUMNS) - 1)
 
 
-def write(folder, lines, header=",".join(COLUMNS)):
+HEADER = ",".join(COLUMNS)
+
+
+def write(folder, lines, header=HEADER):
     path = folder / "w.csv"
     path.write_text("\n".join([header, *lines]) + "\n")
     return path
