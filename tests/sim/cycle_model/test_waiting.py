@@ -1,4 +1,4 @@
-"""Jobs whose rows come again, or ask for their V: predicted cycles, also of jobs without contents."""
+"""Jobs whose rows come again, or ask for their V: predicted cycles, also without contents."""
 
 import numpy as np
 import pytest
