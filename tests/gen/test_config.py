@@ -161,7 +161,7 @@ def test_unreadable_files(tmp_path):
 
 def test_unknown_systems():
     fails(r"unknown system 'dens'; did you mean 'dense'\?", "dens")
-    known = "dense, dense-full, dense-tiny, spatten, spatten-tiny"
+    known = "dense, dense-full, dense-tiny, spatten, spatten-full, spatten-tiny"
     fails(rf"unknown system 'zzz'; known: {known}", "zzz")
 
 

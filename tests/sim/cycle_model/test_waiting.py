@@ -1,4 +1,4 @@
-"""Jobs whose rows wait for a second plane of K or for their V: cycles as the Verilog takes them."""
+"""Jobs whose rows come again, or ask for their V: predicted cycles, also without contents."""
 
 import numpy as np
 import pytest

@@ -14,10 +14,8 @@ LINES = [
     "0,1,1,32.0,40,12,6,16,0.05,False,4,3,6,True,False,False,-1",
     "1,0,0,32.0,41,41,-1,-1,-1,False,-1,41,-1,False,False,False,-1",
 ]
-TRAILER = "configs/a.yml" + "," * (len(COLUMNS) - 1)
-
-
 HEADER = ",".join(COLUMNS)
+TRAILER = "configs/a.yml" + "," * (len(COLUMNS) - 1)
 
 
 def write(folder, lines, header=HEADER):
