@@ -180,5 +180,6 @@ def test_rows_that_wait_need_a_decode_trace(setting):
 ])  # fmt: skip
 def test_a_core_without_them_refuses(setting, message):
     decode = trace(queries=4, decode=True)
+    plain = ["core.progressive=false", "core.value_demand=false"]
     with pytest.raises(InputError, match=message):
-        simulate(load("spatten-tiny", settings=[setting]), decode)
+        simulate(load("spatten-tiny", settings=[*plain, setting]), decode)

@@ -64,7 +64,8 @@ def run(params, bench, *, stall=0.0, wait=0.0, background=()):
 
 
 def test_they_are_there_with_lists_only():
-    for params in (replace(TINY, token_lanes=0), replace(TINY, value_lanes=0, token_lanes=0)):
+    plain = replace(TINY, token_lanes=0, progressive=False, value_demand=False)
+    for params in (plain, replace(plain, value_lanes=0)):
         found = register_map(params)
         names = [block.name for block in (*found.registers, *found.windows)]
         assert not {"SCORE", "SCORE_TOKEN", "SCORING", "CANDIDATES", "NEXT_KEYS"} & set(names)
