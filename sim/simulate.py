@@ -186,33 +186,9 @@ def simulate(
     timing = memory or memory_timing(config)
     chosen_layers = parse_selection(layers, recorded.layers, "layer")
     chosen_heads = parse_selection(heads, recorded.heads, "head")
-    rng = np.random.default_rng(seed)
-    options = config.run
-    pruning = Pruning(
-        tokens=options.keep_tokens, values=options.keep_values, heads=options.keep_heads,
-        ranking=options.ranking,
-    )  # fmt: skip
-    precision = Precision(
-        key_bits=options.key_bits,
-        value_bits=options.value_bits,
-        threshold=threshold_code(options.threshold),
-        demand=options.demand,
-    )
-    plans = cascade(
-        config.core, recorded, chosen_layers, bits, pruning, precision, heads=chosen_heads, rng=rng
-    )
+    plans = _plans(config, recorded, chosen_layers, chosen_heads, bits, seed)
     run = _Run(config, plans, timing, stalls or Stalls(), queued, progress)
-    if simulator == "icarus":
-        outcomes = run.interpreted(seed)
-    else:
-        outcomes = run.compiled(simulator, seed, vcd)
-    checks = [
-        check_jobs(p.image, outcome, queued=queued)
-        for p, outcome in zip(plans, outcomes, strict=True)
-    ]
-    for check, outcome in zip(checks, outcomes, strict=True):
-        if not check.reports:
-            raise ToolError(f"{simulator}: {outcome.error}")
+    outcomes, checks = run.compared(simulator, seed, vcd)
     integers = [
         p.output(p.image.linear_from(list(outcome.memory)))
         for p, outcome in zip(plans, outcomes, strict=True)
@@ -262,6 +238,30 @@ def simulate(
         tuple(figures),
         sum(outcome.cycles[-1] for outcome in outcomes),
     )
+
+
+def _plans(
+    config: Configuration,
+    trace: Trace,
+    layers: Sequence[int],
+    heads: Sequence[int],
+    bits: int,
+    seed: int,
+) -> Sequence[LayerPlan]:
+    """Jobs of the layers, as the configuration's ``run`` says."""
+    options = config.run
+    pruning = Pruning(
+        tokens=options.keep_tokens, values=options.keep_values, heads=options.keep_heads,
+        ranking=options.ranking,
+    )  # fmt: skip
+    precision = Precision(
+        key_bits=options.key_bits,
+        value_bits=options.value_bits,
+        threshold=threshold_code(options.threshold),
+        demand=options.demand,
+    )
+    rng = np.random.default_rng(seed)
+    return cascade(config.core, trace, layers, bits, pruning, precision, heads=heads, rng=rng)
 
 
 def references(config: Configuration, bits: int) -> dict[str, Configuration]:
@@ -340,6 +340,22 @@ class _Run:
             work = Necessary(macs_qk=macs, macs_pv=macs, granules=granules)
             cycles += limit_cycles(self.config.core, self.timing, work)
         return max(1, cycles)
+
+    def compared(
+        self, simulator: str, seed: int, vcd: str | Path | None
+    ) -> tuple[list[Outcome], list[Check]]:
+        """Outcome of each layer, and what of it differs from the golden model."""
+        if simulator == "icarus":
+            outcomes = self.interpreted(seed)
+        else:
+            outcomes = self.compiled(simulator, seed, vcd)
+        checks = []
+        for p, outcome in zip(self.plans, outcomes, strict=True):
+            check = check_jobs(p.image, outcome, queued=self.queued)
+            if not check.reports:
+                raise ToolError(f"{simulator}: {outcome.error}")
+            checks.append(check)
+        return outcomes, checks
 
     def _operations(self, p: LayerPlan, limit: int) -> Iterator[list[Operation]]:
         if self.queued:

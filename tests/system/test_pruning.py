@@ -216,10 +216,10 @@ def test_planes_of_keys(key_bits):
     p = np.where(kept, e, 0) / np.where(kept, e, 0).sum(axis=-1, keepdims=True)
     want = np.einsum("lhqk,lhkd->lhqd", p, np.repeat(trace.v, 2, axis=1))
     assert np.abs(again.out - want)[~approximate].max() < (0.1 if key_bits == 4 else 0.02)
-    sharp = p.max(axis=-1)[approximate]
-    assert sharp.size == 0 or sharp.min() > 0.2 - (0.2 if key_bits == 4 else 0.05)
+    if key_bits > 4:  # of 4 bits the largest probability is far from the exact one
+        assert p.max(axis=-1)[approximate].min() > 0.15
     read = again.stats["total"]["dram_read_bytes"]
-    assert read > never.stats["total"]["dram_read_bytes"] - 1  # a second plane is no gift
+    assert read > never.stats["total"]["dram_read_bytes"]  # a second plane is no gift
 
 
 def test_values_on_demand_save_bytes():

@@ -42,8 +42,10 @@ def needs_all_bits(statistics, threshold):
 
 
 def random_beats(p, rng, count):
-    term = lambda: {"mantissa": rng.randrange(1 << p.mantissa_bits),  # noqa: E731
-                    "exponent_class": rng.randrange(p.max_class + 1)}
+    def term():
+        return {"mantissa": rng.randrange(1 << p.mantissa_bits),
+                "exponent_class": rng.randrange(p.max_class + 1)}  # fmt: skip
+
     return [{"term": [term() for _ in range(p.groups)], "last": n == count - 1}
             for n in range(count)]
 
@@ -265,9 +267,9 @@ def test_threshold_to_the_last_bit(exponent):
                      40000 - 1, 40000 - (1 << exponent), 1 << 15, 1 << 16):
         statistics = {"mantissa": mantissa, "exponent": exponent, "empty": 0}
         again = mantissa >> exponent < threshold
-        beats = lambda: random_beats(p, rng, 2)  # noqa: E731
-        more = [(beats(), {"mantissa": 1 << 15, "exponent": 4, "empty": 0})] * again
-        rows.append(Row(True, 1, [(beats(), statistics), *more]))
+        first, second = random_beats(p, rng, 2), random_beats(p, rng, 2)
+        more = [(second, {"mantissa": 1 << 15, "exponent": 4, "empty": 0})] * again
+        rows.append(Row(True, 1, [(first, statistics), *more]))
     driver = run(p, [(threshold, rows)])
     assert driver.verdicts == [0, 0, 0, 1, 1, 1, 0]
 
