@@ -69,7 +69,7 @@ class Core(wiring.Component):
         m.submodules.datapath = datapath
         connect(m, control.fetch, registers.fetch)
         connect(m, control.store, registers.store)
-        m.d.comb += control.jobs.eq(registers.readable)
+        m.d.comb += control.jobs.eq(registers.jobs)
         for name in work_members(p):
             connect(m, getattr(control, name), getattr(datapath, name))
         self._ports(m, registers, datapath)

@@ -14,8 +14,9 @@ from attnsieve.hdl.params import CoreParams
 
 __all__ = ["UNITS", "Dispatcher"]
 
-#: The units that walk a job, each at its own pace; the first are served first.
-UNITS = ("query", "key", "value", "output", "row")
+#: The units that walk a job, each at its own pace; the first are served first: V is needed after
+#: the first scores, and O after that.
+UNITS = ("query", "key", "row", "value", "output")
 
 
 class Dispatcher(wiring.Component):

@@ -33,7 +33,7 @@ class JobControl(wiring.Component):
     Members
     -------
     jobs : In
-        Jobs that are started, not finished, and can be read; falls as a result is taken.
+        Jobs that are started and not finished; falls as a result is taken.
     fetch : Out(fetch_signature), store : Out(store_signature)
         Ports of the job memory.
     query, key, value, output, scale, row : Out(stream)

@@ -26,12 +26,13 @@ class JobMemory(wiring.Component):
     """Keeps the job registers, a copy of them for each job, and the head tables in one memory.
 
     A start copies the registers to the place of its bank; there the units that walk the job read
-    them, and the checker adds words of its own. After reset all words are cleared. While
+    them, and the checker adds words of its own. Until the copy is there they read the registers
+    themselves, so a job can be read at once. After reset all words are cleared. While
     words are cleared or copied, ``ready`` and ``read_ready`` are low and software has no access;
-    ``fetch`` always has, and goes before everything else.
+    ``fetch`` always has, and goes before everything else; then ``store``.
 
-    Latency from ``start`` to the cycle after ``copied``: `latency` cycles, and one more for each
-    read at ``fetch`` meanwhile. From reset to ``ready``: ``word_count * (banks + 1)`` cycles.
+    From ``start`` to ``ready``: `latency` cycles, and one more for each read at ``fetch`` and for
+    each write at ``store`` meanwhile. From reset: ``word_count * (banks + 1)`` cycles.
 
     Parameters
     ----------
@@ -53,9 +54,7 @@ class JobMemory(wiring.Component):
     tag_bank : In, read_tag : In(1)
         Reads the tag of the job of a bank through the same port instead.
     start : In(1), bank : In
-        Makes a job of the registers, in this bank.
-    copied : Out(1)
-        The job that was started last can be read from the next cycle on.
+        Makes a job of the registers, in this bank; it can be read from the next cycle on.
     fetch : In(fetch_signature)
         Read port for jobs and head tables; always granted.
     store : In(store_signature)
@@ -75,7 +74,6 @@ class JobMemory(wiring.Component):
     read_tag: Signal
     start: Signal
     bank: Signal
-    copied: Signal
     fetch: Any
     store: Any
 
@@ -97,7 +95,6 @@ class JobMemory(wiring.Component):
                 "read_tag": In(1),
                 "start": In(1),
                 "bank": In(params.bank_bits),
-                "copied": Out(1),
                 "fetch": In(fetch_signature(params)),
                 "store": In(store_signature(params)),
             }
@@ -111,8 +108,8 @@ class JobMemory(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from a start until its job can be read."""
-        return len(self.registers) + 1
+        """Cycles from a start until software has access again."""
+        return len(self.registers) + 2
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -122,7 +119,7 @@ class JobMemory(wiring.Component):
         write, (read,) = words.write, words.read
         cleared = self.words * (p.banks + 1)  # the registers, then a copy for each bank
         count, here, arrived = Signal(range(cleared)), Signal(range(self.words)), Signal()
-        bank = Signal(p.bank_bits)  # that is copied to
+        bank, copying = Signal(p.bank_bits), Signal()  # that is copied to
         m.d.comb += [self.read_data.eq(read.data), read.en.eq(1)]
         m.d.sync += [here.eq(count), arrived.eq(0)]
         self._store(m, write)
@@ -136,20 +133,21 @@ class JobMemory(wiring.Component):
             with m.State("IDLE"):
                 self._access(m, write, read)
                 m.d.sync += bank.eq(self.bank)
+                m.d.sync += copying.eq(self.start)
                 with m.If(self.start):
                     m.next = "COPY"
             with m.State("COPY"):
                 m.d.comb += read.address.eq(count)
                 self._copy(m, write, read, bank, here, arrived)
-                with m.If(~self.fetch.en):
+                with m.If(~self.fetch.en & ~self.store.en):
                     following, end = self._following(count)
                     m.d.sync += [count.eq(following), arrived.eq(~end)]
                     with m.If(end):
-                        m.d.comb += self.copied.eq(1)
-                        m.d.sync += count.eq(0)
+                        m.d.sync += [count.eq(0), copying.eq(0)]
                         m.next = "IDLE"
         with m.If(self.fetch.en):
-            place = self._place(self.fetch.bank, self.fetch.index)
+            early = copying & (self.fetch.bank == bank) & self._is_register(m)
+            place = self._place(self.fetch.bank, self.fetch.index, registers=early)
             table = self._table(self.fetch.bank, self.fetch.index)
             m.d.comb += read.address.eq(Mux(self.fetch.table, table, place))
         m.d.comb += [self.fetch.data.eq(read.data), self.fetch.grant.eq(1)]
@@ -168,9 +166,17 @@ class JobMemory(wiring.Component):
         """Address of an entry of the head table of a bank."""
         return Cat(head[: self._table_bits], bank + self._first_table)
 
-    def _place(self, bank: Value, word: Any) -> Value:
-        """Address of a word in the copy for a bank."""
-        return Cat(Value.cast(word)[: self.words.bit_length() - 1], bank + 1)
+    def _place(self, bank: Value, word: Any, *, registers: Any = 0) -> Value:
+        """Address of a word in the copy for a bank, or of the register itself."""
+        return Cat(Value.cast(word)[: self.words.bit_length() - 1], Mux(registers, 0, bank + 1))
+
+    def _is_register(self, m: Module) -> Value:
+        """Whether the word that is fetched is a register; the checker adds the others."""
+        found = Signal()
+        with m.Switch(self.fetch.index):
+            with m.Case(*self.registers.values()):
+                m.d.comb += found.eq(1)
+        return found
 
     def _following(self, count: Signal) -> tuple[Value, Value]:
         """The next word that is a register, and whether there is none: the words are dense up

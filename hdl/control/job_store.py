@@ -34,7 +34,7 @@ class JobStore(wiring.Component):
     Members
     -------
     jobs : In
-        Jobs that are started and not finished, and can be read.
+        Jobs that are started and not finished.
     waiting, underway : Out
         Jobs not yet dispatched, and dispatched ones.
     bank : Out(bank_bits)

@@ -52,12 +52,11 @@ def _token_members(p: CoreParams) -> dict[str, Member]:
 class Registers(wiring.Component):
     """AXI4-Lite slave with the registers of `attnsieve.hdl.control.register_map`.
 
-    A start makes a job of the job registers: it can be read through ``fetch`` and counts in
-    ``readable`` ``JobMemory.latency`` cycles after the start. A start while ``queue_depth + 1``
-    jobs are started and not finished, or while an abort is being carried out, is refused. Every job
-    has the bank that software was writing when it was started; the next bank is written from
-    then on. Every started job must end by one transfer on ``result``, in the order of the starts;
-    its bank is free from then on.
+    A start makes a job of the job registers, which can be read through ``fetch`` from the next
+    cycle on. A start while ``queue_depth + 1`` jobs are started and not finished, or while an abort
+    is being carried out, is refused. Every job has the bank that software was writing when it was
+    started; the next bank is written from then on. Every started job must end by one transfer on
+    ``result``, in the order of the starts; its bank is free from then on.
 
     A result is taken, and made visible with its counters, RESULT, STATUS and the interrupt, about
     ``Counters.latency`` cycles after it is offered. ``abort`` stays high until all jobs that were
@@ -82,9 +81,8 @@ class Registers(wiring.Component):
         Ports of the job memory, which holds the head tables too.
     result : In(stream(result_layout))
         How the oldest job ended, and its counts.
-    jobs, readable : Out
-        Jobs that are started and not finished, and those of them that can be read; both fall as a
-        result is transferred.
+    jobs : Out
+        Jobs that are started and not finished; falls as a result is transferred.
     abort : Out(1)
         All jobs that were started shall end.
     watchdog : Out(24)
@@ -124,7 +122,6 @@ class Registers(wiring.Component):
                 "store": In(store_signature(params)),
                 "result": In(stream.Signature(result_layout(params))),
                 "jobs": Out(range(params.queue_depth + 2)),
-                "readable": Out(range(params.queue_depth + 2)),
                 "abort": Out(1),
                 "watchdog": Out(24),
                 "activity": In(Activity),
@@ -308,10 +305,7 @@ class Registers(wiring.Component):
             memory.bank.eq(bank),
             counters.activity.eq(self.activity),
         ]
-        m.d.sync += [
-            state["jobs"].eq(state["jobs"] + state["started"] - state["published"]),
-            self.readable.eq(self.readable + memory.copied - state["published"]),
-        ]
+        m.d.sync += state["jobs"].eq(state["jobs"] + state["started"] - state["published"])
         with m.If(state["started"]):
             m.d.sync += bank.eq(self._after(bank))
         with m.If(state["published"]):

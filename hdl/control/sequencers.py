@@ -25,8 +25,8 @@ __all__ = ["Sequencers"]
 class Sequencers(wiring.Component):
     """Dispatcher, checker, one region sequencer per tensor, and the row sequencer.
 
-    They share the read port of the job memory: lists go first, then the region sequencers, in the
-    order in which tensors are needed, then the row sequencer, then the checker.
+    They share the read port of the job memory: lists go first, then the others in the order in
+    which what they walk is needed, then the checker.
 
     Parameters
     ----------
@@ -85,16 +85,16 @@ class Sequencers(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(params=self.params)
         m.submodules.checker = checker = JobChecker(params=self.params)
         m.submodules.row = rows = self._rows(m, dispatcher)
-        walkers = [RegionSequencer(params=self.params, tensor=unit[0]) for unit in UNITS[:-1]]
-        for unit, walker in zip(UNITS, walkers, strict=False):
-            m.submodules[unit] = walker
-            connect(m, getattr(dispatcher, unit), walker.job)
-            connect(m, walker.o, flipped(getattr(self, unit)))
-        connect(m, dispatcher.row, rows.job)
-        connect(m, rows.o, flipped(self.row))
+        walkers: dict[str, Any] = {"row": rows}
+        for unit in (unit for unit in UNITS if unit != "row"):
+            walkers[unit] = RegionSequencer(params=self.params, tensor=unit[0])
+            m.submodules[unit] = walkers[unit]
+        for unit in UNITS:
+            connect(m, getattr(dispatcher, unit), walkers[unit].job)
+            connect(m, walkers[unit].o, flipped(getattr(self, unit)))
         connect(m, rows.scale, flipped(self.scale))
         lists = [rows.list_fetch] if self.params.token_lanes else []
-        readers = [*lists, *(walker.fetch for walker in walkers), rows.fetch, checker.fetch]
+        readers = [*lists, *(walkers[unit].fetch for unit in UNITS), checker.fetch]
         m.submodules.arbiter = arbiter = FetchArbiter(params=self.params, readers=len(readers))
         for reader, port in zip(readers, arbiter.reader, strict=True):
             connect(m, reader, port)

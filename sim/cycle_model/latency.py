@@ -153,9 +153,9 @@ class Latency:
         lanes = -(-(params.groups - 1).bit_length() // 4)
         eliminate, pack = max(1, 2 * lanes), max(2, lanes + 1)
         return cls(
-            start=20,
-            region=2 + 17 * waits,  # the units that read the job's words take turns
-            rows=20 + 29 * waits,
+            start=2,
+            region=2 + 9 * waits,  # the units that read the job's words take turns
+            rows=16 + 16 * waits,
             request=10 if lists else 1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + (9 if lists else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),

@@ -73,7 +73,7 @@ def predict(
     checked = latency.start + _check_cycles(image)
     lists = params.token_lanes != 0
     listed = latency.start + list_cycles(image) if lists else 0
-    start = max(listed + 4, checked + latency.rows + 8 * _address_words(params))
+    start = max(listed + 4, checked + latency.rows + 4 * _address_words(params))
     rows = _rows(image, start, latency.scales_ahead)
     regions = _regions(params, image, checked + latency.region, latency.heads_delay, listed)
     segments = LineTimes(_query_segments(params), rows[-1].segments)
@@ -215,6 +215,7 @@ def _regions(
     """Regions of Q, K and V; each sequencer reads its words in turn, then gives one per cycle, but
     none before the lists are there."""
     words = 2 * _address_words(params) + 2
+    of_rows = 6 + 3 * (params.token_lanes != 0)  # they are read before those of V
     later = "k" * image.job.progressive + "v" * image.job.demand  # as rows ask for them
     return [
         [
@@ -225,7 +226,7 @@ def _regions(
         for name, heads, at in (
             ("q", image.job.heads, start + words + delay),
             ("k", image.job.kv_heads, start + 2 * words),
-            ("v", image.job.kv_heads, start + 3 * words),
+            ("v", image.job.kv_heads, start + 2 * words + of_rows + words),
         )
     ]
 

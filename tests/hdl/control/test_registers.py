@@ -24,6 +24,7 @@ from attnsieve.sim.unit.axi_lite import AXILiteMaster
 
 TINY = replace(config.load("dense-tiny").core, queue_depth=2)
 WIDE = CoreParams(addr_width=40, max_keys=100, max_queries=70, queue_depth=1)
+PRUNES = config.load("spatten-tiny").core
 CORES = {"tiny": TINY, "wide": WIDE}
 
 
@@ -70,7 +71,7 @@ class Software:
 
     async def job(self, ctx):
         """The next job that was started, when it can be read: its bank, and words by name."""
-        while ctx.get(self.dut.readable) <= self.taken - self.ended:
+        while ctx.get(self.dut.jobs) <= self.taken - self.ended:
             await ctx.tick()
         bank = self.taken % self.dut.params.banks
         self.taken += 1
@@ -170,24 +171,70 @@ def test_start_makes_the_job(core):
     run(params, bench)
 
 
-def test_job_latency():
+@pytest.mark.parametrize("params", [TINY, WIDE, PRUNES], ids=["tiny", "wide", "prunes"])
+def test_job_latency(params):
+    """Software waits while its registers are copied, and no longer."""
+
     async def bench(ctx, dut, software):
-        await ctx.tick().repeat(32 * (TINY.banks + 1))
+        await ctx.tick().repeat(word_count(params) * (params.banks + 1))
         ctx.set(dut.bus.awvalid, 1)
         ctx.set(dut.bus.awaddr, dut.map["CTRL"].offset)
         ctx.set(dut.bus.wvalid, 1)
         ctx.set(dut.bus.wdata, 1)
         ctx.set(dut.bus.wstrb, 1)
         await ctx.tick().repeat(2)  # it is carried out
-        for _ in range(JobMemory(params=TINY).latency):
-            assert ctx.get(dut.jobs) == 1
-            assert ctx.get(dut.readable) == 0
+        assert ctx.get(dut.jobs) == 1
+        ctx.set(dut.bus.wvalid, 0)
+        ctx.set(dut.bus.awaddr, dut.map["KEYS"].offset)
+        ctx.set(dut.bus.bready, 1)
+        await ctx.tick()
+        ctx.set(dut.bus.wvalid, 1)
+        waited = 1
+        while not ctx.get(dut.bus.wready):
             await ctx.tick()
-            ctx.set(dut.bus.awvalid, 0)
-            ctx.set(dut.bus.wvalid, 0)
-        assert ctx.get(dut.readable) == 1
+            waited += 1
+        assert waited == JobMemory(params=params).latency + 1  # a write takes a cycle
 
-    run(TINY, bench)
+    run(params, bench)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_jobs_are_read_while_they_are_copied(core):
+    """From the cycle after the start on, in any order, while software already writes the next."""
+    params, rng = CORES[core], random.Random(f"early {core}")
+    dut = Registers(params=params)
+    software, started = Software(dut), []
+    words = {r: w for r, w in job_words(params).items() if r in {x.name for x in dut.map.registers}}
+
+    async def hardware(ctx):
+        number = 0
+        while True:
+            if ctx.get(dut.jobs) <= number - software.ended:
+                await ctx.tick()
+                continue
+            bank, expected = number % params.banks, started[number]
+            for _ in range(rng.choice([10, 100, 300])):
+                name = rng.choice(list(expected))
+                if rng.random() < 0.3:
+                    await ctx.tick()
+                assert await software.fetch(ctx, bank, words[name]) == expected[name], name
+            number += 1
+            software.taken = number
+
+    async def bench(ctx):
+        values = dict.fromkeys(("KEYS", "HEADS", "Q_BASE", "V_STRIDE", "JOB_TAG"), 0)
+        for number in range(3 * params.banks):
+            for name in rng.sample(list(values), 3):
+                values[name] = 32 * rng.randrange(1, 8)
+                await software.write(ctx, name, values[name])
+            started.append(dict(values))
+            await software.start(ctx)
+            while software.taken <= number:
+                values["PIN_FIRST"] = rng.randrange(8)
+                await software.write(ctx, "PIN_FIRST", values["PIN_FIRST"])
+            await software.finish(ctx)
+
+    simulate(dut, bench, background=[hardware])
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -207,7 +254,7 @@ def test_start_while_full(core):
         await software.write(ctx, "JOB_TAG", 999)
         await software.start(ctx)
         await ctx.tick().repeat(50)
-        assert ctx.get(dut.readable) == limit
+        assert ctx.get(dut.jobs) == limit
         assert ctx.get(dut.irq)
         assert await software.read(ctx, "STATUS") == limit << 16 | refused | full | 1
         await software.write(ctx, "STATUS", refused)
@@ -463,7 +510,7 @@ def test_head_table_is_read_at_any_time(core):
             await software.write(ctx, "JOB_TAG", number)
             await software.start(ctx)
             assert await software.read(ctx, "V_STRIDE") == 32 * number
-        while ctx.get(dut.readable) != params.queue_depth + 1:
+        while ctx.get(dut.jobs) != params.queue_depth + 1:
             await ctx.tick()
         filled.append(False)  # the port is the bench's now
         await ctx.tick().repeat(2)

@@ -10,7 +10,6 @@ import pytest
 
 from attnsieve.gen import config
 from attnsieve.hdl.control.counters import Counters
-from attnsieve.hdl.control.job_memory import JobMemory
 from attnsieve.hdl.control.register_map import Access, register_map
 from attnsieve.hdl.control.registers import Registers
 from attnsieve.hdl.control.words import word_count
@@ -416,23 +415,3 @@ def test_words_beside_the_second_page_are_none():
             assert await software.read(ctx, name) == 0
 
     run(TINY, bench)
-
-
-@pytest.mark.parametrize("core", CORES)
-def test_job_latency(core):
-    params = CORES[core]
-
-    async def bench(ctx, dut, software, scores):
-        for name, wire in (("awvalid", 1), ("awaddr", dut.map["CTRL"].offset), ("wvalid", 1),
-                           ("wdata", 1), ("wstrb", 1)):
-            ctx.set(getattr(dut.bus, name), wire)
-        await ctx.tick().repeat(2)
-        for _ in range(JobMemory(params=params).latency):
-            assert ctx.get(dut.jobs) == 1
-            assert ctx.get(dut.readable) == 0
-            await ctx.tick()
-            ctx.set(dut.bus.awvalid, 0)
-            ctx.set(dut.bus.wvalid, 0)
-        assert ctx.get(dut.readable) == 1
-
-    run(params, bench)
