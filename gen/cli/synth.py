@@ -25,6 +25,12 @@ def command(
     pnr: Annotated[
         bool, typer.Option("--pnr", help="Place and route too: Fmax and critical path.")
     ] = False,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--block", metavar="B", help="Only this block, by itself; repeatable, * for all."
+        ),
+    ] = None,
     liberty: Annotated[
         Path | None,
         typer.Option("--liberty", metavar="F.lib", help="Standard cells for asic; .gz too."),
@@ -51,7 +57,10 @@ def command(
     with ExitStack() as stack:
         file = stack.enter_context(output_file(output)) if output else None
         with steps(f"{chosen.name} on {target}") as progress:
-            report = synth(chosen, target, pnr=pnr, liberty=liberty, work=work, progress=progress)
+            report = synth(
+                chosen, target, pnr=pnr, liberty=liberty, work=work, alone=block or (),
+                progress=progress,
+            )  # fmt: skip
         if file:
             file.write_text(json.dumps(report, indent=2) + "\n")
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from attnsieve.gen import tools
 from attnsieve.gen.config import Configuration, SynthOptions
 from attnsieve.gen.errors import UserError
 from attnsieve.gen.synth import asic, fpga, place
+from attnsieve.gen.synth.alone import blocks_alone, chosen_blocks
 from attnsieve.gen.synth.liberty import unpack
 from attnsieve.gen.synth.targets import target as find_target
 from attnsieve.gen.synth.wrapper import stub, wrapper
@@ -53,9 +54,12 @@ def synth_component(
     liberty: str | Path | None = None,
     work: str | Path | None = None,
     by_block: bool = True,
+    alone: Sequence[str] = (),
     progress: Progress = _quiet,
 ) -> dict[str, Any]:
     """Synthesize any component; see `synth`. Without ``by_block``, for an FPGA, only the total."""
+    if alone and target == "asic":
+        raise UserError("--block needs a target that is an FPGA, not asic")
     check(target, options, pnr, liberty)
     family = None if target == "asic" else find_target(target, options)
     tools.which("yosys")
@@ -66,6 +70,12 @@ def synth_component(
         text = fpga.plain_names(to_rtlil(core, top))
         (folder / "design.il").write_text(text)
         names = fpga.block_names(text, top)
+        if family is not None and alone:
+            chosen = {block: names[block] for block in chosen_blocks(names, alone)}
+            return {
+                "target": target,
+                "blocks": blocks_alone(folder, text, chosen, family, options, pnr, progress),
+            }
         progress("memories")
         report: dict[str, Any] = {"target": target, "memories": fpga.memories(folder, top)}
         report["memory_bits"] = sum(m["bits"] for m in report["memories"])
@@ -116,6 +126,7 @@ def synth(
     pnr: bool = False,
     liberty: str | Path | None = None,
     work: str | Path | None = None,
+    alone: Sequence[str] = (),
     progress: Progress = _quiet,
 ) -> dict[str, Any]:
     """Synthesize a configuration.
@@ -132,6 +143,8 @@ def synth(
         Liberty file of the standard cells for ``asic``; OSU 0.18 µm by default.
     work : path
         Folder for intermediate files; a temporary one by default.
+    alone : sequence of str
+        Only these blocks, by name or pattern, each by itself; with ``pnr`` placed and routed alone.
     progress : callable
         Called with the name of each step.
 
@@ -141,12 +154,13 @@ def synth(
         ``total``: resources of the flattened core; ``blocks``: by block, borders kept (so their sum
         differs a little from the total); ``memories``: by instance; ``wrapper``: the cells
         around the core, which no other number contains; ``dsp_registers`` (ECP5): registers moved
-        into multipliers; ``pnr``: Fmax and critical path, or ``error``.
+        into multipliers; ``pnr``: Fmax and critical path, or ``error``. With ``alone`` only
+        ``blocks``, each entry with its own ``pnr``.
     """
     check(target, config.synth, pnr, liberty)
     report = synth_component(
         component(config), config.top, target, config.synth,
-        pnr=pnr, liberty=liberty, work=work, progress=progress,
+        pnr=pnr, liberty=liberty, work=work, alone=alone, progress=progress,
     )  # fmt: skip
     versions = tools.versions(
         ["attnsieve", "amaranth", "yosys", "nextpnr-ecp5", "nextpnr-ice40", "opensta"]

@@ -13,7 +13,7 @@ from attnsieve.gen.synth.targets import Target, count
 from attnsieve.gen.synth.wrapper import WRAPPER
 from attnsieve.gen.tools.yosys import run_yosys
 
-__all__ = ["block_names", "blocks", "memories", "plain_names", "total"]
+__all__ = ["block_names", "blocks", "inner_names", "memories", "plain_names", "total"]
 
 Progress = Callable[[str], None]
 
@@ -71,6 +71,12 @@ def block_names(text: str, top: str) -> dict[str, str]:
             if block != name and "." not in block and block not in CONTAINERS:
                 found[name.removeprefix(f"{top}.")] = name
     return found
+
+
+def inner_names(text: str, module: str) -> list[str]:
+    """Blocks in a module, from the RTLIL of the hierarchy."""
+    inner = (name.removeprefix(f"{module}.") for name in _MODULE.findall(text))
+    return [name for name in inner if "." not in name]
 
 
 def _statistics(path: Path) -> dict[str, dict[str, int]]:

@@ -55,6 +55,21 @@ def _fpga(report: dict[str, Any], console: Console) -> None:
         )
 
 
+def _alone(report: dict[str, Any], console: Console) -> None:
+    blocks = report["blocks"]
+    shown = [r for r in RESOURCES if any(b[r] for b in blocks.values())]
+    placed = any("pnr" in b for b in blocks.values())
+    table = _table("block", *shown, *(("MHz", "longest path") if placed else ()))
+    for name, cells in sorted(blocks.items(), key=lambda item: -item[1]["lut"]):
+        ends = []
+        if placed:
+            path = cells["pnr"]["critical_path"]
+            through = " → ".join(path["through"]) if path else ""
+            ends = [str(cells["pnr"]["fmax_mhz"]), through]
+        table.add_row(name, *(str(cells[r]) for r in shown), *ends)
+    console.print(table)
+
+
 def _asic(report: dict[str, Any], console: Console) -> None:
     table = _table("block", "area µm²", "cells")
     for name, cells in sorted(
@@ -111,6 +126,9 @@ def _pnr(pnr: dict[str, Any], console: Console) -> None:
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Print the report of `synth`."""
+    if "total" not in report:
+        _alone(report, console)
+        return
     (_asic if report["target"] == "asic" else _fpga)(report, console)
     memories = _table("memory", "width", "depth", "bits")
     for memory in sorted(report["memories"], key=lambda m: -m["bits"]):

@@ -18,7 +18,10 @@ WRAPPER = "attnsieve_pnr_wrapper"
 
 
 def wrapper(top: str, ports: Sequence[Port]) -> str:
-    """Verilog of the wrapper of module ``top``, whose instance is named ``core``."""
+    """Verilog of the wrapper of module ``top``, whose instance is named ``core``.
+
+    Names of ports are escaped: those of a block may be words of Verilog.
+    """
     inputs = [p for p in ports if not p.output and p.name not in ("clk", "rst")]
     outputs = [p for p in ports if p.output]
     given, taken = (sum(p.width for p in group) for group in (inputs, outputs))
@@ -36,11 +39,12 @@ def wrapper(top: str, ports: Sequence[Port]) -> str:
         "  end",
         f"  {top} core (",
     ]
-    pins = [".clk(clk)", ".rst(reset)"]
+    own = {port.name for port in ports}
+    pins = [pin for name, pin in (("clk", ".clk(clk)"), ("rst", ".rst(reset)")) if name in own]
     for name, group in (("given", inputs), ("result", outputs)):
         base = 0
         for port in group:
-            pins.append(f".{port.name}({name}[{base + port.width - 1}:{base}])")
+            pins.append(f".\\{port.name} ({name}[{base + port.width - 1}:{base}])")
             base += port.width
     lines += ["    " + ",\n    ".join(pins), "  );", "endmodule"]
     return "\n".join(lines) + "\n"
@@ -48,5 +52,5 @@ def wrapper(top: str, ports: Sequence[Port]) -> str:
 
 def stub(top: str, ports: Sequence[Port]) -> str:
     """Verilog of an empty module with the ports of the core."""
-    declared = (f"{'output' if p.output else 'input'} [{p.width - 1}:0] {p.name}" for p in ports)
+    declared = (f"{'output' if p.output else 'input'} [{p.width - 1}:0] \\{p.name} " for p in ports)
     return f"module {top}(" + ", ".join(declared) + ");\nendmodule\n"

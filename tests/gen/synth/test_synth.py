@@ -11,6 +11,7 @@ from attnsieve.gen import tools
 from attnsieve.gen.config import SynthOptions
 from attnsieve.gen.errors import UserError
 from attnsieve.gen.synth import asic, flow, fpga, place, print_report, synth_component
+from attnsieve.gen.synth.alone import block_ports
 from attnsieve.gen.synth.liberty import DEFAULT, cell_areas, driving_cell
 from attnsieve.gen.synth.targets import TARGETS, count
 from attnsieve.gen.synth.wrapper import stub, wrapper
@@ -104,6 +105,35 @@ def test_registers_of_multipliers(tmp_path):
     assert report["blocks"]["(top)"]["ff"] == 0
     assert report["pnr"]["fmax_mhz"] > 200  # a multiplier without registers takes 4 ns alone
     assert "2 operands, 1 products, for 72 flip-flops" in printed(report)
+
+
+def test_blocks_by_themselves(stand_in):
+    """As in the whole core, and with the clock of each between registers."""
+    needs("nextpnr-ecp5")
+    core = stand_in(lanes=2, width=8)
+    whole = synth_component(core, "core", "ecp5", OPTIONS)
+    alone = synth_component(
+        stand_in(lanes=2, width=8), "core", "ecp5", OPTIONS, alone=["mac_1", "st*"], pnr=True
+    )
+    assert list(alone["blocks"]) == ["mac_1", "store"]
+    for name, found in alone["blocks"].items():
+        assert {k: found[k] for k in ("ff", "dsp", "bram")} == {
+            k: whole["blocks"][name][k] for k in ("ff", "dsp", "bram")
+        }
+        assert found["pnr"]["fmax_mhz"] > 48
+    text = printed(alone)
+    assert "MHz" in text
+    assert f"{alone['blocks']['mac_1']['pnr']['fmax_mhz']}" in text
+    with pytest.raises(UserError, match=r"--block mac: no such block; there are mac_0, mac_1, st"):
+        synth_component(core, "core", "ecp5", OPTIONS, alone=["mac"])
+    with pytest.raises(UserError, match="--block needs a target that is an FPGA, not asic"):
+        synth_component(core, "core", "asic", OPTIONS, alone=["mac_0"])
+
+
+def test_ports_of_a_block():
+    wires = r"  wire width 3 input 0  signed \x", r"  wire output 1  \end", r"  wire \y"
+    text = "\n".join(["", r"module \a.b", *wires, "end", ""])
+    assert block_ports(text, "a.b") == [Port("x", False, 3), Port("end", True, 1)]
 
 
 def test_a_core_too_large_for_the_device(stand_in):
@@ -279,7 +309,7 @@ def test_wrapper_uses_every_bit(stand_in):
     assert "wire [1:0] result;" in text
     assert ".clk(clk)" in text
     assert ".rst(reset)" in text
-    assert ".a(given[2:0])" in text
-    assert ".b(result[1:0])" in text
+    assert r".\a (given[2:0])" in text
+    assert r".\b (result[1:0])" in text
     for port in ports(stand_in(lanes=2)):
-        assert f"[{port.width - 1}:0] {port.name}" in stub("core", ports(stand_in(lanes=2)))
+        assert f"[{port.width - 1}:0] \\{port.name} " in stub("core", ports(stand_in(lanes=2)))
