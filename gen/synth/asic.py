@@ -17,7 +17,7 @@ from attnsieve.gen.synth.liberty import DEFAULT, cell_areas, driving_cell, unpac
 from attnsieve.gen.synth.place import block_of
 from attnsieve.gen.tools.yosys import run_yosys
 
-__all__ = ["SRAM_SOURCE", "synthesize"]
+__all__ = ["SRAM_SOURCE", "areas", "synthesize"]
 
 #: Load on outputs, femtofarads.
 LOAD_FF = 50
@@ -211,6 +211,44 @@ def _memory_area(memories: list[dict[str, Any]], register: float) -> dict[str, A
     }
 
 
+def _cells(folder: Path, liberty: str | Path | None) -> tuple[Path, str]:
+    """The library, in ``folder``, and the cell that drives inputs."""
+    cells = unpack(None if liberty is None else Path(liberty), folder)
+    driver = driving_cell(cells)
+    (folder / "abc.constr").write_text(
+        f"set_driving_cell {driver}\nset_load {LOAD_FF} [all_outputs]\n"
+    )
+    return cells, driver
+
+
+def _register_area(cells: Path) -> float:
+    """Of the smallest flip-flop of a library."""
+    areas = cell_areas(cells).items()
+    return min((a for name, a in areas if re.search(r"DFF|dff|dfxtp|dfrtp", name)), default=0.0)
+
+
+def areas(
+    folder: Path,
+    top: str,
+    liberty: str | Path | None,
+    names: Mapping[str, str],
+    memories: list[dict[str, Any]],
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Area of blocks of ``design.il`` in ``folder``, mapped once and for no clock: cells, and
+    memories as `synthesize` counts them."""
+    cells, _ = _cells(folder, liberty)
+    progress("blocks")
+    found = _blocks(folder, top, names)
+    register = _register_area(cells)
+    for block, entry in found.items():
+        its = [m for m in memories if block_of(m["name"], names) == block]
+        size = _memory_area(its, register)
+        entry["memory_bits"] = sum(int(m["bits"]) for m in its)
+        entry["memory_area"] = size["register_area"] + size["sram_area_at_0.18um"]
+    return {"liberty": (DEFAULT if liberty is None else Path(liberty)).name, "blocks": found}
+
+
 def synthesize(
     folder: Path,
     top: str,
@@ -225,18 +263,12 @@ def synthesize(
     The memories are left out: their ports become ports of the core, their area is estimated apart.
     """
     tools.which("sta")
-    cells = unpack(None if liberty is None else Path(liberty), folder)
-    driver = driving_cell(cells)
-    (folder / "abc.constr").write_text(
-        f"set_driving_cell {driver}\nset_load {LOAD_FF} [all_outputs]\n"
-    )
+    cells, driver = _cells(folder, liberty)
     progress("blocks")
     blocks = _blocks(folder, top, names)
     progress("gates")
     run_yosys(_FRONT.format(top=top, keep="") + "write_rtlil mapped.il\n", folder, quiet=True)
     runs = _sweep(folder, top, 1000 / options.clock_mhz, driver, names, progress)
-    areas = cell_areas(cells)
-    registers = [area for name, area in areas.items() if re.search(r"DFF|dff|dfxtp|dfrtp", name)]
     met = [run for run in runs if run["worst_slack_ns"] is not None and run["worst_slack_ns"] >= 0]
     best = min(met, key=lambda run: run["period_ns"]) if met else None
     chosen = best or runs[-1]
@@ -245,7 +277,7 @@ def synthesize(
         "driving_cell": driver,
         "total": {"area": chosen["area"], "cells": chosen["cells"]},
         "blocks": blocks,
-        "memory_area": _memory_area(memories, min(registers, default=0.0)),
+        "memory_area": _memory_area(memories, _register_area(cells)),
         "runs": runs,
         "best": best,
         "note": "no wires, ideal clock, reset is a false path, nets switch in 0.2 of the cycles",

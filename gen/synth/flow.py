@@ -58,8 +58,6 @@ def synth_component(
     progress: Progress = _quiet,
 ) -> dict[str, Any]:
     """Synthesize any component; see `synth`. Without ``by_block``, for an FPGA, only the total."""
-    if alone and target == "asic":
-        raise UserError("--block needs a target that is an FPGA, not asic")
     check(target, options, pnr, liberty)
     family = None if target == "asic" else find_target(target, options)
     tools.which("yosys")
@@ -70,15 +68,16 @@ def synth_component(
         text = fpga.plain_names(to_rtlil(core, top))
         (folder / "design.il").write_text(text)
         names = fpga.block_names(text, top)
-        if family is not None and alone:
-            chosen = {block: names[block] for block in chosen_blocks(names, alone)}
-            return {
-                "target": target,
-                "blocks": blocks_alone(folder, text, chosen, family, options, pnr, progress),
-            }
+        if alone:
+            names = {block: names[block] for block in chosen_blocks(names, alone)}
+        if alone and family is not None:
+            found = blocks_alone(folder, text, names, family, options, pnr, progress)
+            return {"target": target, "blocks": found}
         progress("memories")
         report: dict[str, Any] = {"target": target, "memories": fpga.memories(folder, top)}
         report["memory_bits"] = sum(m["bits"] for m in report["memories"])
+        if alone:
+            return report | asic.areas(folder, top, liberty, names, report["memories"], progress)
         if family is None:
             return report | asic.synthesize(
                 folder, top, options, liberty, names, report["memories"], progress

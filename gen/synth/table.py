@@ -70,6 +70,20 @@ def _alone(report: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _areas(report: dict[str, Any], console: Console) -> None:
+    """Areas of blocks, and their shares of all of them, memories included."""
+    blocks = report["blocks"]
+    whole = sum(b["area"] + b["memory_area"] for b in blocks.values())
+    table = _table("block", "area µm²", "cells", "memory bits", "their area µm²", "share %")
+    for name, b in sorted(blocks.items(), key=lambda i: -i[1]["area"] - i[1]["memory_area"]):
+        area = b["area"] + b["memory_area"]
+        table.add_row(
+            name, f"{b['area']:.0f}", str(b["cells"]), str(b["memory_bits"]),
+            f"{b['memory_area']:.0f}", f"{100 * area / whole:.1f}" if whole else "",
+        )  # fmt: skip
+    console.print(table)
+
+
 def _asic(report: dict[str, Any], console: Console) -> None:
     table = _table("block", "area µm²", "cells")
     for name, cells in sorted(
@@ -127,7 +141,7 @@ def _pnr(pnr: dict[str, Any], console: Console) -> None:
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Print the report of `synth`."""
     if "total" not in report:
-        _alone(report, console)
+        (_areas if report["target"] == "asic" else _alone)(report, console)
         return
     (_asic if report["target"] == "asic" else _fpga)(report, console)
     memories = _table("memory", "width", "depth", "bits")

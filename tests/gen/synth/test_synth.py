@@ -126,8 +126,6 @@ def test_blocks_by_themselves(stand_in):
     assert f"{alone['blocks']['mac_1']['pnr']['fmax_mhz']}" in text
     with pytest.raises(UserError, match=r"--block mac: no such block; there are mac_0, mac_1, st"):
         synth_component(core, "core", "ecp5", OPTIONS, alone=["mac"])
-    with pytest.raises(UserError, match="--block needs a target that is an FPGA, not asic"):
-        synth_component(core, "core", "asic", OPTIONS, alone=["mac_0"])
 
 
 def test_ports_of_a_block():
@@ -170,6 +168,29 @@ def test_standard_cells(stand_in):
     assert best["critical_path"]["end"] in {*report["blocks"], "(top)"}
     assert report["memory_area"]["register_bits"] == 1024
     assert asic.SRAM_SOURCE in printed(report)
+
+
+def test_areas_of_blocks_in_standard_cells(stand_in):
+    """As in the whole report, and each with its memories; what is not chosen is the rest."""
+    needs("sta")
+    if not DEFAULT.exists():
+        pytest.skip("no Liberty file: sudo apt-get install qflow-tech-osu018")
+    every, one = (
+        synth_component(stand_in(lanes=2, width=4), "core", "asic", OPTIONS, alone=chosen)
+        for chosen in (["*"], ["store"])
+    )
+    assert set(every["blocks"]) == {"store", "mac_0", "mac_1", "(top)"}
+    assert set(one["blocks"]) == {"store", "(top)"}
+    assert one["blocks"]["store"] == every["blocks"]["store"]
+    assert one["blocks"]["store"]["memory_bits"] == one["memory_bits"] == 2048
+    assert one["blocks"]["store"]["memory_area"] > 10000
+    assert every["blocks"]["mac_0"]["memory_area"] == 0
+    for key in ("area", "memory_area"):
+        assert sum(b[key] for b in every["blocks"].values()) == pytest.approx(
+            sum(b[key] for b in one["blocks"].values()), rel=0.1
+        )
+    text = printed(every)
+    assert "share %" in text
 
 
 class Bytes(wiring.Component):
