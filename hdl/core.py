@@ -49,6 +49,9 @@ class Core(wiring.Component):
         Level interrupt.
     """
 
+    #: What stands between the control of jobs and the memory.
+    datapath = Datapath
+
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
         self.params = params
@@ -65,8 +68,7 @@ class Core(wiring.Component):
         p = self.params
         m.submodules.registers = registers = Registers(params=p)
         m.submodules.control = control = JobControl(params=p)
-        datapath = Datapath(params=p)
-        m.submodules.datapath = datapath
+        m.submodules.datapath = datapath = self.datapath(params=p)
         connect(m, control.fetch, registers.fetch)
         connect(m, control.store, registers.store)
         m.d.comb += control.jobs.eq(registers.jobs)

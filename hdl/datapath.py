@@ -149,6 +149,9 @@ class Datapath(wiring.Component):
     (lists) : see `list_members`
     """
 
+    #: What decides which values of a row are kept.
+    value_select = ValueSelect
+
     def __init__(self, *, params: CoreParams) -> None:
         self.params = p = params
         self.loader = (GatherLoader if p.token_lanes else Loader)(params=p)
@@ -466,7 +469,9 @@ class Datapath(wiring.Component):
 
     def _select(self, m: Module, terms: Any, rows: Broadcast) -> Any:
         """Of each row's terms the largest."""
-        self._values = select = self._place(m, "value_select", ValueSelect(params=self.params))
+        self._values = select = self._place(
+            m, "value_select", self.value_select(params=self.params)
+        )
         tally = self._place(m, "value_tally", ValueTally(params=self.params))
         connect(m, terms, select.i)
         self._receive(m, rows.select, select.row)

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from attnsieve.gen.config import load
 from attnsieve.hdl.select.top_k import TopKParams
 from attnsieve.sim.bench.top_k.campaign import SIZES, Tally, campaign
+from attnsieve.sim.bench.top_k.forced import forced_lines
 from attnsieve.sim.bench.top_k.interval import interval_lines
 from attnsieve.sim.bench.top_k.latency import latency_lines, random_sources
 from attnsieve.sim.bench.top_k.real import real_sources, real_text
@@ -45,6 +47,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument("--campaign", type=int, metavar="N", help="N random rows, adversarial ones")
     what.add_argument("--interval", action="store_true", help="cycles per row, back to back")
     what.add_argument("--real", action="store_true", help="latency on rows of SmolLM2")
+    what.add_argument("--forced", metavar="SYSTEM", help="against a core that is told")
     what.add_argument("--size", action="store_true", help="resources and clock")
     parser.add_argument("--rows", type=int, help="rows of each kind and k")
     parser.add_argument("--text", type=Path, help="for --real: a text of 1,024 tokens at least")
@@ -62,6 +65,8 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str]:
                 yield from size_lines(params, seed)
             else:
                 yield from interval_lines(params, "radix select", arguments.rows or 10_000, seed)
+    elif arguments.forced:
+        yield from forced_lines(load(arguments.forced), arguments.rows or 64)
     elif arguments.real:
         text = arguments.text.read_text() if arguments.text else real_text()
         yield from latency_lines(real_sources(N, arguments.layers, text), LANES, seed)
