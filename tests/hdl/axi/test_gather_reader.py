@@ -8,6 +8,7 @@ import random
 import pytest
 
 from attnsieve.hdl.axi.gather_reader import GatherReader
+from attnsieve.sim.bench.gather import gather, share, skewed
 from attnsieve.sim.unit import run_streams
 from attnsieve.sim.unit.axi_memory import AXIReadMemory
 
@@ -18,45 +19,6 @@ CORES = {
     "four": {"channels": 4, "data_width": 256, "unit_bytes": 32},
     "sixteen": {"channels": 16, "data_width": 256, "unit_bytes": 32},
 }
-
-
-def run(core, beats, *, latency=5, stall=0.0, memory_stall=0.0, seed=0, **options):
-    """Send beats of unit numbers; check the data. Returns the result and the memories."""
-    dut = GatherReader(addr_width=24, tag=8, **core)
-    size, channels = core["unit_bytes"], core["channels"]
-    units = {}  # contents by channel and address there
-
-    def reader(channel):
-        def read(address, count):
-            units.setdefault((channel, address // size), 0)
-            number = address // size * channels + channel
-            whole = random.Random(number).randbytes(size)
-            return whole[address % size : address % size + count]
-
-        return read
-
-    memories = [
-        AXIReadMemory(
-            dut.bus[c], reader(c), latency=latency, ar_stall=memory_stall, r_stall=memory_stall,
-            seed=seed + c, max_burst=max(1, 8 * size // core["data_width"]), max_outstanding=64,
-            always_ready=True,
-        )
-        for c in range(channels)
-    ]  # fmt: skip
-    items = [
-        {"unit": list(beat) + [0] * (channels - len(beat)), "count": len(beat), "tag": n % 256}
-        for n, beat in enumerate(beats)
-    ]
-    result = run_streams(
-        dut, {"i": items}, {"o": len(items)}, stall=stall, seed=seed,
-        testbenches=[m.bench for m in memories], max_cycles=200 * len(beats) + 5000, **options,
-    )  # fmt: skip
-    for n, (beat, got) in enumerate(zip(beats, result.outputs["o"], strict=True)):
-        assert (got.count, got.tag) == (len(beat), n % 256)
-        for lane, number in enumerate(beat):
-            want = int.from_bytes(random.Random(number).randbytes(size), "little")
-            assert got.unit[lane] == want, (n, lane)
-    return result, memories
 
 
 def beats_of(rng, channels, count, draw, full=False):
@@ -73,7 +35,7 @@ def test_any_units_come_in_order(core, stall):
     channels = CORES[core]["channels"]
     count = 60 if channels == 16 else 150
     beats = beats_of(rng, channels, count, lambda: rng.randrange(1 << 12))
-    run(CORES[core], beats, stall=stall, memory_stall=0.3, latency=rng.choice([1, 20]))
+    gather(CORES[core], beats, stall=stall, memory_stall=0.3, latency=rng.choice([1, 20]))
 
 
 @pytest.mark.parametrize("core", ["two", "four"])
@@ -81,7 +43,7 @@ def test_units_of_one_channel_only(core):
     channels = CORES[core]["channels"]
     rng = random.Random(3)
     beats = beats_of(rng, channels, 100, lambda: channels * rng.randrange(1 << 10), full=True)
-    result, _ = run(CORES[core], beats)
+    result, _ = gather(CORES[core], beats)
     assert result.cycles < channels * len(beats) + 40  # that channel is never idle
 
 
@@ -89,48 +51,25 @@ def test_units_that_follow_one_another_take_a_beat_per_cycle():
     for core in ("two", "four"):
         channels = CORES[core]["channels"]
         beats = [[n * channels + lane for lane in range(channels)] for n in range(300)]
-        result, _ = run(CORES[core], beats, latency=50)
+        result, _ = gather(CORES[core], beats, latency=50)
         assert result.last("o") - result.first("o") == len(beats) - 1
-
-
-def share(core, beats, latency=50):
-    """Units per cycle and channel, from the first to the last that comes."""
-    result, memories = run(CORES[core], beats, latency=latency)
-    first = min(m.beat_cycles[0] for m in memories if m.beat_cycles)
-    cycles = result.last("o") - first
-    return sum(len(beat) for beat in beats) / cycles / CORES[core]["channels"]
 
 
 def test_random_rows_on_two_channels():
     rng = random.Random(5)
-    beats = beats_of(rng, 2, 1500, lambda: rng.randrange(1 << 14), full=True)
-    assert share("two", beats) >= 0.95
-
-
-def skewed(rng, count):
-    """Rows that survive a pruning that favours some parts of the sequence: runs and gaps."""
-    rows, row = [], 0
-    while len(rows) < count:
-        keep = rng.choice([0.1, 0.5, 0.9])
-        for _ in range(rng.randrange(5, 60)):
-            row += 1
-            if rng.random() < keep:
-                rows.append(row)
-    return rows[:count]
+    got, limit = share(CORES["two"], [rng.randrange(1 << 14) for _ in range(3000)])
+    assert 0.95 <= got <= limit
 
 
 def test_a_skewed_list_on_sixteen_channels():
-    rng = random.Random(6)
-    rows = skewed(rng, 16 * 160)
-    beats = [rows[n : n + 16] for n in range(0, len(rows), 16)]
-    fullest = max(sum(row % 16 == channel for row in rows) for channel in range(16))
-    assert share("sixteen", beats) >= 0.85 * len(rows) / 16 / fullest  # what the list allows
+    got, limit = share(CORES["sixteen"], skewed(random.Random(6), 16 * 160))
+    assert 0.85 * limit <= got <= limit
 
 
 def test_the_stated_latency():
     for core in ("one", "two", "narrow"):
         dut = GatherReader(addr_width=24, **CORES[core])
-        result, memories = run(CORES[core], [[5]], latency=7)
+        result, memories = gather(CORES[core], [[5]], latency=7)
         beats = max(1, 8 * CORES[core]["unit_bytes"] // CORES[core]["data_width"])
         assert result.first("o") - result.first("i") == dut.latency + 7 + beats - 1
 
