@@ -53,7 +53,7 @@ __all__ = [
 #: Tokens of a job, as shares of 1,024 keys.
 _LISTED = (102, 204, 300, 1024)
 _HEADS = ((12, 12), (9, 3))
-#: Rows whose largest probability is less come again.
+#: Rows whose largest probability is less come again; of few keys it is twice their mean.
 _THRESHOLD = 0.1
 _KEPT = 4  # one value of so many is kept
 
@@ -147,7 +147,7 @@ def _random_job(params: CoreParams, kind: Kind, seed: int) -> JobImage:
         head_dim=min(64, params.max_head_dim), again=again, seed=seed, demand=kind.demand,
         key_bits=int(rng.choice([6, 8] if planes else [6, 8, 10, 12])),
         value_bits=int(rng.choice([6, 8, 10, 12])),
-        threshold=threshold_code(_THRESHOLD) if planes else 0,
+        threshold=threshold_code(max(_THRESHOLD, 2 / listed)) if planes else 0,
     )  # fmt: skip
     return operands(image, rng)
 
