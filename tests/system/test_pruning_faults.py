@@ -41,7 +41,7 @@ SHAPES = {
 
 
 #: Each beat and cycle, or some of them.
-EVERY = [pytest.param(1, marks=pytest.mark.full, id="every"), pytest.param(7, id="some")]
+EVERY = [pytest.param(1, marks=pytest.mark.full, id="every"), pytest.param(13, id="some")]
 
 
 @functools.cache

@@ -6,8 +6,16 @@ import pytest
 from attnsieve.gen.config import load
 from attnsieve.sim.bench.model import KINDS, TRACE_RUNS, main, measured_jobs, trace_errors
 from attnsieve.sim.trace import Trace
+from tests.system.cores import verilog
 
 TINY = "spatten-tiny"
+
+
+@pytest.fixture(autouse=True)
+def one_verilog(monkeypatch):
+    """All tests simulate the same core: it is generated once."""
+    for module in ("bench.model", "simulate"):
+        monkeypatch.setattr(f"attnsieve.sim.{module}.generate_verilog", lambda _: verilog(TINY))
 
 
 def test_a_job_of_each_kind():
