@@ -82,17 +82,19 @@ class WorkloadImages:
         dropped = tuple(h for h in range(heads) if h not in job.heads)
         drops_values = job.values < job.keys
         shape = Job(
-            heads=heads, kv_heads=heads, queries=1, keys=job.length, head_dim=job.head_dim,
-            bits=self._bits(job), scales=((1 << 15, 20),) * heads,
+            heads=heads, kv_heads=heads, queries=job.queries, keys=job.length,
+            head_dim=job.head_dim, bits=self._bits(job), scales=((1 << 15, 20),) * heads,
             values=job.values if drops_values else 0,
             scoring=Scoring(keep=job.keep, newest=1) if params.token_lanes else Scoring(),
             pruned_heads=dropped, key_bits=job.key_bits, value_bits=job.value_bits,
             threshold=threshold_code(job.threshold),
-            demand=drops_values and params.value_demand,
+            demand=drops_values and params.value_demand and job.queries == 1,
         )  # fmt: skip
         again = dict(zip(job.heads, job.again, strict=True))
+        living = self._living(job)
         return counted_job(
-            params, shape, self._living(job), [again.get(h, False) for h in range(heads)],
+            params, shape, living, [again.get(h, False) for h in range(heads)],
+            query_valid=living if job.self_attention else None,
             seed=hash((self.seed, job.iteration, job.layer)) & 0xFFFFFFFF,
         )  # fmt: skip
 
@@ -168,6 +170,7 @@ class _Traffic:
     k_rows: int = 0
     v_rows: int = 0
     dense_rows: int = 0  # of K, and as many of V
+    dense_pairs: int = 0  # of query and key
     head_dim: int = 0
     kv_read_bytes: int = 0
     kv_wanted_bits: int = 0
@@ -195,6 +198,7 @@ class _Traffic:
             k_rows=len(living) * keys,
             v_rows=values,
             dense_rows=heads * job.length,
+            dense_pairs=heads * job.length * job.queries,
             head_dim=shape.head_dim,
             kv_read_bytes=unit
             * sum(image.listed_units(name, h) for name in ("k", "k_lsb", "v") for h in living),
@@ -205,6 +209,7 @@ class _Traffic:
     def record(self) -> dict[str, Any]:
         """As it stands in stats.json."""
         elements = 2 * self.dense_rows * self.head_dim
+        operations = 4 * self.dense_pairs * self.head_dim
         seconds = max(1, self.cycles) * 1e-9
         dense = {bits: elements * bits // 8 for bits in (32, 12, 8)}
         return {
@@ -222,7 +227,7 @@ class _Traffic:
                 )
                 for name, bits in (("fp32", 32), ("12_bit", 12), ("8_bit", 8))
             },
-            "gflops_dense_equivalent": round(2 * elements / seconds / 1e9, 3),
+            "gflops_dense_equivalent": round(operations / seconds / 1e9, 3),
         }
 
 
@@ -279,8 +284,8 @@ def replay(
     Parameters
     ----------
     config : Configuration
-        What to build. Of ``run`` nothing counts: widths, thresholds and what is kept are those of
-        the file.
+        What to build. Of ``run`` only ``key_bits`` and ``value_bits`` count, if they are not 0:
+        they stand for those of the file. Thresholds and what is kept are the file's.
     workload : Workload or path
         What to run.
     on : str
@@ -307,6 +312,7 @@ def replay(
     if on not in PLACES:
         raise InputError(f"on must be one of {', '.join(PLACES)}, not {on!r}")
     given = workload if isinstance(workload, Workload) else load_workload(workload)
+    given = _requantised(given, config.run.key_bits, config.run.value_bits)
     run = _Replay(config, given, seed, layers, iterations, progress)
     checks: list[Check] = []
     images: list[JobImage] = [run.images.image(job) for job in run.jobs]
@@ -327,6 +333,14 @@ def replay(
     cycles = tuple(c["cycles"] for c in counters)
     stats["workload"]["model_error"] = round(sum(ahead) / max(1, sum(cycles)) - 1, 6)
     return ReplayResult(stats, tuple(checks), ahead, cycles)
+
+
+def _requantised(workload: Workload, key_bits: int, value_bits: int) -> Workload:
+    """The workload with other widths of K, of its first plane if it has two, and of V; 0: its
+    own."""
+    bits = {"key_bits": key_bits, "value_bits": value_bits}
+    changes: Any = {name: value for name, value in bits.items() if value}
+    return replace(workload, jobs=tuple(replace(job, **changes) for job in workload.jobs))
 
 
 class _Replay:
@@ -406,7 +420,8 @@ class _Replay:
             zip(self.jobs, images, counters, strict=True)
         ):
             layer, wrong = job.layer, checks[number].total if checks else 0
-            image = replace(image, unpruned=(job.length, job.length * self.workload.heads))
+            pairs = job.length * job.queries * self.workload.heads
+            image = replace(image, unpruned=(job.length, pairs))
             one = layer_stats(layer, image, self.timing, found, wrong)
             figures[layer] = figures.get(layer, LayerStats(layer=layer)) + one
             moved = _Traffic.of(image, job, self.workload.heads, found["cycles"])
@@ -449,11 +464,11 @@ class _Replay:
         dense = references(self.config, self.config.core.operand_bits)["baseline"].core
         for params, wide in ((dense, True), (self.config.core, False)):
             images = WorkloadImages(params, self.workload, self.seed)
-            known: dict[tuple[int, int, int, int], int] = {}
+            known: dict[tuple[int, ...], int] = {}
             total = 0
             for job in self.jobs:
                 key_bits, value_bits = (0, 0) if wide else self._widths(job)
-                shape = (job.length, job.head_dim, key_bits, value_bits)
+                shape = (job.length, job.queries, job.head_dim, key_bits, value_bits)
                 if shape not in known:
                     image = images.whole(job, key_bits, value_bits)
                     known[shape] = predict(params, self.timing, image).cycles

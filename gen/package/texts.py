@@ -57,7 +57,7 @@ def driver_texts(params: CoreParams, top: str) -> dict[str, str]:
         "limits": limits,
         "statuses": _statuses(),
         "counters": counters(params),
-        "addr_width": params.addr_width,
+        "params": params,
     }
     return {name: _render(f"{name}.j2", **values) for name in names}
 

@@ -78,6 +78,7 @@ def counted_job(
     key_valid: np.ndarray | None = None,
     again: Sequence[bool] = (),
     *,
+    query_valid: np.ndarray | None = None,
     seed: int = 0,
     place: Placement | None = None,
 ) -> CountedJob:
@@ -93,11 +94,13 @@ def counted_job(
         Keys that may be seen.
     again : sequence of bool
         Heads whose rows are computed again; none by default.
+    query_valid : bool array or None
+        Queries whose rows are computed.
     seed : int
         Of what they keep.
     place : Placement
         Where its tensors go.
     """
     none = np.zeros(0, np.int16)
-    image = single_job(params, job, none, none, none, key_valid, place=place)
+    image = single_job(params, job, none, none, none, key_valid, query_valid, place=place)
     return CountedJob(**vars(image), again=tuple(again), seed=seed)

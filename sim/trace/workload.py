@@ -63,7 +63,7 @@ class _Record(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkloadJob:
-    """A layer of an iteration: one query per head.
+    """A layer of an iteration: one query per head in a file.
 
     Parameters
     ----------
@@ -87,6 +87,8 @@ class WorkloadJob:
         Of each head: that was so.
     keep : int or None
         Tokens that are selected at the end.
+    queries : int
+        Queries per head: one, or ``length``; then those of the tokens that are left are computed.
     """
 
     iteration: int
@@ -103,6 +105,12 @@ class WorkloadJob:
     increment: int
     again: tuple[bool, ...]
     keep: int | None
+    queries: int = 1
+
+    @property
+    def self_attention(self) -> bool:
+        """Whether each token is a query too."""
+        return self.queries == self.length > 1
 
 
 @dataclass(frozen=True)

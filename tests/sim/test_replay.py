@@ -59,6 +59,17 @@ def test_counts_on_the_model(tmp_path):
     assert workload["path"] == "configs/a.yml"
 
 
+def test_other_widths_than_those_of_the_file(tmp_path):
+    path = synthetic(tmp_path)
+    own = replay(TINY, path, baseline=False).stats["workload"]["total"]
+    settings = ["run.key_bits=8", "run.value_bits=12"]
+    wide = replay(config.load("spatten-tiny", settings=settings), path, baseline=False)
+    moved = wide.stats["workload"]["total"]
+    more = 32 * (2 * moved["k_rows"] + 6 * moved["v_rows"]) // 8
+    assert moved["kv_wanted_bytes"] == own["kv_wanted_bytes"] + more
+    assert wide.stats["total"]["recomputed"] == 2  # with four more bits, as before
+
+
 def test_selections(tmp_path):
     path = synthetic(tmp_path)
     result = replay(TINY, path, layers="1", iterations="1", baseline=False)

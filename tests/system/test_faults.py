@@ -6,24 +6,14 @@ import pytest
 from attnsieve.hdl.control.register_map import register_map
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.sim.bench.campaign import job_cases, run_campaign
-from attnsieve.sim.bench.jobs import (
-    check_jobs,
-    memories,
-    programs,
-    read_reports,
-    report,
-    setup,
-    start,
-)
-from attnsieve.sim.bench.memory import Fault, Stalls, Timing
+from attnsieve.sim.bench.jobs import check_jobs, programs, read_reports, report, setup, start
+from attnsieve.sim.bench.memory import Fault, Timing
 from attnsieve.sim.bench.noise import random_contents
-from attnsieve.sim.bench.program import Case, Operation, execute
+from attnsieve.sim.bench.program import Operation, execute
 from attnsieve.sim.driver.plan import Placement, memory_image, single_job
 from attnsieve.sim.golden.job import Job
 from tests.system.cores import config, machine, run_case, verilog
-
-WRITTEN = 2
-LIMIT = 60_000
+from tests.system.faults import CODES, LIMIT, WRONG, assert_only_outputs_written, case
 
 
 def small_image(name="dense-tiny", jobs=2, seed=5, **changes):
@@ -46,19 +36,6 @@ def small_image(name="dense-tiny", jobs=2, seed=5, **changes):
     return memory_image(params, made, place, rng)
 
 
-def case(image, operations, *, faults=(), stalls=0.0, timing=None):
-    timing = timing or Timing(latency=20, bytes_per_cycle=image.params.beat_bytes)
-    return Case(memories(image), operations, timing, Stalls.everywhere(stalls, 3), faults)
-
-
-def assert_only_outputs_written(image, m):
-    """Bytes written lie in outputs, and nothing else has changed."""
-    touched = image.linear_from([row & WRITTEN for row in m.touched])
-    for job in image.jobs:
-        job.tensors["o"].view(touched)[...] = 0
-    assert not touched.any(), f"first stray write at {np.flatnonzero(touched)[0]:#x}"
-
-
 def run_next_job(image, m, expected_finished):
     """The last job of the image on the machine as it is; all of its output is right."""
     m.clear()
@@ -76,28 +53,6 @@ def run_next_job(image, m, expected_finished):
 
 def registers_of(image):
     return register_map(image.params)
-
-
-WRONG = {
-    StatusCode.ZERO_LENGTH: [
-        {"QUERIES": 0}, {"KEYS": 0}, {"HEADS": 0}, {"KV_HEADS": 0},
-    ],
-    StatusCode.SIZE_OVER_BUILD: [
-        {"QUERIES": 65}, {"KEYS": 65}, {"HEADS": 17}, {"HEAD_DIM": 48},
-        {"KEYS": 65535}, {"HEAD_DIM": 65520},
-    ],
-    StatusCode.MISALIGNED: [
-        {f"{tensor}_{kind}": 0x1004} for tensor in "QKVO" for kind in ("BASE", "STRIDE")
-    ],
-    StatusCode.BAD_HEAD_DIM: [{"HEAD_DIM": 0}, {"HEAD_DIM": 8}, {"HEAD_DIM": 24}],
-    StatusCode.BAD_GROUP: [{"HEADS": 1, "KV_HEADS": 2}, {"HEADS": 5, "KV_HEADS": 2}],
-    StatusCode.BAD_COUNT: [{"QUERIES": 6}],  # causal, more queries than keys
-    StatusCode.BAD_THRESHOLD: [{"HEAD_TABLE": 0x7FFF}],
-    StatusCode.ADDRESS_WRAP: [
-        {"Q_BASE": 0xFFFFFFE0}, {"O_BASE": 0xFFFFFF80}, {"K_BASE": 0xFFFFFFE0},
-        {"V_BASE": 0xFFFFFFE0}, {"Q_STRIDE": 0xFFFFF000}, {"O_STRIDE": 0xFFFFF000},
-    ],
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("status", WRONG)
@@ -159,14 +114,6 @@ def counts(image):
     assert outcome.error is None
     moved = outcome.counters[0]
     return moved.read_beats, moved.write_bursts, outcome.cycles[-1]
-
-
-CODES = {
-    (False, 2): StatusCode.READ_SLVERR,
-    (False, 3): StatusCode.READ_DECERR,
-    (True, 2): StatusCode.WRITE_SLVERR,
-    (True, 3): StatusCode.WRITE_DECERR,
-}
 
 
 @pytest.mark.parametrize("stalls", [0.0, 0.4])
@@ -293,11 +240,14 @@ def test_watchdog_lets_a_slow_memory_that_answers_in_time():
     assert check_jobs(image, outcome).total == 0
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
-def test_contents_before_reset_do_not_matter(seed):
+@pytest.mark.parametrize("name, seed", [
+    ("dense-tiny", 0), pytest.param("dense-tiny", 1, marks=pytest.mark.full),
+    pytest.param("spatten-tiny", 0, marks=pytest.mark.full),
+])  # fmt: skip
+def test_contents_before_reset_do_not_matter(name, seed):
     """Memories and registers start with noise, as in an ASIC."""
-    noisy = random_contents(verilog("dense-tiny"), seed)
-    assert noisy.count("= ") == verilog("dense-tiny").count("= ")
-    cases = job_cases(config("dense-tiny").core, 40, first_seed=50 * seed)
-    _, failures = run_campaign(config("dense-tiny"), cases, verilog=noisy)
+    noisy = random_contents(verilog(name), seed)
+    assert noisy.count("= ") == verilog(name).count("= ")
+    cases = job_cases(config(name).core, 40, first_seed=50 * seed)
+    _, failures = run_campaign(config(name), cases, verilog=noisy)
     assert not failures, "\n".join(map(str, failures))

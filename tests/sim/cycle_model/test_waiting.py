@@ -4,36 +4,16 @@ import numpy as np
 import pytest
 
 from attnsieve.gen import config
-from attnsieve.gen.verilog import generate_verilog
 from attnsieve.sim.bench.campaign import random_image
-from attnsieve.sim.bench.jobs import check_jobs, memories, programs, setup
 from attnsieve.sim.bench.memory import Timing
-from attnsieve.sim.bench.program import execute
-from attnsieve.sim.compiled import CompiledMachine
+from attnsieve.sim.bench.model import measure, one_query_job
 from attnsieve.sim.cycle_model import predict
-from attnsieve.sim.driver.counted import counted_job
-from attnsieve.sim.driver.plan import Placement, memory_image
-from attnsieve.sim.golden.job import Job
 from attnsieve.sim.limits import Necessary, limit_cycles
 from attnsieve.sim.replay import operands
 
 TINY = config.load("spatten-tiny").core
 SPATTEN = config.load("spatten").core
 TIMING = Timing()
-
-
-def counted(params, *, heads=6, kv_heads=6, keys=64, listed=64, head_dim=32, again=0, **shape):
-    """A job of one query that keeps a fourth of its values; ``again`` rows come again."""
-    job = Job(
-        heads=heads, kv_heads=kv_heads, queries=1, keys=keys, head_dim=head_dim, bits=12,
-        scales=((1 << 15, 20),) * heads, values=max(1, listed // 4), **shape,
-    )  # fmt: skip
-    rng = np.random.default_rng(listed)
-    valid = np.zeros(keys, bool)
-    valid[rng.choice(keys - 1, listed - 1, replace=False)] = True
-    valid[-1] = True
-    flags = [head < again for head in range(heads)]
-    return counted_job(params, job, None if valid.all() else valid, flags)
 
 
 FEATURES = {
@@ -55,29 +35,12 @@ FEATURES = {
 }  # fmt: skip
 
 
-def measured(preset, images):
-    """Counters of each job on the compiled core; outputs are checked too."""
-    built = config.load(preset)
-    each = [memory_image(built.core, [image], Placement(built.core, 1 << 16)) for image in images]
-    size = max(memory.channels()[0].size for memory in each)
-    with CompiledMachine(
-        generate_verilog(built), built.top, memory_bytes=size, timing=TIMING
-    ) as machine:
-        for memory in each:
-            machine.clear()
-            machine.set_memory(memories(memory))
-            (job,) = programs(memory)
-            outcome = execute(machine, [*setup(built.core), *job])
-            check = check_jobs(memory, outcome)
-            assert check.total == 0, check.messages
-            yield check.reports[0].counters
-
-
 def test_each_feature_takes_the_predicted_cycles():
     """Within 5 % on a small core; busy to the cycle."""
     rng = np.random.default_rng(4)
-    images = [operands(counted(TINY, **feature), rng) for feature in FEATURES.values()]
-    for name, image, found in zip(FEATURES, images, measured("spatten-tiny", images), strict=True):
+    images = [operands(one_query_job(TINY, **feature), rng) for feature in FEATURES.values()]
+    counters = measure(config.load("spatten-tiny"), images)
+    for name, image, found in zip(FEATURES, images, counters, strict=True):
         predicted = predict(TINY, TIMING, image).counters()
         assert predicted["busy"] == found["busy"], name
         error = predicted["cycles"] / found["cycles"] - 1
@@ -92,9 +55,9 @@ def test_decode_steps_of_the_reference_core_take_the_predicted_cycles():
         for listed in (102, 204, 1024):
             for feature in FEATURES.values():
                 shape = {**feature, "heads": heads, "kv_heads": kv_heads, "listed": listed}
-                image = counted(SPATTEN, **{**shape, "keys": 1024, "head_dim": 64})
+                image = one_query_job(SPATTEN, **{**shape, "keys": 1024, "head_dim": 64})
                 images.append(operands(image, rng))
-    for image, found in zip(images, measured("spatten", images), strict=True):
+    for image, found in zip(images, measure(config.load("spatten"), images), strict=True):
         predicted = predict(SPATTEN, TIMING, image).cycles
         assert abs(predicted / found["cycles"] - 1) < 0.05, (image.job, predicted, found)
 
@@ -114,7 +77,7 @@ def test_any_job_has_a_consistent_prediction():
 
 def test_contents_do_not_matter_beside_counts():
     for feature in FEATURES.values():
-        image = counted(TINY, **feature)
+        image = one_query_job(TINY, **feature)
         real = operands(image, np.random.default_rng(1))
         assert real.expected.recomputed.tolist() == image.expected.recomputed.tolist()
         assert real.expected.values == image.expected.values
@@ -126,7 +89,7 @@ def test_contents_do_not_matter_beside_counts():
 def test_more_rows_again_take_longer():
     shape = {"threshold": 3277, "key_bits": 6, "value_bits": 6, "demand": True}
     cycles = [
-        predict(SPATTEN, TIMING, counted(SPATTEN, again=n, head_dim=64, **shape)).cycles
+        predict(SPATTEN, TIMING, one_query_job(SPATTEN, again=n, head_dim=64, **shape)).cycles
         for n in range(7)
     ]
     assert cycles == sorted(cycles)
@@ -135,7 +98,7 @@ def test_more_rows_again_take_longer():
 
 def test_values_on_demand_save_what_they_do_not_read():
     shape = {"keys": 1024, "listed": 1024, "head_dim": 64}
-    whole, demand = (counted(SPATTEN, demand=d, **shape) for d in (False, True))
+    whole, demand = (one_query_job(SPATTEN, demand=d, **shape) for d in (False, True))
     saved = whole.read_bytes - demand.read_bytes
     assert saved == 6 * 1024 * 96 * 3 // 4
     assert predict(SPATTEN, TIMING, demand).cycles < 0.7 * predict(SPATTEN, TIMING, whole).cycles
@@ -143,7 +106,7 @@ def test_values_on_demand_save_what_they_do_not_read():
 
 def test_a_layer_of_gpt2_medium_without_contents():
     """16 heads of 64 on 1024 keys: near its limit, which is memory."""
-    image = counted(
+    image = one_query_job(
         SPATTEN, heads=16, kv_heads=16, keys=1024, listed=1024, head_dim=64,
         threshold=3277, key_bits=8, value_bits=8, demand=True,
     )  # fmt: skip
