@@ -31,7 +31,8 @@ def test_terms_are_kept_as_told(stall):
         {"o": len(beats), "seen": len(beats)},
         stall=stall,
     )
-    for beat, keep, out, seen in zip(beats, flags, result.outputs["o"], result.outputs["seen"], strict=True):
+    came = result.outputs
+    for beat, keep, out, seen in zip(beats, flags, came["o"], came["seen"], strict=True):
         want = [t["mantissa"] if keep >> n & 1 else 0 for n, t in enumerate(beat["term"])]
         assert [term.mantissa for term in out.term] == want
         assert [term.mantissa for term in seen.term] == [t["mantissa"] for t in beat["term"]]
