@@ -120,12 +120,12 @@ class ListChunker(wiring.Component):
         self._active = Signal(3)
         self._plans = [Signal(plan, name=f"plan{s}") for s in range(3)]
         self._coming = [Signal(len(space), name=f"coming{s}") for s, space in enumerate(self.space)]
-        cut, chosen = Signal(), Signal(2, init=Sink.VALUE)
-        size = self._sequence(m, cut, chosen)
+        cut, chosen, last = Signal(), Signal(2, init=Sink.VALUE), Signal()
+        size = self._sequence(m, cut, chosen, last)
         for s in range(3):
             self._take(m, s)
             self._plan(m, s)
-        self._cut(m, cut, chosen, size)
+        self._cut(m, cut, chosen, size, last)
         return m
 
     def _take(self, m: Module, s: int) -> None:
@@ -163,8 +163,9 @@ class ListChunker(wiring.Component):
             plan.size.eq(size),
         ]
 
-    def _sequence(self, m: Module, cut: Signal, chosen: Signal) -> Value:
-        """Choose a stream; cut its chunk; let what is planned catch up. Returns its size."""
+    def _sequence(self, m: Module, cut: Signal, chosen: Signal, last: Signal) -> Value:
+        """Choose a stream; cut its chunk, which may be its head's ``last``; let what is planned
+        catch up. Returns its size."""
         eligible = Cat(plan.eligible for plan in self._plans)
         ahead = Signal(self.params.head_bits + 1)  # heads of K done less those of V, signed
         key_first = ahead[-1] | (ahead == 0) | self._second
@@ -177,7 +178,9 @@ class ListChunker(wiring.Component):
                 key = eligible[Sink.KEY] & (key_first | ~eligible[Sink.VALUE])
                 choice = Mux(query, Sink.QUERY, Mux(key, Sink.KEY, Sink.VALUE))
                 with m.If(eligible.any()):
-                    m.d.sync += [chosen.eq(choice), size.eq(self._of(choice, "size"))]
+                    m.d.sync += chosen.eq(choice)
+                    m.d.sync += size.eq(self._of(choice, [plan.size for plan in self._plans]))
+                    m.d.sync += last.eq(self._of(choice, [self._last(s) for s in range(3)]))
                     m.next = "CUT"
             with m.State("CUT"):
                 m.d.comb += cut.eq(~self.o.valid | self.o.ready)
@@ -188,7 +191,7 @@ class ListChunker(wiring.Component):
             with m.State("PLAN"):
                 m.next = "CHOOSE"
         done = Signal(3)
-        m.d.comb += done.eq(Cat(cut & (chosen == s) & self._last(s, size) for s in range(3)))
+        m.d.comb += done.eq(Cat(cut & (chosen == s) & last for s in range(3)))
         m.d.sync += ahead.eq(ahead + (done[Sink.KEY] & ~self._second) - done[Sink.VALUE])
         with m.If(done.any()):
             m.d.sync += self._active.eq(self._active & ~done)
@@ -199,15 +202,14 @@ class ListChunker(wiring.Component):
         """The keys at hand are those of a second plane."""
         return self._heads[Sink.KEY].second if self.params.progressive else Const(0)
 
-    def _of(self, choice: Value, name: str) -> Value:
-        values = [plan[name] for plan in self._plans]
+    def _of(self, choice: Value, values: list[Any]) -> Value:
         return Mux(choice == 2, values[2], Mux(choice == 1, values[1], values[0]))
 
-    def _last(self, s: int, size: Value) -> Value:
-        """Whether a chunk takes all rows that are left."""
-        return self._heads[s].left <= (self.params.groups << size)
+    def _last(self, s: int) -> Value:
+        """Whether the chunk that is planned takes all rows that are left."""
+        return self._heads[s].left <= (self.params.groups << self._plans[s].size)
 
-    def _cut(self, m: Module, cut: Signal, chosen: Signal, size: Value) -> None:
+    def _cut(self, m: Module, cut: Signal, chosen: Signal, size: Value, last: Signal) -> None:
         """The chunk, what is left of its head, and the lines that are on their way."""
         p, chunk = self.params, self.o.p
         with m.If(self.o.ready):
@@ -217,9 +219,12 @@ class ListChunker(wiring.Component):
         for s, head in enumerate(self._heads):
             mine = cut & (chosen == s)
             rows, lines = Signal(chunk.rows.shape()), Signal(chunk.lines.shape())
+            rest = Signal(chunk.lines.shape(), name=f"rest{s}")  # lines of all that is left, if few
+            shift = p.groups.bit_length() - 1
+            m.d.sync += rest.eq((head.left * head.parts + (p.groups - 1)) >> shift)
             m.d.comb += [
-                rows.eq(Mux(self._last(s, size), head.left, p.groups << size)),
-                lines.eq((rows * head.parts + (p.groups - 1)) >> (p.groups.bit_length() - 1)),
+                rows.eq(Mux(last, head.left, p.groups << size)),
+                lines.eq(Mux(last, rest, head.parts << size)),
             ]
             with m.If(mine):
                 m.d.sync += [
@@ -230,7 +235,7 @@ class ListChunker(wiring.Component):
                     chunk.pitch.eq(self._pitch(head)),
                     chunk.width.eq(head.width),
                     *self._demand(chunk, head),
-                    *([chunk.final.eq(self._last(s, size))] if p.value_demand else []),
+                    *([chunk.final.eq(last)] if p.value_demand else []),
                     head.first.eq(head.first + rows),
                     head.left.eq(head.left - rows),
                 ]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.control.head_checker import HeadChecker
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.control.words import (
-    FETCH_LATENCY,
+    LateWords,
     address_words,
     extent_layout,
     fetch_signature,
     granule_bits,
     granule_part,
-    head_words,
     job_words,
     size_layout,
     store_signature,
@@ -38,17 +38,16 @@ class JobChecker(wiring.Component):
     """Decides whether a job may run, and writes down sizes that the units need.
 
     After ``start`` the words of the job are read, and walks follow each other: the counts; sizes of
-    Q and of K and V, which are stored; the address range of each tensor, stride by stride; heads
-    divided by KV heads, which is stored; the head table. The first rule that is broken ends the
-    check with its status code; the job then touches no memory.
-
-    Where rows can wait for a second plane of K, or V for the rows, their words are looked at behind
-    the counts, and what a KV head needs there behind the division.
+    Q and of K and V, which are stored; the address range of each tensor, stride by stride. From the
+    counts on the heads are checked beside (`HeadChecker`); heads per KV head are stored. The first
+    rule that is broken ends the check with its status code, those of the heads last; the job then
+    touches no memory. Where rows can wait for a second plane of K, or V for the rows, their words
+    are looked at behind the counts.
 
     Latency of a good job from ``start`` to ``done``, if the memory is always granted:
-    ``2 * (heads + kv_heads) + heads / kv_heads + heads + 8 * address words + 38`` cycles. Where
-    rows can wait, ``heads / kv_heads + 7`` more, and one for each of their words and of those that
-    tell which heads are pruned.
+    ``2 * (heads + kv_heads) + 8 * address words + 33`` cycles; where rows can wait, one more for
+    each of their words, and 3. Later where the heads take longer than the addresses: of many heads
+    whose rows wait, with few KV heads.
 
     Parameters
     ----------
@@ -92,16 +91,16 @@ class JobChecker(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self._words = job_words(self.params)
-        s = self._state()
-        m.d.comb += [self.fetch.bank.eq(self.bank), self.store.bank.eq(self.bank)]
-        self._receive(m, s)
+        s = self._state(m)
+        m.d.comb += self.store.bank.eq(self.bank)
+        self._port(m, s)
         self._compare(m, s)
         with m.If(self.store.grant):
             m.d.sync += self.store.en.eq(0)
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += [s.idle.eq(fsm.ongoing("IDLE")), s.beside.go.eq(fsm.ongoing("PRODUCT"))]
             with m.State("IDLE"):
-                m.d.sync += [s.way.eq(0), s.asked.eq(0), s.come.eq(0)]
-                m.d.sync += [s.tensor.eq(0), s.bad.eq(0)]
+                m.d.sync += [s.asked.eq(0), s.come.eq(0), s.tensor.eq(0), s.bad.eq(0)]
                 with m.If(self.start):
                     m.next = "COUNTS"
             with m.State("COUNTS"):
@@ -124,35 +123,35 @@ class JobChecker(wiring.Component):
                 self._address(m, s)
             with m.State("RANGE"):
                 self._range(m, s)
-            with m.State("DIVIDE"):
-                self._divide(m, s)
-            with m.State("GROUP"):
-                following = "HEADS" if self.params.token_lanes else "TABLE"
-                following = "ROOM" if self._more else following
-                self._write(m, self._words["GROUP"], s.group, following)
-            if self._more:
-                with m.State("ROOM"):
-                    self._room(m, s)
-            if self.params.token_lanes:
-                with m.State("HEADS"):
-                    self._heads(m, s)
-            with m.State("TABLE"):
-                self._table(m, s)
+            with m.State("HEADS"):
+                self._heads(m, s)
             with m.State("END"):
                 with m.If(~self.store.en):  # the last derived word is written
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
         return m
 
-    def _receive(self, m: Module, s: SimpleNamespace) -> None:
-        """Words are registered as they come, before they are looked at."""
-        m.d.sync += s.way.eq(Cat(self.fetch.en & self.fetch.grant, s.way))
-        with m.If(s.way[-2]):
-            m.d.sync += s.word.eq(self.fetch.data)
+    def _port(self, m: Module, s: SimpleNamespace) -> None:
+        """The read port: the heads' when it is free."""
+        fetch, heads = self.fetch, s.beside.fetch
+        m.d.comb += [
+            fetch.bank.eq(self.bank),
+            fetch.en.eq(s.ask | heads.en),
+            fetch.table.eq(~s.ask & heads.table),
+            fetch.index.eq(Mux(s.ask, s.index, heads.index)),
+            heads.grant.eq(fetch.grant & ~s.ask),
+            heads.data.eq(fetch.data),
+            s.granted.eq(s.ask & fetch.grant),
+            s.late.granted.eq(s.granted),
+            s.late.data.eq(fetch.data),
+        ]
 
-    def _state(self) -> SimpleNamespace:
+    def _state(self, m: Module) -> SimpleNamespace:
         """Registers of the check, and what follows from them."""
         p = self.params
+        idle, late, beside = Signal(), LateWords(params=p), HeadChecker(params=p)
+        m.submodules.late = ResetInserter(idle)(late)
+        m.submodules.heads = ResetInserter(idle)(beside)
         rows, dims = max(p.key_bits, p.query_bits), (p.max_head_dim // 16).bit_length()
         shapes: dict[str, Any] = {
             # counts of the job
@@ -167,8 +166,6 @@ class JobChecker(wiring.Component):
             # where the check is
             "asked": range(len(_COUNTS) + 1),  # words asked for
             "come": range(len(_COUNTS)),  # words that have been here
-            "way": FETCH_LATENCY + 1,  # words on their way; the last bit: one is here
-            "word": 32,  # which is this, and stays
             "over": 1,  # the count that is here is too large
             "few": 1,  # fewer heads than KV heads
             "short": 1,  # fewer keys than queries
@@ -176,26 +173,26 @@ class JobChecker(wiring.Component):
             "walk": 1,  # the stride has been here
             # of the tensor at hand
             "units": rows + dims,  # of a head, 16 elements each
-            "left": p.head_bits + 1,  # strides to add; heads covered; entries asked for
+            "left": p.head_bits + 1,  # strides to add
             "end": granule_bits(p),  # last granule of a head
-            "group": p.head_bits,
-            "exact": 1,  # the heads of so many KV heads are all
-            "past": 1,  # more than all
+            # of the read port
+            "ask": 1,
+            "index": self.fetch.index.shape(),
+            "granted": 1,
         }
-        if p.token_lanes:
-            shapes["lives"] = 1  # a head does
         if self._more:
             shapes |= {
                 "threshold": 1,  # rows may need the second plane of K
                 "demand": 1,  # rows of V wait
                 "own": 1,  # K or V has a width of its own
                 "plane": 32 - _GRANULE_BITS,  # from a head of K to its second plane, in granules
-                "members": p.head_bits,  # heads of a group whose room is added up
-                "beats": p.held_beats.bit_length() + 1,
-                "segments": p.held_segments.bit_length() + 1,
             }
         s = SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in shapes.items()})
-        s.arrived = s.way[-1]
+        s.idle, s.late, s.beside, s.word, s.arrived = idle, late, beside, late.word, late.arrived
+        m.d.comb += [beside.bank.eq(self.bank), beside.heads.eq(s.heads)]
+        m.d.comb += [beside.kv_heads.eq(s.kv_heads), beside.keys.eq(s.keys), beside.dim.eq(s.dim)]
+        if self._more:
+            m.d.comb += [beside.threshold.eq(s.threshold), beside.demand.eq(s.demand)]
         s.kv = s.tensor[1]
         s.rows = Mux(s.kv, s.keys, s.queries)
         s.tensor_heads = Mux(s.kv, s.kv_heads, s.heads)
@@ -219,10 +216,10 @@ class JobChecker(wiring.Component):
         """Read the counts, and compare each with zero and with what is built (`_compare`)."""
         word = s.word[:16]
         m.d.comb += [
-            self.fetch.en.eq(s.asked != len(_COUNTS)),
-            self.fetch.index.eq(s.asked + self._words[_COUNTS[0]]),
+            s.ask.eq(s.asked != len(_COUNTS)),
+            s.index.eq(s.asked + self._words[_COUNTS[0]]),
         ]
-        with m.If(self.fetch.en & self.fetch.grant):
+        with m.If(s.granted):
             m.d.sync += s.asked.eq(s.asked + 1)
         into = (
             s.heads.eq(word),
@@ -282,10 +279,10 @@ class JobChecker(wiring.Component):
         word, low_bits = s.word, (self.params.alignment - 1).bit_length()
         indices = Array([self._words[name] for name in self._more])
         m.d.comb += [
-            self.fetch.en.eq(s.asked != len(self._more)),
-            self.fetch.index.eq(indices[s.asked]),
+            s.ask.eq(s.asked != len(self._more)),
+            s.index.eq(indices[s.asked]),
         ]
-        with m.If(self.fetch.en & self.fetch.grant):
+        with m.If(s.granted):
             m.d.sync += s.asked.eq(s.asked + 1)
         bad, several = Signal(StatusCode), s.queries != 1
         with m.Switch(s.come):
@@ -314,24 +311,7 @@ class JobChecker(wiring.Component):
                 self._finish(m, bad)
             with m.Elif(s.come == len(self._more) - 1):
                 m.d.sync += [s.come.eq(0), s.asked.eq(0)]
-                m.d.sync += [s.members.eq(0), s.beats.eq(0), s.segments.eq(0)]
                 m.next = "PRODUCT"
-
-    def _room(self, m: Module, s: SimpleNamespace) -> None:
-        """Where rows wait there must be room for those of a KV head: sums over its heads."""
-        p = self.params
-        beats = (s.keys + (p.groups - 1)) // p.groups
-        with m.If(((s.beats > p.held_beats) & (s.threshold | s.demand))
-                  | ((s.segments > p.held_segments) & s.threshold)):  # fmt: skip
-            self._finish(m, StatusCode.BAD_GROUP)
-        with m.Elif(s.members == s.group):
-            m.next = "HEADS"
-        with m.Else():
-            m.d.sync += [
-                s.members.eq(s.members + 1),
-                s.beats.eq(s.beats + beats),
-                s.segments.eq(s.segments + s.dim * (16 // p.segment)),
-            ]
 
     def _store(
         self,
@@ -420,12 +400,11 @@ class JobChecker(wiring.Component):
             self._finish(m, StatusCode.ADDRESS_WRAP)
         with m.Else():
             m.d.sync += [s.tensor.eq(s.tensor + 1), s.asked.eq(0)]
-            m.d.sync += [s.left.eq(0), s.group.eq(-1), s.exact.eq(0), s.past.eq(0)]
             m.next = "BEGIN"
             with m.If(s.output):
                 m.next = "PRODUCT"
             with m.If(s.tensor == len(_TENSORS) - 1):
-                m.next = "DIVIDE"
+                m.next = "HEADS"
 
     def _ask(self, m: Module, s: SimpleNamespace) -> None:
         """Ask for the words of base and stride of a tensor."""
@@ -439,10 +418,10 @@ class JobChecker(wiring.Component):
                     m.d.comb += index.eq(base)
         upper = s.asked[0] if words > 1 else 0
         m.d.comb += [
-            self.fetch.en.eq(s.asked != 2 * words),
-            self.fetch.index.eq(index + Mux(s.asked >= words, stride, 0) + upper),
+            s.ask.eq(s.asked != 2 * words),
+            s.index.eq(index + Mux(s.asked >= words, stride, 0) + upper),
         ]
-        with m.If(self.fetch.en & self.fetch.grant):
+        with m.If(s.granted):
             m.d.sync += s.asked.eq(s.asked + 1)
 
     def _operand(self, m: Module, s: SimpleNamespace) -> tuple[Value, ...]:
@@ -462,55 +441,8 @@ class JobChecker(wiring.Component):
         operand = Cat(*(half[granule_part(p, n)[1]] for n, half in enumerate((low, s.word))))
         return operand, *here, Const(0), low[:low_bits].any()
 
-    def _divide(self, m: Module, s: SimpleNamespace) -> None:
-        """heads / kv_heads by repeated addition; a remainder is a bad group.
-
-        Sums are looked at a cycle later, when ``group`` is what was added before the last one.
-        """
-        m.d.sync += [s.exact.eq(s.left == s.heads), s.past.eq(s.left > s.heads)]
-        with m.If(s.exact):
-            m.d.sync += s.left.eq(s.heads)
-            m.next = "GROUP"
-        with m.Elif(s.past):
-            self._finish(m, StatusCode.BAD_GROUP)
-        with m.Else():
-            m.d.sync += [s.left.eq(s.left + s.kv_heads), s.group.eq(s.group + 1)]
-
     def _heads(self, m: Module, s: SimpleNamespace) -> None:
-        """Where heads are pruned, one at least must not be."""
-        words = head_words(self.params)
-        m.d.comb += [
-            self.fetch.en.eq(s.asked != len(words)),
-            self.fetch.index.eq(s.asked + self._words[words[0]]),
-        ]
-        with m.If(self.fetch.en & self.fetch.grant):
-            m.d.sync += s.asked.eq(s.asked + 1)
-        lives = Signal()
-        for place in range(len(words)):
-            first = 32 * place
-            built = s.word[: self.params.max_heads - first]
-            heads = [~bit & (first + n < s.heads) for n, bit in enumerate(built)]
-            with m.If(s.come == place):
-                m.d.comb += lives.eq(Cat(heads).any())
-        with m.If(s.arrived):
-            m.d.sync += [s.come.eq(s.come + 1), s.lives.eq(s.lives | lives)]
-            with m.If(s.come == len(words) - 1):
-                m.d.sync += [s.come.eq(0), s.lives.eq(0)]
-                m.next = "TABLE"
-                with m.If(~(s.lives | lives)):
-                    self._finish(m, StatusCode.BAD_COUNT)
-
-    def _table(self, m: Module, s: SimpleNamespace) -> None:
-        """Every mantissa must be normalised: its top bit is set. ``left`` entries are not asked
-        for yet; the last head's comes first."""
-        m.d.comb += [
-            self.fetch.table.eq(1),
-            self.fetch.index.eq(s.left - 1),
-            self.fetch.en.eq(s.left != 0),
-        ]
-        with m.If(self.fetch.en & self.fetch.grant):
-            m.d.sync += s.left.eq(s.left - 1)
-        with m.If(s.arrived & ~s.word[self.params.scale_mantissa_bits - 1]):
-            self._finish(m, StatusCode.BAD_THRESHOLD)
-        with m.Elif((s.left == 0) & ~s.way.any()):
-            self._finish(m, StatusCode.OK)
+        """What the heads' check has found."""
+        with m.If(s.beside.done):
+            m.d.sync += self.code.eq(s.beside.code)
+            self._write(m, self._words["GROUP"], s.beside.group, "END")

@@ -27,9 +27,9 @@ class ListedRowSequencer(wiring.Component):
     A row sees the listed keys up to its own place in a causal job, all listed keys otherwise; keys
     count by their places in the list. A forced query (`JobLists`) sees none and is not written.
 
-    A row takes two cycles, and in a causal job two more for every line of the list of keys that it
-    looks at beyond the row before. A head takes three more; the next living one is looked for while
-    its rows go out, a cycle for each, and its last row waits for that.
+    A row takes two cycles, in a causal job three, and two more for every line of the list of keys
+    that it looks at beyond the row before. A head takes three more; the next living one is looked
+    for while its rows go out, a cycle for each, and its last row waits for that.
 
     Parameters
     ----------
@@ -143,6 +143,10 @@ class ListedRowSequencer(wiring.Component):
             with m.State("QUERY"):
                 m.d.comb += self.query_entry.en.eq(1)
                 m.next = "ROW"
+                with m.If(s.causal):
+                    m.next = "LIMIT"
+            with m.State("LIMIT"):  # what it sees is known a cycle later
+                m.next = "ROW"
         return m
 
     def _state(self) -> SimpleNamespace:
@@ -246,8 +250,8 @@ class ListedRowSequencer(wiring.Component):
         limit = Signal(range(2 * self.params.max_keys))
         first, visible, whole = Signal(self.params.key_bits), Signal(self.params.key_bits), Signal()
         seen = Signal(lanes)
+        m.d.sync += limit.eq(self.o.p.query + s.ahead)
         m.d.comb += [
-            limit.eq(self.o.p.query + s.ahead),
             first.eq(s.line * lanes),
             *(bit.eq((entry.index <= limit) & (first + n < self.keys))
               for n, (bit, entry) in enumerate(zip(seen, line, strict=True))),

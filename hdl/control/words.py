@@ -16,6 +16,7 @@ from attnsieve.hdl.params import CoreParams
 __all__ = [
     "FETCH_LATENCY",
     "FetchArbiter",
+    "LateWords",
     "WordReader",
     "address_words",
     "byte_address",
@@ -241,6 +242,55 @@ class WordReader(wiring.Component):
             m.d.sync += [asked.eq(0), more.eq(1)]
         with m.Elif(granted):
             m.d.sync += [asked.eq(asked + 1), more.eq(asked != len(self.words) - 1)]
+        return m
+
+
+class LateWords(wiring.Component):
+    """Words in a register as they come, before they are looked at; a reset forgets those that are
+    on their way.
+
+    Latency: `FETCH_LATENCY` + 1 cycles from a granted read.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    granted : In(1), data : In(32)
+        A read is granted in this cycle; the port's data.
+    word : Out(32), arrived : Out(1)
+        The last word, which stays; it is new in this cycle.
+    coming : Out(1)
+        A word has arrived, or is on its way.
+    """
+
+    granted: Signal
+    data: Signal
+    word: Signal
+    arrived: Signal
+    coming: Signal
+
+    def __init__(self, *, params: CoreParams) -> None:
+        self.params = params
+        super().__init__(
+            {
+                "granted": In(1),
+                "data": In(32),
+                "word": Out(32),
+                "arrived": Out(1),
+                "coming": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        way = Signal(FETCH_LATENCY + 1)
+        m.d.comb += [self.arrived.eq(way[-1]), self.coming.eq(way.any())]
+        m.d.sync += way.eq(Cat(self.granted, way))
+        with m.If(way[-2]):
+            m.d.sync += self.word.eq(self.data)
         return m
 
 

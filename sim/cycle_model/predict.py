@@ -150,13 +150,16 @@ def _counters(pipeline: Pipeline, end: int) -> Prediction:
 
 
 def _check_cycles(image: JobImage) -> int:
-    """Walks of the job checker: counts, sizes, addresses, division of heads, head table."""
+    """Walks of the job checker: counts, sizes, addresses; and, beside the addresses, division of
+    heads, room for their rows, head table."""
     job, words = image.job, _address_words(image.params)
     strides = sum(tensor.heads for tensor in image.tensors.values())
-    pruned = 3 + -(-image.params.max_heads // 32) if image.params.token_lanes else 0
     more = _more_words(image.params)
-    further = more + 5 + job.group + 2 if more else 0  # they are read, and sums over a KV head
-    return 39 + pruned + further + 8 * words + strides + job.group + job.heads
+    counts = 13 + (more + 3 if more else 0)
+    pruned = 3 + -(-image.params.max_heads // 32) if image.params.token_lanes else 0
+    room = job.group + 2 if more else 0  # a sum over a KV head
+    heads = 9 + pruned + room + job.group + job.heads
+    return counts + 8 * words + max(21 + strides, heads)
 
 
 def _more_words(params: CoreParams) -> int:
@@ -204,7 +207,7 @@ def _listed_rows(image: JobImage, start: int, scales: int) -> list[Row]:
             scale = (head - scales + 1) * len(queries) - 1 if waits else None
             last = final and following != number // job.group
             write = bool(len(image.written))
-            at = start + 2 * rank if head == 0 else start
+            at = start + (2 + job.causal) * rank if head == 0 else start
             rows.append(Row(seen, parts, last, segments, write, at, scale))
     return rows
 
