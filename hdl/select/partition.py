@@ -9,9 +9,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.lib.packer import Packer
 from attnsieve.hdl.lib.ragged import flagged_layout, ragged_layout
-from attnsieve.hdl.lib.reduce import count_ones
 from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
 from attnsieve.hdl.select.top_k import TopKParams
 
@@ -111,5 +111,5 @@ class Partition(wiring.Component):
             m.d.sync += first.eq(beat.last)
             for name, ones in {"above": above, "equal": equal}.items():
                 count = self.counts.p[name]
-                m.d.sync += count.eq(Mux(first, 0, count) + count_ones(list(ones)))
+                m.d.sync += count.eq(Mux(first, 0, count) + count_flags(list(ones)))
         return m
