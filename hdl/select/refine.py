@@ -36,9 +36,10 @@ class Refine(wiring.Component):
     all candidates of a pass share are known after it, whatever its digit. A pass is the last if no
     bits are left: as with one candidate, or equal ones, which another pass only drops.
 
-    Passes of several rows follow one another without a gap; older rows go first. A pass over b
-    beats tells the next search `latency` = 5 cycles after its last beat. A row is begun
-    only when its candidates have room, so passes end. Rows may end in another order.
+    Passes of several rows follow one another, older rows first: without a gap, but for a cycle
+    after a pass over candidates or one whose candidates have another. A pass tells the next
+    search `latency` = 5 cycles after its last beat is taken. A row is begun only when its
+    candidates have room, so passes end. Rows may end in another order.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class Refine(wiring.Component):
 
     @property
     def late(self) -> int:
-        """Cycles by which candidates come later than the search for them."""
+        """Cycles by which candidates may come later than the search for them."""
         one = 2 + self.candidates.latency  # from a beat to the first candidates
         two = one + self.candidates.waiting.queue.latency - 1  # where another beat was before them
         return max(0, two - self.latency - 1)
