@@ -16,10 +16,9 @@ __all__ = ["BypassQueue"]
 class BypassQueue(wiring.Component):
     """A queue whose output is its input while nothing waits: no latency, but a path through it.
 
-    Ready does not depend on the output: what is not taken at once has a place, in registers or
-    LUT RAM.
+    Ready does not depend on the output: what is not taken at once has a place in a `Queue`.
 
-    Latency: 0 cycles while empty, else 1. Throughput: one payload per cycle.
+    Latency: 0 cycles while empty, else the queue's. Throughput: one payload per cycle.
 
     Parameters
     ----------
@@ -27,6 +26,8 @@ class BypassQueue(wiring.Component):
         Of the payload.
     depth : int
         Most payloads inside, at least 1.
+    lut_ram : bool
+        Use LUT RAM where memory is needed.
 
     Members
     -------
@@ -39,8 +40,8 @@ class BypassQueue(wiring.Component):
 
     latency = 0
 
-    def __init__(self, *, shape: Any, depth: int) -> None:
-        self.queue = Queue(shape=shape, depth=depth)
+    def __init__(self, *, shape: Any, depth: int, lut_ram: bool = True) -> None:
+        self.queue = Queue(shape=shape, depth=depth, lut_ram=lut_ram)
         super().__init__(
             {"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))}
         )

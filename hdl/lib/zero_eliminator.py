@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.checks import check_int
+from attnsieve.hdl.lib.gates import add
 from attnsieve.hdl.lib.ragged import flagged_layout, ragged_layout
 
 __all__ = ["ZeroEliminator"]
@@ -111,10 +112,12 @@ class ZeroEliminator(wiring.Component):
         return after
 
     def _count(self, beat: Any, after: Any, level: int) -> list[Any]:
-        """Every count takes in the one 2**level lanes below."""
+        """Every count takes in the one 2**level lanes below; both are ``step`` at most."""
         step = 1 << level
         return [
-            after.gaps[k].eq(beat.gaps[k] + beat.gaps[k - step])
+            after.gaps[k].eq(
+                add(beat.gaps[k][: level + 1], beat.gaps[k - step][: level + 1])
+            )
             for k in range(step, self.lanes + 1)
         ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,14 +15,24 @@ from attnsieve.hdl.select.histogram import Histogram
 from attnsieve.hdl.select.leading_code import (
     code_bits,
     code_count,
+    code_reached,
     code_rest,
     code_start,
-    leading_code,
 )
 from attnsieve.hdl.select.search import found_layout, search_layout
 from attnsieve.hdl.select.top_k import TopKParams
 
 __all__ = ["FirstDigit"]
+
+
+class _Row(NamedTuple):
+    """What else is known of a row as its bucket is found."""
+
+    k: Value
+    less: Value  # k less one
+    total: Value  # values
+    none: Value  # k is 0
+    every: Value  # k is no less than the values
 
 
 class FirstDigit(wiring.Component):
@@ -84,50 +94,48 @@ class FirstDigit(wiring.Component):
             buckets=self.buckets, lanes=p.lanes, count_bits=p.count_bits
         )
         m.submodules.find = find = BucketFind(buckets=self.buckets, count_bits=p.count_bits)
-        m.d.sync += [
-            histogram.i.valid.eq(self.i.valid),
-            histogram.i.p.keep.eq(self.i.p.keep),
-            histogram.i.p.last.eq(self.i.p.last),
-            *(
-                histogram.i.p.code[lane].eq(leading_code(self.i.p.value[lane], self.fraction))
-                for lane in range(p.lanes)
-            ),
-        ]
-        k = delayed(m, self.i.p.k, 1 + Histogram.latency)
+        m.d.sync += [histogram.i.valid.eq(self.i.valid), histogram.i.p.last.eq(self.i.p.last)]
+        flags = zip(*(code_reached(v, self.fraction) for v in self.i.p.value), strict=True)
+        for reach, lanes in zip(histogram.i.p.reach, flags, strict=True):
+            m.d.sync += reach.eq(self.i.p.keep & Cat(lanes))
+        k, total = delayed(m, self.i.p.k, 1 + Histogram.latency), histogram.o.p[0]
         m.d.comb += [
             find.i.valid.eq(histogram.o.valid),
             find.i.p.count.eq(histogram.o.p),
             find.i.p.k.eq(k),
         ]
-        total = delayed(m, histogram.o.p[0], BucketFind.latency)
-        k = delayed(m, k, BucketFind.latency)
+        row = _Row(
+            *(
+                delayed(m, each, BucketFind.latency)
+                for each in (k, (k - 1)[: p.count_bits], total, k == 0, k >= total)
+            )
+        )
         code = Signal(code_bits(bits, self.fraction))
         m.d.comb += code.eq(find.o.p.bucket)
-        self._tell(m, find.o, code, k, total)
+        self._tell(m, find.o, code, row)
         return m
 
-    def _tell(self, m: Module, bucket: Any, code: Signal, k: Value, total: Value) -> None:
+    def _tell(self, m: Module, bucket: Any, code: Signal, row: _Row) -> None:
         """The search, and the threshold if it is known."""
         p, o, found = self.params, self.o, self.found
         rest = code_rest(code, self.fraction)
         start = code_start(code, p.value_bits, self.fraction)
-        none, every = k == 0, k >= total
-        known = none | every | (rest == 0)
+        known = row.none | row.every | (rest == 0)
         tag = Signal(self.tag_bits)
         with m.If(bucket.valid):
             m.d.sync += tag.eq(tag + 1)
-        value = Mux(none, (1 << p.value_bits) - 1, Mux(every, 0, start))
-        equal = Mux(none, 0, Mux(every, total, k - bucket.p.above))
+        value = Mux(row.none, (1 << p.value_bits) - 1, Mux(row.every, 0, start))
+        inside = row.k - bucket.p.above
         m.d.sync += [
             o.valid.eq(bucket.valid),
             o.p.tag.eq(tag),
             o.p.value.eq(start),
             o.p.rest.eq(rest),
-            o.p.k.eq(k - bucket.p.above),
-            o.p.single.eq(bucket.p.reaching - bucket.p.above == 1),
+            o.p.less.eq(row.less - bucket.p.above),
+            o.p.single.eq((bucket.p.above == row.less) & (bucket.p.reaching == row.k)),
             o.p.known.eq(known),
             found.valid.eq(bucket.valid & known),
             found.p.tag.eq(tag),
             found.p.threshold.value.eq(value),
-            found.p.threshold.equal.eq(equal),
+            found.p.threshold.equal.eq(Mux(row.none, 0, Mux(row.every, row.total, inside))),
         ]

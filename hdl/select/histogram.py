@@ -9,15 +9,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.checks import check_int
-from attnsieve.hdl.lib.reduce import count_ones
+from attnsieve.hdl.lib.gates import count_flags
 
 __all__ = ["Histogram"]
 
 
 class Histogram(wiring.Component):
-    """Cumulative histogram: for each bucket b, the kept codes of a row that are b or more.
+    """Cumulative histogram: for each bucket b, the codes of a row that are b or more.
 
-    Every lane compares its code with every bucket; the ones of a bucket are summed. So the counts
+    Codes come compared with every bucket; the ones of a bucket are summed. So the counts
     come summed from above, as `BucketFind` wants them, with no pass over the buckets.
 
     Latency: `latency` = 2 cycles from a row's last beat. Throughput: one beat per cycle, rows
@@ -34,9 +34,10 @@ class Histogram(wiring.Component):
 
     Members
     -------
-    i : In(stream({code[lanes], keep, last}, always ready))
+    i : In(stream({reach[buckets], last}, always ready))
+        Of each bucket the lanes whose codes take part and are it or more.
     o : Out(stream(ArrayLayout(unsigned(count_bits), buckets), always ready))
-        Counts of a row; element 0 is the number of kept codes.
+        Counts of a row; element 0 is the number of codes.
     """
 
     i: stream.Interface
@@ -50,11 +51,7 @@ class Histogram(wiring.Component):
         check_int("Count bits", count_bits, 1)
         self.buckets, self.lanes, self.count_bits = buckets, lanes, count_bits
         beat = data.StructLayout(
-            {
-                "code": data.ArrayLayout(unsigned((buckets - 1).bit_length()), lanes),
-                "keep": unsigned(lanes),
-                "last": unsigned(1),
-            }
+            {"reach": data.ArrayLayout(unsigned(lanes), buckets), "last": unsigned(1)}
         )
         counts = data.ArrayLayout(unsigned(count_bits), buckets)
         super().__init__(
@@ -72,12 +69,8 @@ class Histogram(wiring.Component):
         with m.If(valid):
             m.d.sync += first.eq(last)
         for bucket in range(self.buckets):
-            reach = [
-                i.p.keep[lane] & (i.p.code[lane] >= bucket if bucket else 1)
-                for lane in range(self.lanes)
-            ]
             of_beat = Signal(range(self.lanes + 1), name=f"of_beat{bucket}")
-            m.d.sync += of_beat.eq(count_ones(reach))
+            m.d.sync += of_beat.eq(count_flags(list(i.p.reach[bucket])))
             with m.If(valid):
                 m.d.sync += o.p[bucket].eq(Mux(first, 0, o.p[bucket]) + of_beat)
         return m

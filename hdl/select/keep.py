@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.lib.reduce import count_ones
+from attnsieve.hdl.lib.gates import add, count_flags, less
 from attnsieve.hdl.select.top_k import TopKParams
 
 __all__ = ["Keep"]
@@ -62,38 +62,73 @@ class Keep(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         beat, limit, o = self.i.p, self.threshold.p, self.o
-        above, equal, last, allowed, valid = (
+        above, equal, last, valid = (
             Signal(self.lanes, name="above"),
             Signal(self.lanes, name="equal"),
             Signal(name="last"),
-            Signal(self.params.count_bits, name="allowed"),
             Signal(name="valid"),
         )
-        advance = Signal()
+        advance, takes = Signal(), Signal()
         m.d.comb += [
             advance.eq(~o.valid | o.ready),
+            takes.eq(self.i.valid & self.threshold.valid),
             self.i.ready.eq(advance & self.threshold.valid),
             self.threshold.ready.eq(advance & self.i.valid & beat.last),
         ]
         with m.If(advance):
             m.d.sync += [
-                valid.eq(self.i.valid & self.threshold.valid),
+                valid.eq(takes),
                 last.eq(beat.last),
-                allowed.eq(limit.equal),
                 above.eq(Cat(k & (v > limit.value) for k, v in self._lanes())),
                 equal.eq(Cat(k & (v == limit.value) for k, v in self._lanes())),
                 o.valid.eq(valid),
                 o.p.last.eq(last),
+                o.p.keep.eq(above | (equal & self._allowed(m, advance, takes, valid, equal))),
             ]
-        # The second register: equal values count, from lane to lane and from beat to beat.
-        seen = Signal(self.params.count_bits)
-        for lane in range(self.lanes):
-            before = seen + count_ones(equal[:lane]) if lane else seen
-            with m.If(advance):
-                m.d.sync += o.p.keep[lane].eq(above[lane] | (equal[lane] & (before < allowed)))
-        with m.If(advance & valid):
-            m.d.sync += seen.eq(Mux(last, 0, seen + count_ones(equal)))
         return m
+
+    def _allowed(
+        self, m: Module, advance: Value, takes: Value, valid: Value, equal: Signal
+    ) -> Value:
+        """Lanes of the first register whose value may stay if it equals the threshold. How many
+        still may counts down, below zero too, from beat to beat."""
+        left = Signal(signed(self.params.count_bits + 1))
+        first = Signal(init=1)
+        with m.If(advance & valid):
+            m.d.sync += left.eq(left - count_flags(list(equal)))
+        with m.If(advance & takes):
+            m.d.sync += first.eq(self.i.p.last)
+            with m.If(first):
+                m.d.sync += left.eq(self.threshold.p.equal)
+        before = self._before(m, equal)
+        bits = len(before[0])
+        few, none = left.as_unsigned()[:bits], left[-1]
+        enough = left.as_unsigned()[bits:].any()
+        return Cat(~none & (enough | less(its, few)) for its in before)
+
+    def _before(self, m: Module, equal: Signal) -> list[Value]:
+        """Of each lane, how many in the lanes below it are equal: four lanes share a sum."""
+        bits = (self.lanes - 1).bit_length()
+        groups = [list(equal[at : at + 4]) for at in range(0, self.lanes, 4)]
+        below: list[Value] = [Const(0, bits), *self._sums(m, [count_flags(g) for g in groups[:-1]])]
+        return [
+            add(total, count_flags(group[:lane]) if lane else Const(0, 1))[:bits]
+            for total, group in zip(below, groups, strict=True)
+            for lane in range(len(group))
+        ]
+
+    def _sums(self, m: Module, numbers: list[Value]) -> list[Value]:
+        """The sums of the first one, two, … numbers, each by a tree."""
+        if len(numbers) < 2:
+            return numbers
+        half = len(numbers) // 2
+        low, high = self._sums(m, numbers[:half]), self._sums(m, numbers[half:])
+        sums = list(low)
+        for number in high:
+            total = Signal(len(add(low[-1], number)))
+            m.d.comb += total.eq(add(low[-1], number))
+            sums.append(total)
+        return sums
 
     def _lanes(self) -> list[tuple[Any, Any]]:
         return list(zip(self.i.p.keep, self.i.p.value, strict=True))

@@ -8,9 +8,11 @@ values, such as softmax terms, over many buckets.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Mux, Value
+from amaranth.hdl import Cat, Mux, Value
 
-__all__ = ["code_bits", "code_count", "code_rest", "code_start", "leading_code"]
+from attnsieve.hdl.lib.gates import reached
+
+__all__ = ["code_bits", "code_count", "code_reached", "code_rest", "code_start"]
 
 
 def code_count(value_bits: int, fraction: int) -> int:
@@ -23,14 +25,15 @@ def code_bits(value_bits: int, fraction: int) -> int:
     return (code_count(value_bits, fraction) - 1).bit_length()
 
 
-def leading_code(value: Value, fraction: int) -> Value:
-    """Code of an unsigned value."""
-    bits = len(value)
-    code: Value = value[:fraction] if fraction else Const(0, 0)
-    for place in range(fraction, bits):  # the highest leading one comes last
-        this = Cat(value[place - fraction : place], Const(place - fraction + 1, bits.bit_length()))
-        code = Mux(value[place], this, code)
-    return code[: code_bits(bits, fraction)]
+def code_reached(value: Value, fraction: int) -> list[Value]:
+    """Of each code whether that of an unsigned value is it or a larger one."""
+    leads = value[fraction:].any()
+    flags = [leads | flag for flag in reached(value[:fraction], 1 << fraction)]
+    for place in range(fraction, len(value)):
+        above = value[place + 1 :].any()
+        after = reached(value[place - fraction : place], 1 << fraction)
+        flags += [above | (value[place] & flag) for flag in after]
+    return flags
 
 
 def code_rest(code: Value, fraction: int) -> Value:

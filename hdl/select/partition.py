@@ -9,9 +9,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.lib.packer import Packer
 from attnsieve.hdl.lib.ragged import flagged_layout, ragged_layout
-from attnsieve.hdl.lib.reduce import count_ones
 from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
 from attnsieve.hdl.select.top_k import TopKParams
 
@@ -38,8 +38,8 @@ class Partition(wiring.Component):
         Of the list; stable from its first beat to its last.
     below, above : Out(stream(ragged_layout))
         Values less and greater than the pivot; each list has at least one beat.
-    counts : Out(stream({above, equal}, always ready))
-        Values greater than the pivot and equal to it, once per list.
+    counts : Out(stream({above, reaching}, always ready))
+        Values greater than the pivot, and those or equal to it, once per list.
     """
 
     latency = 2
@@ -47,7 +47,8 @@ class Partition(wiring.Component):
     def __init__(self, *, params: TopKParams) -> None:
         self.params = params
         shape, lanes = unsigned(params.value_bits), params.lanes
-        counts = data.StructLayout(dict.fromkeys(("above", "equal"), unsigned(params.count_bits)))
+        count = unsigned(params.count_bits)
+        counts = data.StructLayout({"above": count, "reaching": count})
         ragged = ragged_layout(shape=shape, lanes=lanes)
         flagged = flagged_layout(shape=shape, lanes=lanes)
         super().__init__(
@@ -80,9 +81,9 @@ class Partition(wiring.Component):
             "below": Cat(keep[n] & (i.p.item[n] < self.pivot) for n in lanes),
             "above": Cat(keep[n] & (i.p.item[n] > self.pivot) for n in lanes),
         }
-        equal = Signal(self.params.lanes)
+        reaching = Signal(self.params.lanes)
         with m.If(i.ready):
-            m.d.sync += equal.eq(Cat(keep[n] & (i.p.item[n] == self.pivot) for n in lanes))
+            m.d.sync += reaching.eq(keep & ~flags["below"])
         above = Signal(self.params.lanes)
         valid, go, first = Signal(), Signal(), Signal(init=1)
         beat = Signal(i.payload.shape())
@@ -109,7 +110,7 @@ class Partition(wiring.Component):
         m.d.sync += self.counts.valid.eq(valid & go & beat.last)
         with m.If(valid & go):
             m.d.sync += first.eq(beat.last)
-            for name, ones in {"above": above, "equal": equal}.items():
+            for name, ones in {"above": above, "reaching": reaching}.items():
                 count = self.counts.p[name]
-                m.d.sync += count.eq(Mux(first, 0, count) + count_ones(list(ones)))
+                m.d.sync += count.eq(Mux(first, 0, count) + count_flags(list(ones)))
         return m

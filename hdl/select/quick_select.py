@@ -7,9 +7,9 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 
+from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ragged import flagged_layout
-from attnsieve.hdl.lib.reduce import count_ones
 from attnsieve.hdl.select.partition import Partition
 from attnsieve.hdl.select.top_k import TopKParams
 
@@ -144,17 +144,15 @@ class QuickSelect(wiring.Component):
         p, i, o, split = self.params, self.i, self.o, self.partition
         k, total, side = Signal(p.count_bits), Signal(p.count_bits), Signal()
         counts = split.counts.p
-        reaching = counts.above + counts.equal
         with m.If(o.ready):
             m.d.sync += o.valid.eq(0)
-        beat = Mux(side, lists[1].payload.as_value(), lists[0].payload.as_value())
-        there = Mux(side, lists[1].valid, lists[0].valid)
-        m.d.comb += split.i.payload.as_value().eq(beat)
+        moves = Signal()
+        there = self._fetch(m, lists, side, moves)
         with m.FSM():
             with m.State("FILL"):
                 m.d.comb += [fill.eq(1), i.ready.eq(1)]
                 with m.If(i.valid):
-                    m.d.sync += [total.eq(total + count_ones(list(i.p.keep))), k.eq(i.p.k)]
+                    m.d.sync += [total.eq(total + count_flags(list(i.p.keep))), k.eq(i.p.k)]
                     with m.If(i.p.last):
                         m.next = "CHECK"
             with m.State("CHECK"):
@@ -167,30 +165,46 @@ class QuickSelect(wiring.Component):
                         self._tell(m, Mux(k == 0, none, 0), Mux(k == 0, 0, total))
                         m.d.comb += flush[0].eq(1)
                         m.next = "FILL"
-            with m.State("START"):
+            with m.State("START"):  # the first beat comes into the register
+                m.d.comb += moves.eq(1)
                 with m.If(there):
                     m.d.sync += split.pivot.eq(Mux(side, pivots[1], pivots[0]))
                     m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += [
-                    split.i.valid.eq(there),
-                    lists[0].ready.eq(split.i.ready & ~side),
-                    lists[1].ready.eq(split.i.ready & side),
-                ]
-                with m.If(there & split.i.ready & split.i.p.last):
+                m.d.comb += moves.eq(1)
+                with m.If(split.i.valid & split.i.ready & split.i.p.last):
                     m.next = "DECIDE"
             with m.State("DECIDE"), m.If(split.counts.valid):
                 m.next = "START"
                 with m.If(k <= counts.above):
                     m.d.sync += side.eq(1)
                     m.d.comb += flush[0].eq(1)
-                with m.Elif(k > reaching):
-                    m.d.sync += [side.eq(0), k.eq(k - reaching)]
+                with m.Elif(k > counts.reaching):
+                    m.d.sync += [side.eq(0), k.eq(k - counts.reaching)]
                     m.d.comb += flush[1].eq(1)
                 with m.Else():
                     self._tell(m, split.pivot, k - counts.above)
                     m.d.comb += [f.eq(1) for f in flush]
                     m.next = "FILL"
+
+    def _fetch(self, m: Module, lists: Any, side: Signal, moves: Signal) -> Value:
+        """While it moves, the list of a side into a register behind the block RAM, up to its last
+        beat, and from there to the partition. Returns whether the list has a beat."""
+        held, beat, into = Signal(), Signal(self.list), self.partition.i
+        there, free = Mux(side, lists[1].valid, lists[0].valid), Signal()
+        m.d.comb += [
+            free.eq(moves & (~held | (into.ready & ~beat.last))),
+            lists[0].ready.eq(free & ~side),
+            lists[1].ready.eq(free & side),
+            into.valid.eq(held),
+            into.payload.eq(beat),
+        ]
+        with m.If(free):
+            payloads = (part.payload.as_value() for part in lists)
+            m.d.sync += [held.eq(there), beat.as_value().eq(Mux(~side, *payloads))]
+        with m.Elif(into.ready):
+            m.d.sync += held.eq(0)
+        return there
 
     def _tell(self, m: Module, value: Value, equal: Value) -> None:
         m.d.sync += [self.o.valid.eq(1), self.o.p.value.eq(value), self.o.p.equal.eq(equal)]

@@ -44,7 +44,8 @@ class RadixSelect(wiring.Component):
     So no row that is alone takes more than `worst` = 13 + b + (p - 1) * (b + 5 + late). That many
     passes, with most values in all of them, take values that are equal but for their last bits, and
     one outlier in each digit above. Throughput: one beat per cycle; a row takes the larger of b and
-    the beats of its passes, with one that drops equal candidates.
+    the beats of its passes, with one that drops equal candidates, and a cycle for each of these
+    if they are two or more.
 
     Parameters
     ----------

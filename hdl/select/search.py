@@ -18,7 +18,7 @@ def search_layout(params: TopKParams, tag_bits: int) -> data.StructLayout:
             "tag": unsigned(tag_bits),  # of the row
             "value": unsigned(params.value_bits),  # its rest is zeros
             "rest": unsigned(params.value_bits.bit_length()),
-            "k": unsigned(params.count_bits),  # 1 or more
+            "less": unsigned(params.count_bits),  # k less one
             "single": unsigned(1),  # there is but one such value
             "known": unsigned(1),  # nothing to search: the row's values are only dropped
         }

@@ -34,6 +34,15 @@ LIB_BUGS = [
     Bug("lib/bypass_queue.py", "Mux(waiting, queue.o.payload, self.i.payload)",
         "Mux(self.i.valid, self.i.payload, queue.o.payload)", "what comes overtakes what waits",
         "lib/test_bypass_queue.py::test_order"),
+    # -- gates
+    Bug("lib/gates.py", "two[0] ^ two[1] ^ (odd[0] & odd[1])", "two[0] ^ two[1]",
+        "the carry of two odd pairs is lost", "lib/test_gates.py::test_numbers[4-4]", quick=True),
+    Bug("lib/gates.py", "(x & y) | (carry & (x ^ y))", "x & y", "a carry goes no further",
+        "lib/test_gates.py::test_numbers"),
+    Bug("lib/gates.py", "(~x & y) | (~(x ^ y) & below)", "(~x & y) | below",
+        "low bits count as much as high ones", "lib/test_gates.py::test_numbers"),
+    Bug("lib/gates.py", "(bit & flag for flag in flags)", "(bit for flag in flags)",
+        "from the middle on all numbers are reached", "lib/test_gates.py::test_numbers"),
     # -- zero eliminator
     Bug("lib/zero_eliminator.py", "comes | (beat.keep[k]", "(beat.keep[k]",
         "an item moves once", f"{_ELIMINATOR}every_pattern", quick=True),

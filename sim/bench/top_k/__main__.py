@@ -59,7 +59,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def _lines(arguments: argparse.Namespace) -> Iterator[str]:
     seed = arguments.seed
     if arguments.size or arguments.interval:
-        for bits in (12, 32):
+        # In a core: ranks of terms and importances.
+        for bits in (12, 18, 32) if arguments.size else (12, 32):
             params = TopKParams(lanes=LANES, value_bits=bits, max_values=N)
             if arguments.size:
                 yield from size_lines(params, seed)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.select.leading_code import (
     code_bits,
     code_count,
+    code_reached,
     code_rest,
     code_start,
-    leading_code,
 )
 from attnsieve.sim.unit import simulate
 
@@ -22,16 +22,18 @@ class Coder(wiring.Component):
 
     def __init__(self, bits, fraction):
         self.bits, self.fraction = bits, fraction
+        codes = code_count(bits, fraction)
         super().__init__(
-            {"value": In(bits), "code": Out(code_bits(bits, fraction)), "start": Out(bits),
-             "rest": Out(6)}
+            {"value": In(bits), "reached": Out(codes), "code": Out(code_bits(bits, fraction)),
+             "start": Out(bits), "rest": Out(6)}
         )  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
         code = Signal(code_bits(self.bits, self.fraction))
         m.d.comb += [
-            code.eq(leading_code(self.value, self.fraction)),
+            self.reached.eq(Cat(code_reached(self.value, self.fraction))),
+            code.eq(sum(self.reached) - 1),
             self.code.eq(code),
             self.start.eq(code_start(code, self.bits, self.fraction)),
             self.rest.eq(code_rest(code, self.fraction)),
@@ -48,7 +50,9 @@ def test_every_value(bits, fraction):
     async def bench(ctx):
         for value in range(1 << bits):
             ctx.set(dut.value, value)
-            seen.append((ctx.get(dut.code), ctx.get(dut.start), ctx.get(dut.rest)))
+            code = ctx.get(dut.code)
+            assert ctx.get(dut.reached) == (2 << code) - 1  # it and all below
+            seen.append((code, ctx.get(dut.start), ctx.get(dut.rest)))
 
     dut = Coder(bits, fraction)
     simulate(dut, bench)

@@ -1,15 +1,19 @@
 # amaranth: UnusedElaboratable=no
-"""Radix select: its options, its cycles. What it finds: test_top_k."""
+"""Radix select: its options, its cycles; proof that candidates need not wait. What it finds:
+test_top_k."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.lib import wiring
 
 from attnsieve.hdl.select.leading_code import code_count
 from attnsieve.hdl.select.radix_select import RadixSelect
 from attnsieve.hdl.select.top_k import TopKParams
+from attnsieve.sim.formal import ProofError, free_inputs, prove
 from attnsieve.sim.golden.top_k import top_k_threshold
 
 from .rows import random_row, run
@@ -133,3 +137,49 @@ def test_rows_follow_one_another_without_a_gap(n):
 def test_bad_options(kwargs, message):
     with pytest.raises(ValueError, match=message):
         RadixSelect(params=TopKParams(), **kwargs)
+
+
+class Proof(wiring.Component):
+    """Rows of up to four values: the packer and the queue of the candidates take what comes.
+
+    Parameters
+    ----------
+    less : int
+        Beats by which the claim of the queue's room is too small; 0 to prove it.
+    """
+
+    def __init__(self, *, less=0):
+        params = TopKParams(lanes=2, value_bits=3, max_values=4)
+        self.dut = RadixSelect(params=params, fraction=0, digit_bits=1, rows=2)
+        self.less = less
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = self.dut
+        free_inputs(m, dut)
+        later = Signal()
+        with m.If(dut.i.valid & dut.i.ready):
+            m.d.comb += Assume(dut.i.p.last | ~later)
+            m.d.sync += later.eq(~dut.i.p.last)
+        packer, waiting = dut.refine.candidates.packer, dut.refine.candidates.waiting
+        both = packer.o.valid & (packer.o.p.count == 2) & packer.o.p.last
+        m.d.comb += [
+            Assert(packer.i.ready | ~packer.i.valid),
+            Assert(waiting.queue.level <= 2 * dut.params.max_beats - self.less),
+            Cover(both & packer.i.valid & (packer.i.p.count == 2)),
+        ]
+        return m
+
+
+def test_proof_that_candidates_do_not_wait():
+    prove(Proof(), depth=24, name="candidates", timeout=300)
+
+
+def test_candidates_follow_one_another():
+    prove(Proof(), depth=30, mode="cover", name="candidates", timeout=300)
+
+
+def test_less_room_is_refuted():
+    with pytest.raises(ProofError):
+        prove(Proof(less=3), depth=30, name="candidates", timeout=300)

@@ -164,16 +164,21 @@ def test_size_table(monkeypatch):
     """One block is mapped; the place and route that a core's tests go through is not run."""
     real, asked = size.synth_component, []
 
-    def synth_component(core, top, target, options, *, pnr=False, by_block=True):
-        asked.append((target, pnr, options.seed))
+    def synth_component(core, top, target, options, *, pnr=False, work=None, by_block=True):
+        asked.append((target, pnr, options.ecp5_speed, options.seed))
         found = real(core, top, target, options, by_block=by_block)
-        return found | {"pnr": {"fmax_mhz": 123.4}}
+        return found | {"pnr": {"fmax_mhz": 101.2}}
+
+    def place_and_route(folder, family, options, blocks):
+        asked.append((family, options.ecp5_speed, options.seed))
+        return {"fmax_mhz": 123.4}
 
     monkeypatch.setattr(size, "synth_component", synth_component)
+    monkeypatch.setattr(size, "place_and_route", place_and_route)
     monkeypatch.setattr(size, "BLOCKS", {"keep": size.BLOCKS["keep"]})
     lines = list(size_lines(TopKParams(lanes=1, value_bits=6, max_values=8), seed=5))
-    name, lut, _, ff, _, clock, *_ = lines[1].split()
-    assert (name, clock) == ("keep", "123.4")
+    name, lut, _, ff, _, *clocks = lines[1].split()[:7]
+    assert (name, clocks) == ("keep", ["101.2", "123.4"])
     assert int(lut) > 6
     assert int(ff) > 6
-    assert asked == [("ecp5", True, 5), ("xilinx", False, 5)]
+    assert asked == [("ecp5", True, 6, 5), ("ecp5", 8, 5), ("xilinx", False, 6, 5)]
