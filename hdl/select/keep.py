@@ -109,10 +109,11 @@ class Keep(wiring.Component):
     def _before(self, m: Module, equal: Signal) -> list[Value]:
         """Of each lane, how many in the lanes below it are equal: four lanes share a sum."""
         bits = (self.lanes - 1).bit_length()
+        none = Const(0, bits)
         groups = [list(equal[at : at + 4]) for at in range(0, self.lanes, 4)]
-        below: list[Value] = [Const(0, bits), *self._sums(m, [count_flags(g) for g in groups[:-1]])]
+        below: list[Value] = [none, *self._sums(m, [count_flags(g) for g in groups[:-1]])]
         return [
-            add(total, count_flags(group[:lane]) if lane else Const(0, 1))[:bits]
+            Cat(add(total, count_flags(group[:lane]) if lane else none), none)[:bits]
             for total, group in zip(below, groups, strict=True)
             for lane in range(len(group))
         ]

@@ -37,7 +37,7 @@ def run(dut, rows, gaps=None, **options):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4, {"threshold": 0.8}, {"o": 0.8}])
-@pytest.mark.parametrize("lanes", [1, 3, 4, 16])
+@pytest.mark.parametrize("lanes", [1, 3, 4, 9, 16, 32])
 def test_random_rows(lanes, stall):
     rng = random.Random(lanes)
     params = TopKParams(lanes=16, value_bits=7, max_values=90)
