@@ -22,7 +22,7 @@ class HeadChecker(wiring.Component):
     every scale is normalised.
 
     Latency of good heads from ``go`` to ``done``, if the memory is always granted:
-    ``heads / kv_heads + heads + 6`` cycles; ``heads / kv_heads + 2`` more where rows can wait; and
+    ``heads / kv_heads + heads + 7`` cycles; ``heads / kv_heads + 1`` more where rows can wait; and
     ``words + 3`` for the words that tell which heads are pruned.
 
     Parameters
