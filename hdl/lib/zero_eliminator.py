@@ -9,7 +9,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.checks import check_int
-from attnsieve.hdl.lib.gates import add
 from attnsieve.hdl.lib.ragged import flagged_layout, ragged_layout
 
 __all__ = ["ZeroEliminator"]
@@ -112,12 +111,10 @@ class ZeroEliminator(wiring.Component):
         return after
 
     def _count(self, beat: Any, after: Any, level: int) -> list[Any]:
-        """Every count takes in the one 2**level lanes below; both are ``step`` at most."""
+        """Every count takes in the one 2**level lanes below."""
         step = 1 << level
         return [
-            after.gaps[k].eq(
-                add(beat.gaps[k][: level + 1], beat.gaps[k - step][: level + 1])
-            )
+            after.gaps[k].eq(beat.gaps[k] + beat.gaps[k - step])
             for k in range(step, self.lanes + 1)
         ]
 

@@ -38,8 +38,8 @@ class Partition(wiring.Component):
         Of the list; stable from its first beat to its last.
     below, above : Out(stream(ragged_layout))
         Values less and greater than the pivot; each list has at least one beat.
-    counts : Out(stream({above, reaching}, always ready))
-        Values greater than the pivot, and those or equal to it, once per list.
+    counts : Out(stream({above, equal}, always ready))
+        Values greater than the pivot and equal to it, once per list.
     """
 
     latency = 2
@@ -47,8 +47,7 @@ class Partition(wiring.Component):
     def __init__(self, *, params: TopKParams) -> None:
         self.params = params
         shape, lanes = unsigned(params.value_bits), params.lanes
-        count = unsigned(params.count_bits)
-        counts = data.StructLayout({"above": count, "reaching": count})
+        counts = data.StructLayout(dict.fromkeys(("above", "equal"), unsigned(params.count_bits)))
         ragged = ragged_layout(shape=shape, lanes=lanes)
         flagged = flagged_layout(shape=shape, lanes=lanes)
         super().__init__(
@@ -81,9 +80,9 @@ class Partition(wiring.Component):
             "below": Cat(keep[n] & (i.p.item[n] < self.pivot) for n in lanes),
             "above": Cat(keep[n] & (i.p.item[n] > self.pivot) for n in lanes),
         }
-        reaching = Signal(self.params.lanes)
+        equal = Signal(self.params.lanes)
         with m.If(i.ready):
-            m.d.sync += reaching.eq(keep & ~flags["below"])
+            m.d.sync += equal.eq(Cat(keep[n] & (i.p.item[n] == self.pivot) for n in lanes))
         above = Signal(self.params.lanes)
         valid, go, first = Signal(), Signal(), Signal(init=1)
         beat = Signal(i.payload.shape())
@@ -110,7 +109,7 @@ class Partition(wiring.Component):
         m.d.sync += self.counts.valid.eq(valid & go & beat.last)
         with m.If(valid & go):
             m.d.sync += first.eq(beat.last)
-            for name, ones in {"above": above, "reaching": reaching}.items():
+            for name, ones in {"above": above, "equal": equal}.items():
                 count = self.counts.p[name]
                 m.d.sync += count.eq(Mux(first, 0, count) + count_flags(list(ones)))
         return m

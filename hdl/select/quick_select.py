@@ -144,6 +144,7 @@ class QuickSelect(wiring.Component):
         p, i, o, split = self.params, self.i, self.o, self.partition
         k, total, side = Signal(p.count_bits), Signal(p.count_bits), Signal()
         counts = split.counts.p
+        reaching = counts.above + counts.equal
         with m.If(o.ready):
             m.d.sync += o.valid.eq(0)
         moves = Signal()
@@ -179,8 +180,8 @@ class QuickSelect(wiring.Component):
                 with m.If(k <= counts.above):
                     m.d.sync += side.eq(1)
                     m.d.comb += flush[0].eq(1)
-                with m.Elif(k > counts.reaching):
-                    m.d.sync += [side.eq(0), k.eq(k - counts.reaching)]
+                with m.Elif(k > reaching):
+                    m.d.sync += [side.eq(0), k.eq(k - reaching)]
                     m.d.comb += flush[1].eq(1)
                 with m.Else():
                     self._tell(m, split.pivot, k - counts.above)

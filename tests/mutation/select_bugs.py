@@ -99,7 +99,7 @@ SELECT_BUGS = [
     Bug("select/quick_select.py", "with m.If(k <= counts.above):", "with m.If(k < counts.above):",
         "the least of those above is not searched for", f"{_TOP_K}random_rows[3-12-100-0.0-quick]",
         quick=True),
-    Bug("select/quick_select.py", "k.eq(k - counts.reaching)", "k.eq(k - counts.above)",
+    Bug("select/quick_select.py", "k.eq(k - reaching)", "k.eq(k - counts.above)",
         "those that equal the pivot are searched for again",
         f"{_TOP_K}random_rows[3-12-100-0.0-quick]"),
     Bug("select/quick_select.py", "return (dropped != 0) | flush", "return flush",
