@@ -221,9 +221,9 @@ def test_latency_of_rows_that_wait(core):
 
 def test_heads_that_take_longer_than_addresses():
     """Room for the rows of one KV head, and as many scales."""
-    params, rng = DEMAND, random.Random(9)
+    params, rng = replace(DEMAND, max_heads=32), random.Random(9)
     ((code, _, cycles),) = check(
-        params, [(waiting(params, rng, heads=16, kv_heads=1, keys=16), normal(rng))]
+        params, [(waiting(params, rng, heads=32, kv_heads=1, keys=4), normal(rng))]
     )
     assert code == StatusCode.OK
-    assert cycles > 2 * 17 + 8 + 33 + 1 + 3
+    assert cycles > 2 * 33 + 8 + 33 + 1 + 3
