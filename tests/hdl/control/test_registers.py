@@ -318,6 +318,7 @@ def test_derived_words(core):
                 await ctx.tick()
                 continue
             bank, index, value = wanted[0]
+            await ctx.tick().repeat(rng.choice([1, 1, 30, 31, 32]))
             for name, wire in (("bank", bank), ("index", index), ("data", value), ("en", 1)):
                 ctx.set(getattr(dut.store, name), wire)
             await ctx.tick().until(dut.store.grant)
@@ -337,7 +338,7 @@ def test_derived_words(core):
             await software.write(ctx, "PIN_FIRST", number)
             assert await software.read(ctx, "PIN_FIRST") == number
             while wanted:
-                await ctx.tick()
+                await software.write(ctx, "PIN_FIRST", number)
             job = await software.job(ctx)
             assert job.job_tag == tag
             for index, value in expected.items():
