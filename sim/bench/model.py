@@ -26,9 +26,7 @@ from attnsieve.gen.config import Configuration
 from attnsieve.gen.config import load as load_config
 from attnsieve.gen.verilog import generate_verilog
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.bench.jobs import check_jobs, memories, programs, setup
-from attnsieve.sim.bench.program import execute
-from attnsieve.sim.compiled import CompiledMachine
+from attnsieve.sim.bench.alone import counters_alone
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.counted import CountedJob, counted_job
 from attnsieve.sim.driver.image import JobImage
@@ -162,18 +160,7 @@ def measure(config: Configuration, images: Sequence[JobImage]) -> Iterator[dict[
     """
     core = config.core
     each = [memory_image(core, [image], Placement(core, base=_end(image))) for image in images]
-    size = max(memory.channels()[0].size for memory in each)
-    with CompiledMachine(
-        generate_verilog(config), config.top, memory_bytes=size, timing=memory_timing(config)
-    ) as machine:
-        for memory in each:
-            machine.clear()
-            machine.set_memory(memories(memory))
-            (job,) = programs(memory)
-            check = check_jobs(memory, execute(machine, [*setup(core), *job]))
-            if check.total:
-                raise AssertionError(f"{memory.jobs[0].job}: {check.messages[0]}")
-            yield dict(check.reports[0].counters)
+    return counters_alone(config, generate_verilog(config), each)
 
 
 def _end(image: JobImage) -> int:

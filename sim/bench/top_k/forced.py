@@ -20,13 +20,10 @@ from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.stages.value_select import value_row_layout
-from attnsieve.sim.bench.jobs import check_jobs, memories, programs, setup
-from attnsieve.sim.bench.program import execute
-from attnsieve.sim.compiled import CompiledMachine
+from attnsieve.sim.bench.alone import counters_alone
 from attnsieve.sim.driver.image import MemoryImage
 from attnsieve.sim.driver.plan import Placement, memory_image, single_job
 from attnsieve.sim.golden.job import Job
-from attnsieve.sim.simulate import memory_timing
 
 __all__ = ["KEYS", "ForcedSelect", "forced_flags", "forced_lines", "measure", "random_job"]
 
@@ -36,8 +33,6 @@ KEYS = (33, 113, 300, 1024)
 HEAD_DIMS = (64, 16)
 #: Share of the values that is kept.
 KEEP = 4
-#: Cycles after which a job has failed.
-_LIMIT = 2_000_000
 
 
 class ForcedSelect(wiring.Component):
@@ -148,21 +143,6 @@ def random_job(params: CoreParams, keys: int, head_dim: int, queries: int) -> Me
     return memory_image(params, [single_job(params, job, q, k, v, place=place)], place)
 
 
-def _cycles(config: Configuration, verilog: str, images: Sequence[MemoryImage]) -> Iterator[int]:
-    size = max(image.channels()[0].size for image in images)
-    with CompiledMachine(
-        verilog, config.top, memory_bytes=size, timing=memory_timing(config)
-    ) as machine:
-        for image in images:
-            machine.clear()
-            machine.set_memory(memories(image))
-            (program,) = programs(image, limit=_LIMIT)
-            check = check_jobs(image, execute(machine, [*setup(image.params), *program]))
-            if check.total:
-                raise AssertionError(check.messages[0])
-            yield check.reports[0].counters["cycles"]
-
-
 def measure(
     config: Configuration, cases: Sequence[tuple[int, int]], queries: int
 ) -> Iterator[tuple[int, int]]:
@@ -174,10 +154,11 @@ def measure(
         An output or a counter differs from the golden model.
     """
     images = [random_job(config.core, keys, head_dim, queries) for keys, head_dim in cases]
-    own = _cycles(config, generate_verilog(config), images)
+    own = counters_alone(config, generate_verilog(config), images)
     flags = [beat for image in images for beat in forced_flags(image)]
-    forced = _cycles(config, _forced_verilog(config, flags), images)
-    yield from zip(own, forced, strict=True)
+    forced = counters_alone(config, _forced_verilog(config, flags), images)
+    for both in zip(own, forced, strict=True):
+        yield both[0]["cycles"], both[1]["cycles"]
 
 
 def forced_lines(config: Configuration, queries: int) -> Iterator[str]:
