@@ -13,7 +13,7 @@ from attnsieve.hdl.axi.list_rows import row_lanes
 from attnsieve.hdl.control.row_list import entry_read_signature
 from attnsieve.hdl.control.words import WordReader, fetch_signature, head_words, saturated
 from attnsieve.hdl.layouts import head_layout, row_layout
-from attnsieve.hdl.lib.reduce import count_ones
+from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["ListedRowSequencer"]
@@ -255,7 +255,7 @@ class ListedRowSequencer(wiring.Component):
             first.eq(s.line * lanes),
             *(bit.eq((entry.index <= limit) & (first + n < self.keys))
               for n, (bit, entry) in enumerate(zip(seen, line, strict=True))),
-            visible.eq(Mux(s.causal, first + count_ones(seen), self.keys)),
+            visible.eq(Mux(s.causal, first + count_flags(seen), self.keys)),
             whole.eq(s.causal & seen.all() & (first + lanes < self.keys)),
             self.key_entry.line.eq(s.line),
         ]

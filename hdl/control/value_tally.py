@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.control.tally import Tally
 from attnsieve.hdl.layouts import row_layout
 from attnsieve.hdl.lib.connect import connect
-from attnsieve.hdl.lib.reduce import count_ones
+from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.params import CoreParams
 
 __all__ = ["ValueTally", "value_tally_layout"]
@@ -81,7 +81,7 @@ class ValueTally(wiring.Component):
             m.d.comb += tally.amount.recomputed.eq(self.again)
         m.d.comb += [
             self.row.ready.eq(self.beat & self.last),
-            tally.amount.values.eq(Mux(counts, count_ones(self.kept), 0)),
+            tally.amount.values.eq(Mux(counts, count_flags(self.kept), 0)),
             tally.event.eq(counts | again),
             tally.end.eq(self.beat & self.last & self.row.p.last_of_job),
         ]

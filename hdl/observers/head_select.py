@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.lib.reduce import count_ones
+from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.observers.head_scores import HEAD_SCORE_BITS
 from attnsieve.hdl.params import CoreParams, check_params
 
@@ -85,7 +85,7 @@ class HeadSelect(wiring.Component):
             m.d.sync += before[n].eq(self.alive[n] & ((score > mine) | first))
         goes = Signal()
         m.d.comb += goes.eq(self.alive.bit_select(self._later(m, place), 1)
-                            & (count_ones(before) < self.keep))
+                            & (count_flags(before) < self.keep))
         with m.If(looked[1]):
             m.d.sync += self.next.eq(Cat(self.next[1:], goes))
         with m.If(last[1]):

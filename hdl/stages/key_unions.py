@@ -9,8 +9,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.credit import Credit
+from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.lib.ram import Ram
-from attnsieve.hdl.lib.reduce import count_ones
 from attnsieve.hdl.params import CoreParams, check_params
 
 __all__ = ["KeyUnions", "key_flags_layout", "row_flags_layout"]
@@ -186,7 +186,7 @@ class KeyUnions(wiring.Component):
     def _count(self, m: Module, which: Signal, sizes: list[Signal]) -> None:
         """Keys of a union, as it leaves."""
         count, after = Signal(self.params.key_bits), Signal(self.params.key_bits)
-        m.d.comb += after.eq(count + count_ones(list(self.o.p.keep)))
+        m.d.comb += after.eq(count + count_flags(list(self.o.p.keep)))
         with m.If(self.o.valid):
             m.d.sync += count.eq(Mux(self.o.p.last, 0, after))
             for n, size in enumerate(sizes):

@@ -23,8 +23,9 @@ HEAD_BUGS = [
     Bug("observers/head_select.py", "(score == mine) & (place > n)",
         "(score == mine) & (place < n)", "of equal heads the last is taken",
         f"{_HEADS}selection[five]", quick=True),
-    Bug("observers/head_select.py", "count_ones(before) < self.keep",
-        "count_ones(before) <= self.keep", "one head too many is kept", f"{_HEADS}selection[five]"),
+    Bug("observers/head_select.py", "count_flags(before) < self.keep",
+        "count_flags(before) <= self.keep", "one head too many is kept",
+        f"{_HEADS}selection[five]"),
     Bug("observers/head_select.py", "self.alive[n] & ((score > mine) | first)",
         "(score > mine) | first", "pruned heads take a place", f"{_HEADS}selection[five]"),
     # -- unit
