@@ -56,7 +56,7 @@ class GatherReader(wiring.Component):
     spread : int
         Groups of lanes, a power of two.
     slots : int
-        Most beats inside, a power of two and more than ``spread``.
+        Most beats inside, a power of two, at least ``4 * spread``.
     waiting : int
         Addresses that each queue holds.
     outstanding_beats : int
@@ -93,7 +93,7 @@ class GatherReader(wiring.Component):
     ) -> None:
         check_power_of_two("Channels", channels, 1, 16)
         check_power_of_two("Spread", spread, 1, 4)
-        check_power_of_two("Slots", slots, 2 * spread, 1024)
+        check_power_of_two("Slots", slots, 4 * spread, 1024)
         check_int("Waiting", waiting, 1)
         self.channels, self.slots, self.waiting = channels, slots, waiting
         self.spread, self.lanes = spread, spread * channels
@@ -255,8 +255,9 @@ class GatherReader(wiring.Component):
                 reader.o.ready.eq(come & wanted[channel]),
             ]
         m.d.comb += [come.eq(rounds.o.valid & ~missing.any()), rounds.o.ready.eq(come)]
-        place, read = Signal(range(self.slots)), Signal()
-        group, head = place[: self._group_bits], place[self._group_bits :]
+        turn, read = Signal(range(self.spread)), Signal()  # of the groups of lanes
+        depth = self.slots // self.spread
+        heads = [Signal(range(depth), name=f"head{number}") for number in range(self.spread)]
         there: list[Value] = []
         for lane, record in enumerate(records):
             units = [reader.o.payload for reader in readers]
@@ -264,21 +265,27 @@ class GatherReader(wiring.Component):
             here = [record.channel == channel for channel in range(self.channels)]
             m.d.comb += unit.eq(_chosen(Cat(here), units))
             written = come & record.valid
-            turn, which = divmod(lane, self.channels)
-            mine = read & (group == turn)
-            has = self._slots(m, lane, written, record.slot, unit, head, mine)
-            there.append(has | (which >= beat.p.count) | (group != turn))
-        self._leave(m, beat, place, read, Cat(there).all())
+            number, which = divmod(lane, self.channels)
+            mine = read & (turn == number)
+            has = self._slots(m, lane, written, record.slot, unit, heads[number], mine)
+            there.append(has | (which >= beat.p.count) | (turn != number))
+        for number, head in enumerate(heads):
+            m.d.sync += head.eq(head + (read & (turn == number)))
+        self._leave(m, beat, turn, read, Cat(there).all())
 
     def _slots(
-        self, m: Module, lane: int, written: Value, slot: Value, unit: Value, head: Value,
+        self, m: Module, lane: int, written: Value, slot: Value, unit: Value, head: Signal,
         read: Value,
     ) -> Value:  # fmt: skip
-        """A lane's units. Returns whether the one of the beat at ``head`` is there."""
+        """A lane's units. Returns whether the one at ``head`` is there: a register, which knows
+        of the next one as that is read. The mark of what was read goes a cycle later; nothing
+        comes to its slot, and nobody looks there, so soon."""
+        depth = self.slots // self.spread
         m.submodules[f"slots{lane}"] = ram = Ram(
-            shape=8 * self.unit_bytes, depth=self.slots // self.spread, distributed=True
+            shape=8 * self.unit_bytes, depth=depth, distributed=True
         )
-        full = Signal(self.slots // self.spread, name=f"full{lane}")
+        full, has = Signal(depth, name=f"full{lane}"), Signal(name=f"has{lane}")
+        was_read, gone = Signal(name=f"was_read{lane}"), Signal.like(head, name=f"gone{lane}")
         m.d.comb += [
             ram.write.address.eq(slot),
             ram.write.data.eq(unit),
@@ -287,26 +294,31 @@ class GatherReader(wiring.Component):
             ram.read[0].en.eq(read),
         ]
         self._units.append(ram.read[0].data)
-        with m.If(read):
-            m.d.sync += full.bit_select(head, 1).eq(0)
+        after = (head + 1)[: len(head)]
+        at_head, at_next = (
+            full.bit_select(place, 1) | (written & (slot == place)) for place in (head, after)
+        )
+        m.d.sync += [has.eq(Mux(read, at_next, at_head)), was_read.eq(read), gone.eq(head)]
+        with m.If(was_read):
+            m.d.sync += full.bit_select(gone, 1).eq(0)
         with m.If(written):
             m.d.sync += full.bit_select(slot, 1).eq(1)
-        return full.bit_select(head, 1)
+        return has
 
-    def _leave(self, m: Module, beat: Any, place: Signal, read: Signal, there: Value) -> None:
+    def _leave(self, m: Module, beat: Any, turn: Signal, read: Signal, there: Value) -> None:
         """The oldest beat leaves when its units are there."""
-        free, group = ~self.o.valid | self.o.ready, Signal(range(self.spread))
+        free, shown = ~self.o.valid | self.o.ready, Signal(range(self.spread))
         m.d.comb += [read.eq(beat.valid & there & free), beat.ready.eq(read)]
-        for turn in range(self.spread):
-            first, end = turn * self.channels, (turn + 1) * self.channels
-            with m.If(group == turn):
+        for number in range(self.spread):
+            first, end = number * self.channels, (number + 1) * self.channels
+            with m.If(shown == number):
                 m.d.comb += Cat(self.o.p.unit).eq(Cat(self._units[first:end]))
         with m.If(free):
             m.d.sync += self.o.valid.eq(read)
         with m.If(read):
             m.d.sync += [
-                place.eq(place + 1),
-                group.eq(place),
+                turn.eq(turn + 1),
+                shown.eq(turn),
                 self.o.p.count.eq(beat.p.count),
                 self.o.p.tag.eq(beat.p.tag),
             ]

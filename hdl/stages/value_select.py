@@ -104,16 +104,20 @@ class ValueSelect(wiring.Component):
         )
         m.submodules.engine = engine = top_k_engine(self.params.top_k, self.top_k)
         m.submodules.keep = keep = Keep(params=self.top_k, lanes=p.groups)
+        # a block RAM is slow to answer: a beat waits in registers for its threshold
+        m.submodules.waiting = waiting = Queue(shape=term_beat_layout(p), depth=2)
         self._rank(m, store.i, engine)
+        connect(m, store.o, waiting.i)
         connect(m, engine.o, keep.threshold)
         m.submodules.terms = terms = Queue(shape=term_beat_layout(p), depth=4)  # as in `Keep`
-        room = terms.i.ready & self._observe(m, store.o)
+        beat = waiting.o
+        room = terms.i.ready & self._observe(m, beat)
         m.d.comb += [
-            keep.i.valid.eq(store.o.valid & room),
-            store.o.ready.eq(keep.i.ready & room),
-            *self._ranks(keep.i.p, store.o.p),
-            terms.i.valid.eq(store.o.valid & store.o.ready),
-            terms.i.p.eq(store.o.p),
+            keep.i.valid.eq(beat.valid & room),
+            beat.ready.eq(keep.i.ready & room),
+            *self._ranks(keep.i.p, beat.p),
+            terms.i.valid.eq(beat.valid & beat.ready),
+            terms.i.p.eq(beat.p),
             self.o.valid.eq(keep.o.valid),
             self.o.p.last.eq(keep.o.p.last),
             keep.o.ready.eq(self.o.ready),
@@ -126,13 +130,13 @@ class ValueSelect(wiring.Component):
             ]
         return m
 
-    def _observe(self, m: Module, store: Any) -> Value:
-        """What leaves the store goes to observers too. Returns whether they take it."""
+    def _observe(self, m: Module, beat: Any) -> Value:
+        """What gets its flags goes to observers too. Returns whether they take it."""
         if not self.params.token_lanes:
             return Const(1)
         m.submodules.seen = seen = Queue(shape=term_beat_layout(self.params), depth=4)
         connect(m, seen.o, self.seen)
-        m.d.comb += [seen.i.valid.eq(store.valid & store.ready), seen.i.p.eq(store.p)]
+        m.d.comb += [seen.i.valid.eq(beat.valid & beat.ready), seen.i.p.eq(beat.p)]
         return seen.i.ready
 
     def _rank(self, m: Module, store: Any, engine: Any) -> None:

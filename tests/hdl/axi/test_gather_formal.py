@@ -89,7 +89,7 @@ class Contract(wiring.Component):
         m = Module()
         dut = m.submodules.dut = GatherReader(
             addr_width=6, data_width=32, unit_bytes=4, channels=self.channels, tag=1,
-            slots=4, waiting=1, outstanding_beats=2,
+            slots=8, waiting=1, outstanding_beats=2,
         )  # fmt: skip
         free_inputs(m, dut, but=("stop",))
         m.submodules += HoldRule(dut.o)

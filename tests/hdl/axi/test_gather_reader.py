@@ -120,7 +120,8 @@ def test_errors_are_told():
     ("options", "message"),
     [
         ({"channels": 3}, r"^Channels must be a power of two"),
-        ({"channels": 2, "slots": 6}, r"^Slots must be a power of two"),
+        ({"channels": 2, "slots": 12}, r"^Slots must be a power of two"),
+        ({"channels": 2, "slots": 4}, r"^Slots must be .*8"),
         ({"channels": 2, "spread": 3}, r"^Spread must be a power of two"),
         ({"channels": 2, "waiting": 0}, r"^Waiting must be at least 1, not 0$"),
     ],
