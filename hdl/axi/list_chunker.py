@@ -220,8 +220,12 @@ class ListChunker(wiring.Component):
             mine = cut & (chosen == s)
             rows, lines = Signal(chunk.rows.shape()), Signal(chunk.lines.shape())
             rest = Signal(chunk.lines.shape(), name=f"rest{s}")  # lines of all that is left, if few
+            pitch = Signal(chunk.pitch.shape(), name=f"pitch{s}")
             shift = p.groups.bit_length() - 1
-            m.d.sync += rest.eq((head.left * head.parts + (p.groups - 1)) >> shift)
+            m.d.sync += [
+                rest.eq((head.left * head.parts + (p.groups - 1)) >> shift),
+                pitch.eq(self._pitch(head)),
+            ]
             m.d.comb += [
                 rows.eq(Mux(last, head.left, p.groups << size)),
                 lines.eq(Mux(last, rest, head.parts << size)),
@@ -232,7 +236,7 @@ class ListChunker(wiring.Component):
                     chunk.rows.eq(rows),
                     chunk.lines.eq(lines),
                     chunk.base.eq(head.base),
-                    chunk.pitch.eq(self._pitch(head)),
+                    chunk.pitch.eq(pitch),
                     chunk.width.eq(head.width),
                     *self._demand(chunk, head),
                     *([chunk.final.eq(last)] if p.value_demand else []),

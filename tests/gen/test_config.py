@@ -17,7 +17,10 @@ def fails(message, *arguments, **options):
 
 def test_presets_are_the_documented_ones():
     found = {c.name: c for c in config.presets()}
-    names = ["dense", "dense-full", "dense-tiny", "spatten", "spatten-full", "spatten-tiny"]
+    names = [
+        "dense", "dense-full", "dense-tiny",
+        "spatten", "spatten-ecp5", "spatten-full", "spatten-tiny",
+    ]  # fmt: skip
     assert list(found) == names
     assert found["dense"].core == CoreParams()
     assert found["dense-full"].core == CoreParams(
@@ -31,6 +34,8 @@ def test_presets_are_the_documented_ones():
         lanes=512, max_head_dim=64, output_lanes=16, channels=16, value_lanes=32, token_lanes=32,
         progressive=True, value_demand=True,
     )  # fmt: skip
+    fits = found["spatten-ecp5"]
+    assert (fits.core.lanes, fits.core.top_k, fits.synth.ecp5_speed) == (16, "quick", 8)
     for preset in found.values():
         assert preset.system == preset.name.partition("-")[0]
         status = "supported" if preset.system == "dense" else "experimental"
@@ -161,7 +166,7 @@ def test_unreadable_files(tmp_path):
 
 def test_unknown_systems():
     fails(r"unknown system 'dens'; did you mean 'dense'\?", "dens")
-    known = "dense, dense-full, dense-tiny, spatten, spatten-full, spatten-tiny"
+    known = "dense, dense-full, dense-tiny, spatten, spatten-ecp5, spatten-full, spatten-tiny"
     fails(rf"unknown system 'zzz'; known: {known}", "zzz")
 
 

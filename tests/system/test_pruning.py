@@ -38,7 +38,9 @@ def test_random_jobs():
     campaign(TINY, 100)
 
 
-@pytest.mark.parametrize("name, cases", [("spatten-tiny", 3000), ("spatten", 1000)])
+@pytest.mark.parametrize(
+    "name, cases", [("spatten-tiny", 3000), ("spatten-ecp5", 1000), ("spatten", 1000)]
+)
 @pytest.mark.full
 def test_thousands_of_random_jobs(name, cases):
     campaign(name, cases, most_cycles=3000)

@@ -232,12 +232,13 @@ TOKENS = {"value_lanes": 16, "token_lanes": 16}
 
 @pytest.mark.parametrize("params", [
     config("spatten").core,
+    config("spatten-ecp5").core,
     config(TINY).core,
     CoreParams(value_lanes=16),
     CoreParams(**TOKENS),
     CoreParams(**TOKENS, progressive=True),
     CoreParams(**TOKENS, value_demand=True, addr_width=64),
-], ids=["spatten", "spatten-tiny", "values", "tokens", "planes", "demand"])  # fmt: skip
+], ids=["spatten", "spatten-ecp5", "spatten-tiny", "values", "tokens", "planes", "demand"])  # fmt: skip
 def test_drivers_compile_without_warnings(params, tmp_path):
     compiled(tmp_path, params, ["attnsieve.c"], ["-ffreestanding", "-fsyntax-only"])
     tools.run_program(
