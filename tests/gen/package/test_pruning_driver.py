@@ -238,7 +238,7 @@ TOKENS = {"value_lanes": 16, "token_lanes": 16}
     CoreParams(**TOKENS),
     CoreParams(**TOKENS, progressive=True),
     CoreParams(**TOKENS, value_demand=True, addr_width=64),
-], ids=["spatten", "spatten-ecp5", "spatten-tiny", "values", "tokens", "planes", "demand"])  # fmt: skip
+], ids=["spatten", "ecp5", "tiny", "values", "tokens", "planes", "demand"])  # fmt: skip
 def test_drivers_compile_without_warnings(params, tmp_path):
     compiled(tmp_path, params, ["attnsieve.c"], ["-ffreestanding", "-fsyntax-only"])
     tools.run_program(
