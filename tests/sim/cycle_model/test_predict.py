@@ -6,11 +6,9 @@ import pytest
 from attnsieve.gen import config
 from attnsieve.gen.verilog import generate_verilog
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.bench.alone import counters_alone
 from attnsieve.sim.bench.campaign import random_image
-from attnsieve.sim.bench.jobs import check_jobs, memories, programs, setup
 from attnsieve.sim.bench.memory import Timing
-from attnsieve.sim.bench.program import execute
-from attnsieve.sim.compiled import CompiledMachine
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.plan import Placement, memory_image, single_job
 from attnsieve.sim.golden.job import Job
@@ -92,27 +90,11 @@ def test_long_jobs_are_near_their_limit():
 # -- against the RTL -----------------------------------------------------------------------------
 
 
-def measure(preset, images):
-    """Counters of each image's only job, run on the compiled core; outputs are checked too."""
-    built = config.load(preset)
-    size = max(image.channels()[0].size for image in images)
-    with CompiledMachine(
-        generate_verilog(built), built.top, memory_bytes=size, timing=TIMING
-    ) as machine:
-        for image in images:
-            machine.clear()
-            machine.set_memory(memories(image))
-            (job,) = programs(image)
-            outcome = execute(machine, [*setup(image.params), *job])
-            check = check_jobs(image, outcome)
-            assert check.total == 0, check.messages
-            yield check.reports[0].counters
-
-
 def compare(preset, images, margin=6):
     """Cycles within 2 %, or within ``margin`` cycles where jobs are very short."""
-    params = images[0].params
-    for number, (image, counters) in enumerate(zip(images, measure(preset, images), strict=True)):
+    built, params = config.load(preset), images[0].params
+    measured = counters_alone(built, generate_verilog(built), images)
+    for number, (image, counters) in enumerate(zip(images, measured, strict=True)):
         predicted = predict(params, TIMING, image.jobs[0]).counters()
         shape = image.jobs[0].request
         error = abs(predicted["cycles"] - counters["cycles"])
