@@ -164,19 +164,22 @@ class GatherLoader(wiring.Component):
             channels=p.channels, tag=data.StructLayout({"mask": masks, "last": 1}),
             outstanding_beats=p.outstanding_beats,
         )  # fmt: skip
+        # whether the reader takes a beat depends on all its units: that ends here
+        m.submodules.wanted = wanted = Queue(shape=units.o.p.shape(), depth=2)
         connect(m, rows.o, units.i)
+        connect(m, units.o, wanted.i)
         asked = reader.i
         m.d.comb += [
-            asked.valid.eq(units.o.valid),
-            units.o.ready.eq(asked.ready),
-            asked.p.count.eq(units.o.p.count),
-            asked.p.tag.last.eq(units.o.p.last),
+            asked.valid.eq(wanted.o.valid),
+            wanted.o.ready.eq(asked.ready),
+            asked.p.count.eq(wanted.o.p.count),
+            asked.p.tag.last.eq(wanted.o.p.last),
             self.read_units.eq(Mux(asked.valid & asked.ready, asked.p.count, 0)),
             reader.stop.eq(self.stop),
             self.error.eq(reader.error),
             self.idle.eq(reader.idle),
         ]
-        for lane, item in enumerate(units.o.p.item):
+        for lane, item in enumerate(wanted.o.p.item):
             m.d.comb += [asked.p.unit[lane].eq(item.unit), asked.p.tag.mask[lane].eq(item.mask)]
         for channel in range(p.channels):
             wiring.connect(m, reader.bus[channel], wiring.flipped(self.bus[channel]))

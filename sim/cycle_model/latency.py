@@ -156,7 +156,7 @@ class Latency:
             start=2,
             region=2 + 9 * waits,  # the units that read the job's words take turns
             rows=16 + 16 * waits,
-            request=10 if lists else 1 + several,
+            request=11 if lists else 1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + (9 if lists else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),
             room=2,
