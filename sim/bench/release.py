@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from amaranth.hdl import UnusedElaboratable
 
 from attnsieve.gen.config import load as load_config
 from attnsieve.sim.simulate import memory_timing, simulate
@@ -100,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m attnsieve.sim.bench.release")
     parser.add_argument("system", nargs="?", default="spatten", help="preset or TOML file")
     given = parser.parse_args(argv)
+    warnings.simplefilter("ignore", UnusedElaboratable)  # limits make blocks for their members
     print(f"{'case':36}{'cycles per query':>18}{'limit':>8}{'release':>9}")
     for case in CASES:
         found = cycles_per_query(given.system, case)
