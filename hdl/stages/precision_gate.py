@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import row_layout, statistics_layout, term_beat_layout
+from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.pointer import next_index
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ram import Ram
@@ -36,11 +37,11 @@ class PrecisionGate(wiring.Component):
 
     Terms wait in a memory of ``held_beats``, from the row's ``place`` on, where they are written
     over if the row comes again; statistics under its ``segment``. Rows leave in the order in which
-    they came first. Rows that are not progressive pass unchanged, in the cycle in which they come.
+    they came first. Rows that are not progressive pass unchanged, a cycle after they came.
     Between the two kinds the gate must be empty.
 
     Latency: `verdict_latency` = 1 cycle from a row's statistics to its verdict. A final row that is
-    the oldest leaves from `latency` = 3 cycles after its statistics on, a beat per cycle, with one
+    the oldest leaves from `latency` = 4 cycles after its statistics on, a beat per cycle, with one
     cycle between rows. Progressive rows never wait at ``i``.
 
     Parameters
@@ -59,7 +60,8 @@ class PrecisionGate(wiring.Component):
         One per row of beats, taken with its last one.
     o : Out(stream(term_beat_layout))
     o_statistics : Out(stream(statistics_layout))
-        Of each row that leaves, with its first beat at the earliest.
+        Of each row that leaves, at most three rows before its first beat: so many beats may wait
+        at ``o``.
     verdict : Out(stream(1)), always ready
         Of each progressive row that came first, in order: it must come again.
     again : Out(1)
@@ -81,7 +83,7 @@ class PrecisionGate(wiring.Component):
     #: Cycles from a row's statistics to its verdict.
     verdict_latency = 1
     #: Cycles from there until the oldest row can leave.
-    latency = 3
+    latency = 4
     #: Rows that may have left the exponential, and whose statistics may not.
     _passes = 32
 
@@ -120,6 +122,10 @@ class PrecisionGate(wiring.Component):
         m.submodules.sums = sums = Ram(
             shape=statistics_layout(p), depth=p.held_segments, distributed=True
         )
+        # a block RAM is slow to answer, and who takes a beat is far away
+        m.submodules.leaving = leaving = Queue(shape=term_beat_layout(p), depth=2)
+        self._out = leaving.i
+        connect(m, leaving.o, self.o)
         final = Signal(p.held_segments)
         begin, fetched = Signal(), Signal()  # the oldest row leaves; a beat was read
         pass_on = self._enter(m, passes, order, terms, fetched)
@@ -140,7 +146,7 @@ class PrecisionGate(wiring.Component):
         room = self.row.valid & passes.i.ready & (order.i.ready | row.again)
         m.d.comb += [
             pass_on.eq(room & ~row.progressive & ~order.o.valid & ~fetched),
-            self.i.ready.eq(Mux(row.progressive, room, pass_on & self.o.ready)),
+            self.i.ready.eq(Mux(row.progressive, room, pass_on & self._out.ready)),
             take.eq(self.i.valid & self.i.ready),
             self.row.ready.eq(take & self.i.p.last),
             passes.i.valid.eq(self.row.ready),
@@ -191,32 +197,34 @@ class PrecisionGate(wiring.Component):
         p, row = self.params, order.o.p
         left, number = Signal(range(p.max_beats + 1)), Signal(range(p.held_beats))
         place, read, free, going = Signal.like(number), Signal(), Signal(), left != 0
+        gone = Signal()
         ready = order.o.valid & final.bit_select(row.segment, 1)
         told = ~self.o_statistics.valid | self.o_statistics.ready
         m.d.comb += [
-            free.eq(~fetched | self.o.ready),
+            free.eq(~fetched | self._out.ready),
             begin.eq(ready & told & free & ~going),
             read.eq(begin | (going & free)),
             place.eq(Mux(going, number, row.place)),
             terms.read[0].address.eq(place),
             terms.read[0].en.eq(read),
-            self.release.eq(read & (Mux(going, left, row.beats) == 1)),
-            order.o.ready.eq(self.release),
+            gone.eq(read & (Mux(going, left, row.beats) == 1)),
+            order.o.ready.eq(gone),
         ]
+        m.d.sync += self.release.eq(gone)
         with m.If(read):
             m.d.sync += left.eq(Mux(going, left, row.beats) - 1)
             m.d.sync += number.eq(next_index(place, p.held_beats))
         with m.If(free):
             m.d.sync += fetched.eq(read)
-        with m.If(self.release):
+        with m.If(gone):
             m.d.sync += final.bit_select(row.segment, 1).eq(0)
         return terms.read[0].data
 
     def _show(self, m: Module, pass_on: Value, beat: Any, fetched: Signal) -> None:
         """A beat that was held, or the one at hand."""
         m.d.comb += [
-            self.o.valid.eq(fetched | (pass_on & self.i.valid)),
-            self.o.p.as_value().eq(Mux(fetched, Value.cast(beat), self.i.p.as_value())),
+            self._out.valid.eq(fetched | (pass_on & self.i.valid)),
+            self._out.p.as_value().eq(Mux(fetched, Value.cast(beat), self.i.p.as_value())),
         ]
 
     def _tell(self, m: Module, direct: Value, sums: Ram, segment: Value, begin: Signal) -> None:

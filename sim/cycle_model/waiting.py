@@ -207,7 +207,7 @@ class WaitingPipeline(SparsePipeline):
             return there
         if gone > self.gated:
             return None
-        return max(there, int(self.gate_last[gone - 1]) + 2)
+        return max(there, int(self.gate_last[gone - 1]) + 3)
 
     def _accept_rows(self) -> None:
         """When the scorer takes rows, as far as that is known."""
@@ -324,7 +324,7 @@ class WaitingPipeline(SparsePipeline):
         self.gate_time = int(times[-1])
         self.gate_first[number], self.gate_last[number] = times[0], times[-1]
         row = self.job_rows[number]
-        self.query.take(np.full(row.parts, self.gate_time))
+        self.query.take(np.full(row.parts, self.gate_time + 1))
         self.gated += 1
         return True
 
@@ -347,7 +347,7 @@ class WaitingPipeline(SparsePipeline):
         if selected.search.alone:
             begin = max(begin, int(self.gate_first[number]) + selected.search.fill)
         self.engine_time = begin + selected.search.busy
-        known = self.engine_time + selected.search.wait + 4
+        known = self.engine_time + selected.search.wait + 4 + self.params.progressive
         bounds = np.zeros(self.beats, np.int64)
         bounds[0] = max(known, self.passed + 1, room)
         times = paced(bounds)

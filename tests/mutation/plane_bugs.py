@@ -42,7 +42,7 @@ PLANE_BUGS = [
         f"{_GATE}proof_of_order {_GATE}all_or_none_come_again[one group-1-0.0]"),
     Bug("stages/precision_gate.py", "~judged.again & ~found.empty", "~judged.again",
         "a row without a key comes again", f"{_GATE}a_row_without_a_key_is_final"),
-    Bug("stages/precision_gate.py", "with m.If(self.release):\n            m.d.sync += final",
+    Bug("stages/precision_gate.py", "with m.If(gone):\n            m.d.sync += final",
         "with m.If(0):\n            m.d.sync += final",
         "a row leaves before its verdict, as the last one in its segment was final",
         f"{_GATE}room_is_just_enough[one group]"),
