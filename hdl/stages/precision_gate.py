@@ -92,6 +92,8 @@ class PrecisionGate(wiring.Component):
         if not params.progressive:
             raise ValueError("Params must be of a core with progressive")
         self.params = params
+        # a block RAM is slow to answer, and who takes a beat is far away
+        self.leaving = Queue(shape=term_beat_layout(params), depth=2)
         beat = stream.Signature(term_beat_layout(params))
         statistics = stream.Signature(statistics_layout(params))
         super().__init__(
@@ -122,10 +124,9 @@ class PrecisionGate(wiring.Component):
         m.submodules.sums = sums = Ram(
             shape=statistics_layout(p), depth=p.held_segments, distributed=True
         )
-        # a block RAM is slow to answer, and who takes a beat is far away
-        m.submodules.leaving = leaving = Queue(shape=term_beat_layout(p), depth=2)
-        self._out = leaving.i
-        connect(m, leaving.o, self.o)
+        m.submodules.leaving = self.leaving
+        self._out = self.leaving.i
+        connect(m, self.leaving.o, self.o)
         final = Signal(p.held_segments)
         begin, fetched = Signal(), Signal()  # the oldest row leaves; a beat was read
         pass_on = self._enter(m, passes, order, terms, fetched)

@@ -159,10 +159,11 @@ class Driver:
             ctx.set(dut.o_statistics.ready, rng.random() >= self.stall)
             o, s = dut.o, dut.o_statistics
             (_, _, moved, row_moved, told, o_valid, o_ready, o_p, s_valid, s_ready, s_p,
-             verdict, again_now, verdict_bit, release) = await ctx.tick().sample(
+             verdict, again_now, verdict_bit, release, level) = await ctx.tick().sample(
                 dut.i.valid & dut.i.ready, dut.row.ready & dut.row.valid,
                 dut.statistics.valid & dut.statistics.ready, o.valid, o.ready, o.p, s.valid,
-                s.ready, s.p, dut.verdict.valid, dut.again, dut.verdict.payload, dut.release)
+                s.ready, s.p, dut.verdict.valid, dut.again, dut.verdict.payload, dut.release,
+                dut.leaving.level)
             assert held_o is None or (o_valid and o_p == held_o)
             assert held_s is None or (s_valid and s_p == held_s)
             held_o, held_s = o_p if o_valid and not o_ready else None, (
@@ -176,7 +177,8 @@ class Driver:
             if s_valid and s_ready:
                 self.got_statistics.append(s_p)
             shown = len(self.got_statistics) + (s_valid and not s_ready)
-            assert shown <= self.begun + (o_valid and not o_ready) + 3
+            waiting_rows = level - (o_valid and o_ready) + 1  # one more may have been read
+            assert shown <= self.begun + waiting_rows
             self.judge(verdict, verdict_bit, again_now)
             if told:
                 self.statistics_cycles.append(self.cycle)
@@ -431,7 +433,8 @@ class Proof(wiring.Component):
             m.d.sync += told.eq(told + 1)
         m.d.comb += Assert(told <= came)
         if self.progressive:
-            m.d.comb += Assert(dut.i.ready | ~dut.row.valid)
+            begun = left + dut.leaving.level
+            m.d.comb += [Assert(told <= begun), Assert(dut.i.ready | ~dut.row.valid)]
         return m
 
 
