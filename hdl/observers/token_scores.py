@@ -48,8 +48,10 @@ class TokenScores(wiring.Component):
     A beat is added from the cycle after its transfer on, and `latency` cycles later at the latest
     if its tokens are in different banks. Throughput: a beat per cycle if its tokens are in
     different banks, as those of a list mostly are. While ``scan`` or ``access`` is set nothing new
-    is added; both count in a cycle in which
-    ``quiet`` is set too.
+    is added. ``access`` and ``clear`` count in a cycle in which ``quiet`` is set too, ``scan`` from
+    the first one on, and it asks for losses only from then on. What a score loses is gone two
+    cycles later: it is seen in one and taken away in the next, in which another row may be looked
+    at.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ class TokenScores(wiring.Component):
     idle : Out(1)
         Everything that came has been added.
     quiet : Out(1)
-        Nothing is added in this cycle.
+        Nothing is added in this cycle, and nothing lost that was seen in the cycle before.
     scan : In(1), row : In, value : Out(32).array(token_lanes)
         Look at a row of scores, in this cycle.
     clear : In(1)
@@ -123,18 +125,19 @@ class TokenScores(wiring.Component):
         for lane in range(p.groups):
             blocked = [pending[k] & (banks[k] == banks[lane]) for k in range(lane)]
             m.d.comb += goes[lane].eq(pending[lane] & ~held & ~Cat(blocked).any())
-        adding = Signal()
+        adding, decaying, losing = Signal(), Signal(), Signal()
         m.d.comb += [
             still.eq(pending & ~goes),
             self.i.ready.eq(still == 0),
-            self.quiet.eq(~adding),
-            self.idle.eq((pending == 0) & ~adding),
+            decaying.eq(self.scan & ~self.clear & (self.decay != 0)),
+            self.quiet.eq(~adding & ~losing),
+            self.idle.eq((pending == 0) & self.quiet),
         ]
-        m.d.sync += [pending.eq(still), adding.eq(goes.any())]
+        m.d.sync += [pending.eq(still), adding.eq(goes.any()), losing.eq(decaying & ~adding)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [beat.eq(self.i.p), pending.eq(Cat(s != 0 for s in self.i.p.share))]
         for bank in range(p.token_lanes):
-            self._bank(m, bank, beat, goes, banks)
+            self._bank(m, bank, beat, goes, banks, decaying)
         select = self.token[: self._bank_bits]
         m.d.comb += self.score.eq(Cat(self.value).word_select(select, SCORE_BITS))
         return m
@@ -143,7 +146,9 @@ class TokenScores(wiring.Component):
     def _bank_bits(self) -> int:
         return self.params.token_lanes.bit_length() - 1
 
-    def _bank(self, m: Module, bank: int, beat: Any, goes: Value, banks: list[Value]) -> None:
+    def _bank(
+        self, m: Module, bank: int, beat: Any, goes: Value, banks: list[Value], decaying: Signal
+    ) -> None:
         """A bank's memory; what is added to it in the next cycle."""
         p = self.params
         scores = memory.Memory(shape=SCORE_BITS, depth=token_rows(p), init=[])
@@ -163,19 +168,34 @@ class TokenScores(wiring.Component):
             share.eq(either([Mux(f, s, 0) for f, s in zip(mine, beat.share, strict=True)])),
         ]
         looked = Mux(self.scan, self.row, self.token >> self._bank_bits)
-        here = self.access & (self.token[: self._bank_bits] == bank)
+        here = self.access & self.quiet & (self.token[: self._bank_bits] == bank)
+        loses, seen = self._decay(m, bank, decaying & ~add, read.data)
         m.d.comb += [
             read.addr.eq(Mux(add, row, looked)),
-            write.addr.eq(read.addr),
+            write.addr.eq(Mux(loses, seen.row, read.addr)),
             self.value[bank].eq(read.data),
             write.data.eq(read.data + share),
             write.en.eq(add),
         ]
-        with m.If(~add & self.scan):
-            left = read.data - (read.data >> self.decay)
-            m.d.comb += [
-                write.data.eq(Mux(self.clear, 0, left)),
-                write.en.eq(self.clear | ((self.decay != 0) & self.decays[bank])),
-            ]
-        with m.Elif(~add & here):
+        with m.If(loses):
+            m.d.comb += [write.data.eq(seen.score - seen.loss), write.en.eq(1)]
+        with m.Elif(~add & self.scan):
+            m.d.comb += [write.data.eq(0), write.en.eq(self.clear)]
+        with m.Elif(here):
             m.d.comb += [write.data.eq(self.data), write.en.eq(self.write)]
+
+    def _decay(self, m: Module, bank: int, decaying: Value, score: Value) -> tuple[Signal, Any]:
+        """Whether a bank's score loses something now, and what was seen of it in the cycle before:
+        its row, the score, the loss."""
+        layout = data.StructLayout(
+            {"row": len(self.row), "score": SCORE_BITS, "loss": SCORE_BITS}
+        )
+        loses = Signal(name=f"loses{bank}")
+        seen = Signal(layout, name=f"seen{bank}", reset_less=True)
+        m.d.sync += [
+            loses.eq(decaying & self.decays[bank]),
+            seen.row.eq(self.row),
+            seen.score.eq(score),
+            seen.loss.eq(score >> self.decay),
+        ]
+        return loses, seen

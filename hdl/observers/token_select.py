@@ -105,11 +105,12 @@ class TokenSelect(wiring.Component):
         done = self._written(m, keep)
         coming = self._walk(m, move, last)
         there, scores = self._weighted(m, coming, move)
-        values, wanted = self._values(m, scores)
+        values, wanted, inside = self._values(m, scores)
         m.d.comb += [
             move.eq(there & Mux(second, keep.i.ready, engine.i.ready)),
             self.scan.eq(coming),
-            self.decay.eq(Mux(second & move, self.selection.decay, 0)),
+            self.decays.eq(Mux(second & move, inside, 0)),
+            self.decay.eq(self.selection.decay),
             engine.i.valid.eq(there & ~second),
             engine.i.p.value.as_value().eq(values),
             engine.i.p.keep.eq(wanted),
@@ -163,8 +164,9 @@ class TokenSelect(wiring.Component):
         m.d.comb += [its.eq(value) for its, value in zip(ages.value, self.value, strict=True)]
         return ages.there, ages.o
 
-    def _values(self, m: Module, scores: Any) -> tuple[Value, Value]:
-        """Scores of a row, the largest of all where a token is pinned; who is a candidate."""
+    def _values(self, m: Module, scores: Any) -> tuple[Value, Value, Value]:
+        """Scores of a row, the largest of all where a token is pinned; who is a candidate; which
+        tokens the job has."""
         lanes, s = self.params.token_lanes, self.selection
         newest = Signal.like(s.keys)  # the first of those
         m.d.sync += newest.eq(Mux(s.newest >= s.keys, 0, s.keys - s.newest))
@@ -175,8 +177,7 @@ class TokenSelect(wiring.Component):
             pinned = (token < s.first) | (token >= newest)
             values.append(Mux(pinned, (1 << SCORE_BITS) - 1, value))
             wanted.append(inside[-1] & Mux(s.candidates, self.candidate[lane], 1))
-        m.d.comb += self.decays.eq(Cat(inside))
-        return Cat(values), Cat(wanted)
+        return Cat(values), Cat(wanted), Cat(inside)
 
     def _written(self, m: Module, keep: Keep) -> Value:
         """The flags into words of 32. Returns whether the last is written."""

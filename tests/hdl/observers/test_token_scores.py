@@ -83,17 +83,25 @@ async def drained(ctx, dut, items):
         assert waited < 5000
 
 
+async def quieted(ctx, dut):
+    """Wait for what had begun; nothing new begins."""
+    waited = 0
+    while not ctx.get(dut.quiet):
+        await ctx.tick()
+        waited += 1
+        assert waited <= 1
+
+
 async def scanned(ctx, dut, **options):
     """All scores, row by row; with options rows change as they are seen."""
     p = dut.params
     found = []
+    ctx.set(dut.scan, 1)
+    await quieted(ctx, dut)
     for name, value in options.items():
         ctx.set(getattr(dut, name), value)
-    ctx.set(dut.scan, 1)
     for row in range(token_rows(p)):
         ctx.set(dut.row, row)
-        while not ctx.get(dut.quiet):
-            await ctx.tick()
         found += [ctx.get(value) for value in dut.value]
         await ctx.tick()
     for name in ("scan", *options):
@@ -107,11 +115,7 @@ async def accessed(ctx, dut, token, value=None):
     ctx.set(dut.token, token)
     ctx.set(dut.write, value is not None)
     ctx.set(dut.data, value or 0)
-    waited = 0
-    while not ctx.get(dut.quiet):
-        await ctx.tick()
-        waited += 1
-        assert waited <= 1  # what had begun; nothing new
+    await quieted(ctx, dut)
     found = ctx.get(dut.score)
     await ctx.tick()
     ctx.set(dut.access, 0)
@@ -278,6 +282,11 @@ def test_parameters_are_checked():
         TokenScores(params=3)
 
 
+PROVED = CoreParams(
+    lanes=32, value_lanes=2, token_lanes=2, max_keys=4, max_queries=4, buffer_elements=1 << 10
+)
+
+
 class Proof(wiring.Component):
     """Of any shares of 0 or 1, watch those of any token: once idle, its score is their sum.
 
@@ -293,11 +302,7 @@ class Proof(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        p = CoreParams(
-            lanes=32, value_lanes=2, token_lanes=2, max_keys=4, max_queries=4,
-            buffer_elements=1 << 10,
-        )  # fmt: skip
-        dut = m.submodules.dut = TokenScores(params=p)
+        dut = m.submodules.dut = TokenScores(params=PROVED)
         free_inputs(m, dut, but=("write", "clear", "decay"))
         token, total, beat = AnyConst(2), Signal(32), dut.i.p
         first, second = beat.token
@@ -311,6 +316,62 @@ class Proof(wiring.Component):
         with m.If(known):
             m.d.comb += [Assert(dut.score == total), Cover(total == 3)]
         return m
+
+
+class LossProof(wiring.Component):
+    """Whatever is looked at, cleared, decayed and written while nothing is added: a score is what
+    was written to it last, less what it lost.
+
+    Parameters
+    ----------
+    early : bool
+        Claim it also while something is lost; False to prove it.
+    """
+
+    def __init__(self, *, early=False):
+        self.early = early
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = m.submodules.dut = TokenScores(params=PROVED)
+        free_inputs(m, dut)
+        token, score, known = AnyConst(2), Signal(32), Signal()
+        bank, row = token[:1], token[1:]
+        begun, before = Signal(), Signal(1)
+        seen = dut.scan & (dut.row == row)
+        here = ~dut.scan & dut.access & dut.quiet & (dut.token == token)
+        m.d.comb += [
+            Assume(~dut.i.valid),
+            Assume(begun | ~dut.scan | dut.quiet | (dut.decays == 0)),
+            Assume(~dut.scan | dut.quiet | ~dut.clear),
+            Assume(~begun | ~dut.scan | (dut.row != before)),  # a row is not seen twice in a row
+            Assume((dut.decay < 2) & (dut.data < 8)),
+        ]
+        m.d.sync += [begun.eq(dut.scan & (begun | dut.quiet)), before.eq(dut.row)]
+        with m.If(seen & dut.clear):
+            m.d.sync += [score.eq(0), known.eq(1)]
+        with m.Elif(seen & dut.decays.bit_select(bank, 1) & (dut.decay != 0)):
+            m.d.sync += score.eq(score - (score >> dut.decay))
+        with m.Elif(here & dut.write):
+            m.d.sync += [score.eq(dut.data), known.eq(1)]
+        claimed = here | (self.early & ~dut.scan & dut.access & (dut.token == token))
+        with m.If(claimed & known):
+            m.d.comb += [Assert(dut.score == score), Cover(score == 3)]
+        return m
+
+
+def test_proof_of_losses():
+    prove(LossProof(), depth=9, name="token scores losing")
+
+
+def test_a_score_is_reached_that_lost_something():
+    prove(LossProof(), depth=7, mode="cover", name="token scores losing")
+
+
+def test_a_wrong_claim_of_losses_is_refuted():
+    with pytest.raises(ProofError):
+        prove(LossProof(early=True), depth=9, name="token scores losing")
 
 
 def test_proof():
