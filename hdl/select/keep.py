@@ -111,9 +111,10 @@ class Keep(wiring.Component):
         bits = (self.lanes - 1).bit_length()
         none = Const(0, bits)
         groups = [list(equal[at : at + 4]) for at in range(0, self.lanes, 4)]
-        below: list[Value] = [none, *self._sums(m, [count_flags(g) for g in groups[:-1]])]
+        counts: list[Value] = [_named(m, count_flags(g), "equals") for g in groups[:-1]]
+        below = [none, *self._sums(m, counts)]
         return [
-            Cat(add(total, count_flags(group[:lane]) if lane else none), none)[:bits]
+            _named(m, Cat(add(total, count_flags(group[:lane]) if lane else none), none)[:bits])
             for total, group in zip(below, groups, strict=True)
             for lane in range(len(group))
         ]
@@ -124,12 +125,14 @@ class Keep(wiring.Component):
             return numbers
         half = len(numbers) // 2
         low, high = self._sums(m, numbers[:half]), self._sums(m, numbers[half:])
-        sums = list(low)
-        for number in high:
-            total = Signal(len(add(low[-1], number)))
-            m.d.comb += total.eq(add(low[-1], number))
-            sums.append(total)
-        return sums
+        return [*low, *(_named(m, add(low[-1], number)) for number in high)]
 
     def _lanes(self) -> list[tuple[Any, Any]]:
         return list(zip(self.i.p.keep, self.i.p.value, strict=True))
+
+
+def _named(m: Module, value: Value, name: str = "before") -> Signal:
+    """A value as a signal: its gates are there once, however often its bits are used."""
+    named = Signal(len(value), name=name)
+    m.d.comb += named.eq(value)
+    return named
