@@ -42,16 +42,17 @@ class TokenScores(wiring.Component):
 
     A beat's shares are added at once as far as they go to different banks; the lowest lanes first.
     Sums never saturate: a score has `SCORE_BITS` bits, room for 2**(32 - p_bits) rows of
-    probability one. Reading, adding and writing a bank takes one cycle, so no order of beats needs
-    care.
+    probability one. Where a bank is read stands in a register; the cycle after reads it, adds and
+    writes, so no order of beats needs care.
 
     A beat is added from the cycle after its transfer on, and `latency` cycles later at the latest
     if its tokens are in different banks. Throughput: a beat per cycle if its tokens are in
-    different banks, as those of a list mostly are. While ``scan`` or ``access`` is set nothing new
-    is added. ``access`` and ``clear`` count in a cycle in which ``quiet`` is set too, ``scan`` from
-    the first one on, and it asks for losses only from then on. What a score loses is gone two
-    cycles later: it is seen in one and taken away in the next, in which another row may be looked
-    at.
+    different banks, as those of a list mostly are. While ``scan``, ``clear`` or ``access`` is set
+    nothing new is added.
+
+    A row is looked at in the cycle after ``en``, and until the next; what its scores lose is gone
+    `loss_latency` cycles after it is asked for, and only then may the row be looked at again. So
+    long after ``scan`` no row is cleared.
 
     Parameters
     ----------
@@ -63,35 +64,42 @@ class TokenScores(wiring.Component):
     i : In(stream(share_layout))
     idle : Out(1)
         Everything that came has been added.
-    quiet : Out(1)
-        Nothing is added in this cycle, and nothing lost that was seen in the cycle before.
-    scan : In(1), row : In, value : Out(32).array(token_lanes)
-        Look at a row of scores, in this cycle.
-    clear : In(1)
-        With ``scan``: the row becomes zero.
+    scan : In(1)
+        Rows are being looked at, from the next cycle on.
+    en : In(1), row : In, value : Out(32).array(token_lanes)
+        With ``scan``: look at this row of scores next.
     decay : In(5), decays : In(token_lanes)
-        With ``scan``: each score with its bit set loses its ``2**-decay``-th; 0: nothing.
-    access : In(1), token : In, write : In(1), data : In(32), score : Out(32)
-        Look at a token's score in this cycle, or write it.
+        With ``scan``, once per row: of that which is looked at, each score with its bit set loses
+        its ``2**-decay``-th; 0: nothing.
+    clear : In(1)
+        The row becomes zero.
+    access : In(1), token : In, write : In(1), data : In(32), score : Out(32), ready : Out(1)
+        Look at a token's score, or write it; done `access_latency` cycles later, with ``ready``,
+        unless rows are looked at. All stay until then.
     """
 
     i: stream.Interface
     idle: Signal
-    quiet: Signal
     scan: Signal
+    en: Signal
     row: Signal
     value: Any
-    clear: Signal
     decay: Signal
     decays: Signal
+    clear: Signal
     access: Signal
     token: Signal
     write: Signal
     data: Signal
     score: Signal
+    ready: Signal
 
     #: Cycles from a beat's transfer until its shares have been added.
     latency = 2
+    #: Cycles until what a score loses is gone.
+    loss_latency = 3
+    #: Cycles from a software access to its end.
+    access_latency = 2
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
@@ -100,18 +108,19 @@ class TokenScores(wiring.Component):
             {
                 "i": In(stream.Signature(share_layout(p))),
                 "idle": Out(1),
-                "quiet": Out(1),
                 "scan": In(1),
+                "en": In(1),
                 "row": In(range(token_rows(p))),
                 "value": Out(SCORE_BITS).array(p.token_lanes),
-                "clear": In(1),
                 "decay": In(5),
                 "decays": In(p.token_lanes),
+                "clear": In(1),
                 "access": In(1),
                 "token": In(token_bits(p)),
                 "write": In(1),
                 "data": In(SCORE_BITS),
                 "score": Out(SCORE_BITS),
+                "ready": Out(1),
             }
         )
 
@@ -120,82 +129,91 @@ class TokenScores(wiring.Component):
         p = self.params
         beat, pending = Signal(share_layout(p)), Signal(p.groups)
         goes, still = Signal(p.groups), Signal(p.groups)
-        held = self.scan | self.access
+        scanned, adding = Signal(), Signal()  # in the cycle before
+        held = self.scan | scanned | self.clear | self.access
         banks = [token[: self._bank_bits] for token in beat.token]
         for lane in range(p.groups):
             blocked = [pending[k] & (banks[k] == banks[lane]) for k in range(lane)]
             m.d.comb += goes[lane].eq(pending[lane] & ~held & ~Cat(blocked).any())
-        adding, decaying, losing = Signal(), Signal(), Signal()
         m.d.comb += [
             still.eq(pending & ~goes),
             self.i.ready.eq(still == 0),
-            decaying.eq(self.scan & ~self.clear & (self.decay != 0)),
-            self.quiet.eq(~adding & ~losing),
-            self.idle.eq((pending == 0) & self.quiet),
+            self.idle.eq((pending == 0) & ~adding),
         ]
-        m.d.sync += [pending.eq(still), adding.eq(goes.any()), losing.eq(decaying & ~adding)]
+        m.d.sync += [pending.eq(still), adding.eq(goes.any()), scanned.eq(self.scan)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [beat.eq(self.i.p), pending.eq(Cat(s != 0 for s in self.i.p.share))]
+        looks, looked = self._software(m, scanned)
         for bank in range(p.token_lanes):
-            self._bank(m, bank, beat, goes, banks, decaying)
-        select = self.token[: self._bank_bits]
-        m.d.comb += self.score.eq(Cat(self.value).word_select(select, SCORE_BITS))
+            mine = [go & (its == bank) for go, its in zip(goes, banks, strict=True)]
+            self._bank(m, bank, beat, mine, looks, looked)
         return m
 
     @property
     def _bank_bits(self) -> int:
         return self.params.token_lanes.bit_length() - 1
 
+    def _software(self, m: Module, scanned: Signal) -> tuple[Signal, Signal]:
+        """Whether software's row is to be looked at next; whether it is looked at."""
+        looks, looked = Signal(), Signal()
+        select = self.token[: self._bank_bits]
+        m.d.comb += looks.eq(
+            self.access & ~self.scan & ~scanned & ~self.clear & ~looked & ~self.ready
+        )
+        m.d.sync += [
+            looked.eq(looks),
+            self.ready.eq(looked),
+            self.score.eq(Cat(self.value).word_select(select, SCORE_BITS)),
+        ]
+        return looks, looked
+
     def _bank(
-        self, m: Module, bank: int, beat: Any, goes: Value, banks: list[Value], decaying: Signal
+        self, m: Module, bank: int, beat: Any, mine: list[Value], looks: Signal, looked: Signal
     ) -> None:
-        """A bank's memory; what is added to it in the next cycle."""
+        """A bank's memory: where it is read and what is added there, for the next cycle; in this
+        one, what is written."""
         p = self.params
         scores = memory.Memory(shape=SCORE_BITS, depth=token_rows(p), init=[])
         m.submodules[f"bank{bank}"] = scores
         read, write = scores.read_port(domain="comb"), scores.write_port()
-        row_bits = len(read.addr)
-        mine = [go & (its == bank) for go, its in zip(goes, banks, strict=True)]
-        add, row, share = (
+        add, place, share = (
             Signal(name=f"add{bank}"),
-            Signal(row_bits, name=f"row{bank}"),
+            Signal.like(read.addr, name=f"place{bank}"),
             Signal(p.p_bits, name=f"share{bank}"),
         )
-        m.d.sync += [
-            add.eq(Cat(mine).any()),
-            row.eq(either([Mux(f, t >> self._bank_bits, 0)
-                           for f, t in zip(mine, beat.token, strict=True)])),
-            share.eq(either([Mux(f, s, 0) for f, s in zip(mine, beat.share, strict=True)])),
-        ]
-        looked = Mux(self.scan, self.row, self.token >> self._bank_bits)
-        here = self.access & self.quiet & (self.token[: self._bank_bits] == bank)
-        loses, seen = self._decay(m, bank, decaying & ~add, read.data)
+        rows = [Mux(f, t >> self._bank_bits, 0) for f, t in zip(mine, beat.token, strict=True)]
+        shares = [Mux(f, s, 0) for f, s in zip(mine, beat.share, strict=True)]
+        m.d.sync += [add.eq(Cat(mine).any()), share.eq(either(shares))]
+        with m.If(self.en):
+            m.d.sync += place.eq(self.row)
+        with m.Elif(looks):
+            m.d.sync += place.eq(self.token >> self._bank_bits)
+        with m.Elif(~self.scan):
+            m.d.sync += place.eq(either(rows))
+        put = self._put(m, bank, place, read.data, looked)
         m.d.comb += [
-            read.addr.eq(Mux(add, row, looked)),
-            write.addr.eq(Mux(loses, seen.row, read.addr)),
+            read.addr.eq(place),
             self.value[bank].eq(read.data),
-            write.data.eq(read.data + share),
-            write.en.eq(add),
+            write.addr.eq(Mux(put.en, put.row, place)),
+            write.data.eq(Mux(put.en, put.score, read.data + share)),
+            write.en.eq(add | put.en),
         ]
-        with m.If(loses):
-            m.d.comb += [write.data.eq(seen.score - seen.loss), write.en.eq(1)]
-        with m.Elif(~add & self.scan):
-            m.d.comb += [write.data.eq(0), write.en.eq(self.clear)]
-        with m.Elif(here):
-            m.d.comb += [write.data.eq(self.data), write.en.eq(self.write)]
 
-    def _decay(self, m: Module, bank: int, decaying: Value, score: Value) -> tuple[Signal, Any]:
-        """Whether a bank's score loses something now, and what was seen of it in the cycle before:
-        its row, the score, the loss."""
-        layout = data.StructLayout(
-            {"row": len(self.row), "score": SCORE_BITS, "loss": SCORE_BITS}
-        )
-        loses = Signal(name=f"loses{bank}")
-        seen = Signal(layout, name=f"seen{bank}", reset_less=True)
+    def _put(self, m: Module, bank: int, place: Value, score: Value, looked: Signal) -> Any:
+        """A register: what is written to a bank's row beside sums. What is left of a score that was
+        seen two cycles before, what software writes, or zero."""
+        row = len(self.row)
+        losing = data.StructLayout({"en": 1, "row": row, "score": SCORE_BITS, "loss": SCORE_BITS})
+        writing = data.StructLayout({"en": 1, "row": row, "score": SCORE_BITS})
+        seen, put = Signal(losing, name=f"seen{bank}"), Signal(writing, name=f"put{bank}")
+        writes = looked & self.write & (self.token[: self._bank_bits] == bank)
         m.d.sync += [
-            loses.eq(decaying & self.decays[bank]),
-            seen.row.eq(self.row),
+            seen.en.eq(self.scan & self.decays[bank] & (self.decay != 0)),
+            seen.row.eq(place),
             seen.score.eq(score),
             seen.loss.eq(score >> self.decay),
+            put.en.eq(seen.en | writes | self.clear),
+            put.row.eq(Mux(self.clear, self.row, Mux(looked, place, seen.row))),
+            put.score.eq(Mux(self.clear, 0, Mux(looked, self.data, seen.score - seen.loss))),
         ]
-        return loses, seen
+        return put

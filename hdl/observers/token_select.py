@@ -44,11 +44,10 @@ class TokenSelect(wiring.Component):
     start : In(1), selection : In(selection_layout)
         Begin; the latter stays meanwhile.
     busy : Out(1)
-    scan : Out(1), row : Out, decay : Out(5), decays : Out(token_lanes)
-    value : In(32).array(token_lanes)
+    beat : Out, en : Out(1), candidate : In(token_lanes), value : In(32).array(token_lanes)
+        Read port of the candidates and of `TokenScores`, one cycle; both stay.
+    scan : Out(1), decay : Out(5), decays : Out(token_lanes)
         To `TokenScores`.
-    beat : Out, en : Out(1), candidate : In(token_lanes)
-        Read port of the candidates, one cycle.
     word : In, next : Out(32)
         The selected tokens, 32 by 32; one cycle.
     """
@@ -56,14 +55,13 @@ class TokenSelect(wiring.Component):
     start: Signal
     selection: Any
     busy: Signal
-    scan: Signal
-    row: Signal
-    decay: Signal
-    decays: Signal
-    value: Any
     beat: Signal
     en: Signal
     candidate: Signal
+    value: Any
+    scan: Signal
+    decay: Signal
+    decays: Signal
     word: Signal
     next: Signal
 
@@ -82,14 +80,13 @@ class TokenSelect(wiring.Component):
                 "start": In(1),
                 "selection": In(selection_layout(p)),
                 "busy": Out(1),
-                "scan": Out(1),
-                "row": Out(range(self.rows)),
-                "decay": Out(5),
-                "decays": Out(p.token_lanes),
-                "value": In(SCORE_BITS).array(p.token_lanes),
                 "beat": Out(range(self.rows)),
                 "en": Out(1),
                 "candidate": In(p.token_lanes),
+                "value": In(SCORE_BITS).array(p.token_lanes),
+                "scan": Out(1),
+                "decay": Out(5),
+                "decays": Out(p.token_lanes),
                 "word": In(range(-(-p.max_keys // _WORD))),
                 "next": Out(_WORD),
             }
@@ -103,12 +100,11 @@ class TokenSelect(wiring.Component):
         connect(m, engine.o, keep.threshold)
         second, move, last = Signal(), Signal(), Signal()
         done = self._written(m, keep)
-        coming = self._walk(m, move, last)
-        there, scores = self._weighted(m, coming, move)
-        values, wanted, inside = self._values(m, scores)
+        coming, row = self._walk(m, move, last)
+        there, scores = self._weighted(m, coming, row, move)
+        values, wanted, inside = self._values(m, row, scores)
         m.d.comb += [
             move.eq(there & Mux(second, keep.i.ready, engine.i.ready)),
-            self.scan.eq(coming),
             self.decays.eq(Mux(second & move, inside, 0)),
             self.decay.eq(self.selection.decay),
             engine.i.valid.eq(there & ~second),
@@ -129,16 +125,18 @@ class TokenSelect(wiring.Component):
             m.d.sync += self.busy.eq(0)
         return m
 
-    def _walk(self, m: Module, move: Signal, last: Signal) -> Signal:
-        """Two walks over the rows: the candidates of a row are read while the one before it
-        leaves. Returns whether a row is there."""
+    def _walk(self, m: Module, move: Signal, last: Signal) -> tuple[Signal, Signal]:
+        """Two walks over the rows: the candidates and scores of a row are read while the one before
+        it leaves. Returns whether a row is there, and which."""
         reading, coming, walks = Signal(), Signal(), Signal(2)
+        row = Signal(range(self.rows))
         end = Signal()
         rows = (self.selection.keys - 1) >> (self.params.token_lanes.bit_length() - 1)  # less one
         free = ~coming | move
         m.d.comb += [
             end.eq(self.beat == rows),
             self.en.eq(reading & free),
+            self.scan.eq(self.start | reading | coming),
         ]
         with m.If(self.start):
             m.d.sync += [reading.eq(1), self.beat.eq(0), walks.eq(1)]
@@ -147,10 +145,12 @@ class TokenSelect(wiring.Component):
             with m.If(end):
                 m.d.sync += [self.beat.eq(0), walks.eq(walks - 1), reading.eq(walks != 0)]
         with m.If(free):
-            m.d.sync += [coming.eq(self.en), self.row.eq(self.beat), last.eq(end)]
-        return coming
+            m.d.sync += [coming.eq(self.en), row.eq(self.beat), last.eq(end)]
+        return coming, row
 
-    def _weighted(self, m: Module, coming: Signal, move: Signal) -> tuple[Signal, Any]:
+    def _weighted(
+        self, m: Module, coming: Signal, row: Signal, move: Signal
+    ) -> tuple[Signal, Any]:
         """Whether what a row is compared by is there, and that: its scores, or those over ages."""
         m.submodules.ages = ages = self.ages
         m.d.comb += [
@@ -158,13 +158,13 @@ class TokenSelect(wiring.Component):
             ages.keys.eq(self.selection.keys),
             ages.base.eq(self.selection.age_base),
             ages.here.eq(coming),
-            ages.row.eq(self.row),
+            ages.row.eq(row),
             ages.leaves.eq(move),
         ]
         m.d.comb += [its.eq(value) for its, value in zip(ages.value, self.value, strict=True)]
         return ages.there, ages.o
 
-    def _values(self, m: Module, scores: Any) -> tuple[Value, Value, Value]:
+    def _values(self, m: Module, row: Signal, scores: Any) -> tuple[Value, Value, Value]:
         """Scores of a row, the largest of all where a token is pinned; who is a candidate; which
         tokens the job has."""
         lanes, s = self.params.token_lanes, self.selection
@@ -172,7 +172,7 @@ class TokenSelect(wiring.Component):
         m.d.sync += newest.eq(Mux(s.newest >= s.keys, 0, s.keys - s.newest))
         values, wanted, inside = [], [], []
         for lane, value in enumerate(scores):
-            token = Cat(Const(lane, (lanes - 1).bit_length()), self.row)
+            token = Cat(Const(lane, (lanes - 1).bit_length()), row)
             inside.append(token < s.keys)
             pinned = (token < s.first) | (token >= newest)
             values.append(Mux(pinned, (1 << SCORE_BITS) - 1, value))

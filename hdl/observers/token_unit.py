@@ -95,8 +95,9 @@ class TokenUnit(wiring.Component):
             scores.i.p.eq(shares.o.p),
             last.eq(shares.o.valid & shares.o.ready & shares.last),
             scores.clear.eq(clearing),
-            scores.scan.eq(clearing | select.scan),
-            scores.row.eq(select.row),
+            scores.scan.eq(select.scan),
+            scores.en.eq(select.en),
+            scores.row.eq(select.beat),
             scores.decay.eq(select.decay),
             scores.decays.eq(select.decays),
             select.selection.eq(self.selection),
@@ -110,7 +111,7 @@ class TokenUnit(wiring.Component):
             scores.write.eq(self.write),
             scores.data.eq(self.data),
             self.score.eq(scores.score),
-            self.ready.eq(scores.access & scores.quiet),
+            self.ready.eq(scores.ready),
         ]
         m.d.comb += [its.eq(value) for its, value in zip(select.value, scores.value, strict=True)]
         with m.If(clearing):

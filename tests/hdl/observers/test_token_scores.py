@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.observers.token_scores import TokenScores, token_rows
@@ -83,30 +83,41 @@ async def drained(ctx, dut, items):
         assert waited < 5000
 
 
-async def quieted(ctx, dut):
-    """Wait for what had begun; nothing new begins."""
-    waited = 0
-    while not ctx.get(dut.quiet):
-        await ctx.tick()
-        waited += 1
-        assert waited <= 1
-
-
-async def scanned(ctx, dut, **options):
-    """All scores, row by row; with options rows change as they are seen."""
+async def scanned(ctx, dut, decay=0, decays=0, stall=None):
+    """All scores, row by row; they decay as they are seen. With ``stall`` rows stay a while."""
     p = dut.params
     found = []
     ctx.set(dut.scan, 1)
-    await quieted(ctx, dut)
-    for name, value in options.items():
-        ctx.set(getattr(dut, name), value)
+    await ctx.tick()
     for row in range(token_rows(p)):
+        ctx.set(dut.en, 1)
         ctx.set(dut.row, row)
-        found += [ctx.get(value) for value in dut.value]
+        ctx.set(dut.decay, 0)
+        if row:
+            ctx.set(dut.decay, decay)
+            ctx.set(dut.decays, decays)
         await ctx.tick()
-    for name in ("scan", *options):
-        ctx.set(getattr(dut, name), 0)
+        ctx.set(dut.en, 0)
+        ctx.set(dut.decay, 0)
+        while stall and stall.random() < 0.5:
+            await ctx.tick()
+        found += [ctx.get(value) for value in dut.value]
+    ctx.set(dut.decay, decay)
+    ctx.set(dut.decays, decays)
+    await ctx.tick()
+    ctx.set(dut.scan, 0)
+    ctx.set(dut.decay, 0)
+    await ctx.tick().repeat(dut.loss_latency - 1)
     return found[: p.max_keys]
+
+
+async def cleared(ctx, dut):
+    """All rows become zero."""
+    ctx.set(dut.clear, 1)
+    for row in range(token_rows(dut.params)):
+        ctx.set(dut.row, row)
+        await ctx.tick()
+    ctx.set(dut.clear, 0)
 
 
 async def accessed(ctx, dut, token, value=None):
@@ -115,7 +126,11 @@ async def accessed(ctx, dut, token, value=None):
     ctx.set(dut.token, token)
     ctx.set(dut.write, value is not None)
     ctx.set(dut.data, value or 0)
-    await quieted(ctx, dut)
+    waited = 0
+    while not ctx.get(dut.ready):
+        await ctx.tick()
+        waited += 1
+        assert waited <= dut.access_latency
     found = ctx.get(dut.score)
     await ctx.tick()
     ctx.set(dut.access, 0)
@@ -174,11 +189,9 @@ def test_the_stated_latency():
         await ctx.tick()
         ctx.set(dut.i.valid, 0)
         for cycle in range(1, dut.latency + 1):
-            assert not ctx.get(dut.idle)
-            assert ctx.get(dut.quiet) == (cycle < dut.latency)
+            assert not ctx.get(dut.idle), cycle
             await ctx.tick()
         assert ctx.get(dut.idle)
-        assert ctx.get(dut.quiet)
         assert await scanned(ctx, dut) == [0, 0, 0, 9, 8, 7] + [0] * (p.max_keys - 6)
 
     simulate(dut, bench)
@@ -198,27 +211,42 @@ def test_clear_and_decay(size):
             await accessed(ctx, dut, token, value)
         for decay in (0, 1, 3, 31, 7):
             decays = rng.getrandbits(p.token_lanes)
-            assert await scanned(ctx, dut, decay=decay, decays=decays) == want
+            assert await scanned(ctx, dut, decay, decays, rng) == want
             for token, value in enumerate(want):
                 if decays >> token % p.token_lanes & 1:
                     want[token] = int(decayed(value, decay))
         assert await scanned(ctx, dut, decay=4) == want
-        assert await scanned(ctx, dut, clear=1) == want
+        await cleared(ctx, dut)
         assert await scanned(ctx, dut) == [0] * p.max_keys
 
     simulate(dut, bench)
 
 
-def test_clear_wins_over_decay():
-    p = SIZES["one group"]
-    dut = TokenScores(params=p)
+@pytest.mark.parametrize("size", SIZES)
+def test_what_follows_at_once(size):
+    """Rows one per cycle that decay, and what software does as soon as it may; then shares."""
+    p = SIZES[size]
+    rng = random.Random(size)
+    beats = random_beats(p, rng, 30)
+    dut, items = TokenScores(params=p), deque()
 
     async def bench(ctx):
-        await accessed(ctx, dut, 5, 1000)
-        await scanned(ctx, dut, clear=1, decay=2, decays=1)
-        assert await scanned(ctx, dut) == [0] * p.max_keys
+        want = [rng.getrandbits(31) for _ in range(p.max_keys)]
+        for token, value in enumerate(want):
+            await accessed(ctx, dut, token, value)
+        assert await scanned(ctx, dut, 2, (1 << p.token_lanes) - 1) == want
+        want = [int(decayed(value, 2)) for value in want]
+        for token in reversed(range(p.max_keys)):
+            assert await accessed(ctx, dut, token) == want[token]
+            await accessed(ctx, dut, token, want[token] // 3)
+            assert await accessed(ctx, dut, token) == want[token] // 3
+        await cleared(ctx, dut)
+        items.extend(beats)
+        await ctx.tick()
+        await drained(ctx, dut, items)
+        assert await scanned(ctx, dut) == sums(p, beats)
 
-    simulate(dut, bench)
+    simulate(dut, bench, background=[feeder(dut.i, items)])
 
 
 @pytest.mark.parametrize("size", [s for s in SIZES if s != "one token"])
@@ -262,10 +290,12 @@ def test_nothing_is_added_while_rows_are_looked_at():
             await ctx.tick()
         ctx.set(dut.scan, 1)
         await ctx.tick()
+        ctx.set(dut.en, 1)
+        await ctx.tick()
+        ctx.set(dut.en, 0)
         left = len(items)
         first = [ctx.get(value) for value in dut.value]
         for _ in range(30):
-            assert ctx.get(dut.quiet)
             assert not ctx.get(dut.idle)
             await ctx.tick()
         assert left - len(items) <= 1
@@ -277,6 +307,65 @@ def test_nothing_is_added_while_rows_are_looked_at():
     simulate(dut, bench, background=[feeder(dut.i, items)])
 
 
+async def offered(ctx, dut, beat):
+    """A beat, in this cycle."""
+    ctx.set(dut.i.payload, beat)
+    ctx.set(dut.i.valid, 1)
+    assert ctx.get(dut.i.ready)
+    await ctx.tick()
+    ctx.set(dut.i.valid, 0)
+
+
+@pytest.mark.parametrize("wait", range(5))
+def test_a_share_behind_a_loss(wait):
+    """It comes in one of the cycles around the last row's loss, to another row of its bank."""
+    p = SIZES["one group"]
+    dut = TokenScores(params=p)
+
+    async def bench(ctx):
+        for token in (0, 1):
+            await accessed(ctx, dut, token, 1000)
+        ctx.set(dut.scan, 1)
+        await ctx.tick()
+        ctx.set(dut.en, 1)
+        await ctx.tick()
+        ctx.set(dut.en, 0)
+        for cycle in range(5):
+            ctx.set(dut.scan, cycle == 0)
+            ctx.set(dut.decay, cycle == 0)
+            ctx.set(dut.decays, 1)
+            if cycle == wait:
+                await offered(ctx, dut, {"token": [1], "share": [7]})
+            else:
+                await ctx.tick()
+        await ctx.tick().repeat(3)
+        assert await scanned(ctx, dut) == [500, 1007] + [0] * (p.max_keys - 2)
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("wait", range(4))
+def test_shares_wait_while_rows_clear(wait):
+    p = SIZES["one group"]
+    dut = TokenScores(params=p)
+
+    async def bench(ctx):
+        for token in range(8):
+            await accessed(ctx, dut, token, 1000)
+        ctx.set(dut.clear, 1)
+        for row in range(6):
+            ctx.set(dut.row, row)
+            if row == wait:
+                await offered(ctx, dut, {"token": [7], "share": [7]})
+            else:
+                await ctx.tick()
+        ctx.set(dut.clear, 0)
+        await ctx.tick().repeat(3)
+        assert (await scanned(ctx, dut))[:8] == [0] * 6 + [1000, 1007]
+
+    simulate(dut, bench)
+
+
 def test_parameters_are_checked():
     with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 3$"):
         TokenScores(params=3)
@@ -285,6 +374,19 @@ def test_parameters_are_checked():
 PROVED = CoreParams(
     lanes=32, value_lanes=2, token_lanes=2, max_keys=4, max_queries=4, buffer_elements=1 << 10
 )
+
+
+def in_order(m, dut):
+    """Assume that an access stays until it is done, and rows are looked at behind ``scan``."""
+    began, scanned = Signal(), Signal()
+    wanted = Cat(dut.token, dut.write, dut.data)
+    before = Signal.like(wanted)
+    m.d.sync += [began.eq(dut.access & ~dut.ready), before.eq(wanted)]
+    m.d.sync += scanned.eq(dut.scan)
+    m.d.comb += [
+        Assume(~began | (dut.access & (wanted == before))),
+        Assume(~dut.en | (dut.scan & scanned)),
+    ]
 
 
 class Proof(wiring.Component):
@@ -304,15 +406,17 @@ class Proof(wiring.Component):
         m = Module()
         dut = m.submodules.dut = TokenScores(params=PROVED)
         free_inputs(m, dut, but=("write", "clear", "decay"))
+        in_order(m, dut)
         token, total, beat = AnyConst(2), Signal(32), dut.i.p
+        idle = Signal(2, init=-1)  # in the cycles before
+        m.d.sync += idle.eq(Cat(dut.idle, idle))
         first, second = beat.token
         m.d.comb += Assume((beat.share[0] < 2) & (beat.share[1] < 2))
         m.d.comb += Assume((first != second) | (beat.share[0] == 0) | (beat.share[1] == 0))
         with m.If(dut.i.valid & dut.i.ready):
             mine = [Mux(t == token, s, 0) for t, s in zip(beat.token, beat.share, strict=True)]
             m.d.sync += total.eq(total + mine[0] + mine[1])
-        known = dut.access & ~dut.scan & (dut.token == token)
-        known &= dut.quiet if self.early else dut.idle
+        known = dut.ready & (dut.token == token) & ((dut.idle & idle.all()) | self.early)
         with m.If(known):
             m.d.comb += [Assert(dut.score == total), Cover(total == 3)]
         return m
@@ -325,7 +429,7 @@ class LossProof(wiring.Component):
     Parameters
     ----------
     early : bool
-        Claim it also while something is lost; False to prove it.
+        A row may be looked at again, or cleared, while it loses; False to prove it.
     """
 
     def __init__(self, *, early=False):
@@ -336,33 +440,42 @@ class LossProof(wiring.Component):
         m = Module()
         dut = m.submodules.dut = TokenScores(params=PROVED)
         free_inputs(m, dut)
+        in_order(m, dut)
         token, score, known = AnyConst(2), Signal(32), Signal()
         bank, row = token[:1], token[1:]
-        begun, before = Signal(), Signal(1)
-        seen = dut.scan & (dut.row == row)
-        here = ~dut.scan & dut.access & dut.quiet & (dut.token == token)
+        shown, fresh = Signal(1), Signal()  # which row; it has not lost yet
+        lost, late = Signal(1), Signal(2)  # the row that lost last; one or two cycles ago
+        loses = (dut.decay != 0) & (dut.decays != 0)
         m.d.comb += [
             Assume(~dut.i.valid),
-            Assume(begun | ~dut.scan | dut.quiet | (dut.decays == 0)),
-            Assume(~dut.scan | dut.quiet | ~dut.clear),
-            Assume(~begun | ~dut.scan | (dut.row != before)),  # a row is not seen twice in a row
+            Assume(~loses | (dut.scan & fresh)),
+            Assume(~dut.clear | ~(dut.access | dut.scan)),
             Assume((dut.decay < 2) & (dut.data < 8)),
         ]
-        m.d.sync += [begun.eq(dut.scan & (begun | dut.quiet)), before.eq(dut.row)]
-        with m.If(seen & dut.clear):
+        if not self.early:
+            m.d.comb += [
+                Assume(~late.any() | ~dut.clear),
+                Assume(~(dut.en & loses & (dut.row == shown))),
+                Assume(~(dut.en & late[0] & (dut.row == lost))),
+            ]
+        m.d.sync += [late.eq(Cat(loses, late)), lost.eq(shown)]
+        with m.If(dut.en):
+            m.d.sync += [shown.eq(dut.row), fresh.eq(1)]
+        with m.Elif(loses | ~dut.scan):
+            m.d.sync += fresh.eq(0)
+        with m.If(dut.clear & (dut.row == row)):
             m.d.sync += [score.eq(0), known.eq(1)]
-        with m.Elif(seen & dut.decays.bit_select(bank, 1) & (dut.decay != 0)):
-            m.d.sync += score.eq(score - (score >> dut.decay))
-        with m.Elif(here & dut.write):
+        with m.Elif(dut.ready & dut.write & (dut.token == token)):
             m.d.sync += [score.eq(dut.data), known.eq(1)]
-        claimed = here | (self.early & ~dut.scan & dut.access & (dut.token == token))
-        with m.If(claimed & known):
+        with m.Elif(loses & (shown == row) & dut.decays.bit_select(bank, 1)):
+            m.d.sync += score.eq(score - (score >> dut.decay))
+        with m.If(dut.ready & (dut.token == token) & known):
             m.d.comb += [Assert(dut.score == score), Cover(score == 3)]
         return m
 
 
 def test_proof_of_losses():
-    prove(LossProof(), depth=9, name="token scores losing")
+    prove(LossProof(), depth=12, name="token scores losing")
 
 
 def test_a_score_is_reached_that_lost_something():
@@ -371,7 +484,7 @@ def test_a_score_is_reached_that_lost_something():
 
 def test_a_wrong_claim_of_losses_is_refuted():
     with pytest.raises(ProofError):
-        prove(LossProof(early=True), depth=9, name="token scores losing")
+        prove(LossProof(early=True), depth=12, name="token scores losing")
 
 
 def test_proof():

@@ -67,22 +67,18 @@ def run(p, cases, seed=0):
     mask, taken = [0] * len(scores), []
 
     async def score_rows(ctx):
-        ticks = ctx.tick().sample(dut.row, dut.scan, dut.decay, dut.decays)
+        ticks = ctx.tick().sample(dut.en, dut.beat, dut.scan, dut.decay, dut.decays)
+        here = 0
         while True:
-            here = ctx.get(dut.row) * p.token_lanes
             for lane, value in enumerate(dut.value):
                 ctx.set(value, scores[here + lane])
-            _, _, row, scan, decay, decays = await ticks
+            _, _, en, beat, scan, decay, decays = await ticks
             for lane in range(p.token_lanes):
                 if scan and decay and decays >> lane & 1:
-                    token = row * p.token_lanes + lane
-                    scores[token] -= scores[token] >> decay
-
-    async def candidates(ctx):
-        while True:
-            _, _, en, beat = await ctx.tick().sample(dut.en, dut.beat)
+                    scores[here + lane] -= scores[here + lane] >> decay
             if en:
-                part = mask[beat * p.token_lanes : (beat + 1) * p.token_lanes]
+                here = beat * p.token_lanes
+                part = mask[here : here + p.token_lanes]
                 ctx.set(dut.candidate, sum(b << n for n, b in enumerate(part)))
 
     async def bench(ctx):
@@ -114,7 +110,7 @@ def run(p, cases, seed=0):
             left = decayed(np.array(before[:keys]), selection["decay"]).tolist()
             assert scores == left + before[keys:], selection
 
-    simulate(dut, bench, background=[score_rows, candidates])
+    simulate(dut, bench, background=[score_rows])
     return dut, taken
 
 
