@@ -12,7 +12,7 @@ from typing import Any
 from attnsieve.gen import tools
 from attnsieve.gen.config import SynthOptions
 
-__all__ = ["arguments", "block_of", "critical_path", "place_and_route"]
+__all__ = ["arguments", "block_of", "critical_path", "late_ends", "place_and_route"]
 
 _ECP5_SIZE = {"LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
 _ICE40_PACKAGE = {
@@ -96,6 +96,41 @@ def critical_path(report: dict[str, Any], blocks: Iterable[str]) -> dict[str, An
     }
 
 
+def late_ends(
+    report: dict[str, Any], blocks: Iterable[str], period_ns: float
+) -> dict[str, dict[str, Any]]:
+    """Registers and memories that a path reaches too late, by the block that they are in.
+
+    Parameters
+    ----------
+    report : dict
+        Of nextpnr, with ``detailed_net_timings``.
+    blocks : iterable of str
+        Names of blocks.
+    period_ns : float
+        The clock's, setup left out.
+
+    Returns
+    -------
+    dict
+        The block with the latest one first; of each ``ends``, how many, ``worst_ns``, and ``to``,
+        the latest one.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for net in report["detailed_net_timings"]:
+        for end in net["endpoints"]:
+            delay = end["delay"][1]
+            if delay <= period_ns or end["event"] != net["event"]:
+                continue
+            own = found.setdefault(
+                block_of(end["cell"], blocks, "core."), {"ends": 0, "worst_ns": 0.0, "to": ""}
+            )
+            own["ends"] += 1
+            if delay > own["worst_ns"]:
+                own |= {"worst_ns": round(delay, 3), "to": end["cell"]}
+    return dict(sorted(found.items(), key=lambda item: -item[1]["worst_ns"]))
+
+
 def _same_clock(path: dict[str, Any]) -> bool:
     return (
         "<async>" not in (path["from"], path["to"])
@@ -113,7 +148,7 @@ def place_and_route(
         [
             *arguments(family, options),
             "--json", "netlist.json", "--report", "report.json", "--seed", str(options.seed),
-            "--freq", f"{options.clock_mhz:g}", "--timing-allow-fail",
+            "--freq", f"{options.clock_mhz:g}", "--timing-allow-fail", "--detailed-timing-report",
         ],
         folder,
     )  # fmt: skip
@@ -129,6 +164,7 @@ def place_and_route(
         "fmax_mhz": None if fmax is None else round(fmax, 2),
         "met": fmax is not None and fmax >= options.clock_mhz,
         "critical_path": critical_path(report, blocks),
+        "late": late_ends(report, blocks, 1000 / options.clock_mhz),
         "utilization": {k: v for k, v in report["utilization"].items() if v["used"]},
         "seconds": round(time.monotonic() - began, 1),
     }

@@ -136,6 +136,11 @@ def _pnr(pnr: dict[str, Any], console: Console) -> None:
             f"{' → '.join(path['through'])}"
         )
         console.print(f"  from {path['from']}\n  to   {path['to']}")
+    if pnr["late"]:
+        late = _table("block", "late ends", "latest ns", "which")
+        for name, own in pnr["late"].items():
+            late.add_row(name, str(own["ends"]), f"{own['worst_ns']:.2f}", own["to"])
+        console.print(late)
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:

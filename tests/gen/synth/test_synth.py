@@ -76,6 +76,8 @@ def test_place_and_route(stand_in, target, free, tmp_path):
     if target == "ecp5":
         assert pnr["core"]["TRELLIS_FF"] == report["total"]["ff"]
     assert "critical path" in printed(report)
+    assert all(own["worst_ns"] < path["delay_ns"] + 0.01 for own in pnr["late"].values())
+    assert ("late ends" in printed(report)) == bool(pnr["late"])
     assert (tmp_path / "nextpnr.log").exists()
 
 
@@ -319,6 +321,21 @@ def test_critical_path_of_a_report():
     assert (found["logic_ns"], found["routing_ns"]) == (0.75, 2.5)
     assert (found["start"], found["end"], found["through"]) == ("a", "(top)", ["a", "b", "(top)"])
     assert place.critical_path({"critical_paths": [other]}, []) is None
+
+
+def test_late_ends_of_a_report():
+    def end(cell, delay, event="posedge clk"):
+        return {"cell": cell, "delay": [0.1, delay], "event": event, "port": "DI"}
+
+    nets = [
+        {"event": "posedge clk", "endpoints": [end("core.a.x", 10.5), end("core.b.y", 10.0)]},
+        {"event": "posedge clk", "endpoints": [end("core.a.z", 12.25), end("core.c", 11.0)]},
+        {"event": "<async>", "endpoints": [end("core.b.y", 20.0)]},
+    ]
+    assert place.late_ends({"detailed_net_timings": nets}, ["a", "b"], 10.0) == {
+        "a": {"ends": 2, "worst_ns": 12.25, "to": "core.a.z"},
+        "(top)": {"ends": 1, "worst_ns": 11.0, "to": "core.c"},
+    }
 
 
 def test_wrapper_uses_every_bit(stand_in):
