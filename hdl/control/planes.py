@@ -73,7 +73,7 @@ class PlaneSequencer(wiring.Component):
     segments: Signal
 
     #: Cycles from the last row of a KV head to its region.
-    latency = 3
+    latency = 4
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
@@ -144,6 +144,7 @@ class PlaneSequencer(wiring.Component):
             {"place": row["place"].shape, "segment": row["segment"].shape, "scale": scale}
         )
         s = SimpleNamespace(
+            rows=Queue(shape=row, depth=2),
             regions=Queue(shape=region_layout(p), depth=4),
             scales=Queue(shape=scale, depth=2),
             gathered=Queue(
@@ -170,6 +171,7 @@ class PlaneSequencer(wiring.Component):
         s.fits, s.start, s.move = Signal(), Signal(), Signal()
         connect(m, s.regions.o, self.o_region)
         connect(m, self.scale, s.scales.i)
+        connect(m, self.row, s.rows.i)
         return s
 
     def _pass(self, m: Module, s: SimpleNamespace) -> None:
@@ -181,17 +183,17 @@ class PlaneSequencer(wiring.Component):
             self.o_scale.valid.eq(s.scales.o.valid),
             s.scales.o.ready.eq(self.o_scale.ready),
             self.o_scale.p.eq(s.scales.o.p),
-            self.o_row.valid.eq(self.row.valid),
-            self.row.ready.eq(self.o_row.ready),
-            self.o_row.p.eq(self.row.p),
+            self.o_row.valid.eq(s.rows.o.valid),
+            s.rows.o.ready.eq(self.o_row.ready),
+            self.o_row.p.eq(s.rows.o.p),
             self.o_row.p.segment.eq(s.segment),
         ]
-        with m.If(self.row.valid & self.row.ready):
-            m.d.sync += s.segment.eq(s.segment + self.row.p.parts)
+        with m.If(s.rows.o.valid & s.rows.o.ready):
+            m.d.sync += s.segment.eq(s.segment + s.rows.o.p.parts)
 
     def _gather(self, m: Module, s: SimpleNamespace) -> None:
         """Rows of a KV head, each with its scale, and the room that all of them need."""
-        row, rows = self.row, s.gathered.i
+        row, rows = s.rows.o, s.gathered.i
         last, come, room = row.p.last_of_kv, Signal(), Signal()
         need, after = Signal.like(s.needs.i.p), Signal.like(s.needs.i.p)
         m.d.comb += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,7 +28,7 @@ class ValueTally(wiring.Component):
     """Watches the beats of terms that values were selected from. Rows that are not written are not
     counted. With progressive quantisation counts rows that come again too.
 
-    Latency: that of `Tally`, from the last beat of a job to its count.
+    Latency: one cycle more than that of `Tally`, from the last beat of a job to its count.
 
     Parameters
     ----------
@@ -75,14 +75,17 @@ class ValueTally(wiring.Component):
         widths = {n: (amounts[n], f.width) for n, f in value_tally_layout(p)}
         m.submodules.tally = tally = Tally(widths=widths, jobs=p.queue_depth + 1)
         connect(m, tally.o, self.o)
-        counts = self.beat & self.row.p.write
-        again = self.again if p.progressive else 0
+        beat, last, kept = Signal(), Signal(), Signal(p.groups)
+        m.d.sync += [beat.eq(self.beat), last.eq(self.last), kept.eq(self.kept)]
+        counts = beat & self.row.p.write
+        again = Signal()
         if p.progressive:
-            m.d.comb += tally.amount.recomputed.eq(self.again)
+            m.d.sync += again.eq(self.again)
+            m.d.comb += tally.amount.recomputed.eq(again)
         m.d.comb += [
-            self.row.ready.eq(self.beat & self.last),
-            tally.amount.values.eq(Mux(counts, count_flags(self.kept), 0)),
+            self.row.ready.eq(beat & last),
+            tally.amount.values.eq(Mux(counts, count_flags(list(kept)), 0)),
             tally.event.eq(counts | again),
-            tally.end.eq(self.beat & self.last & self.row.p.last_of_job),
+            tally.end.eq(beat & last & self.row.p.last_of_job),
         ]
         return m

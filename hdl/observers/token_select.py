@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.job_lists import selection_layout
@@ -65,8 +65,9 @@ class TokenSelect(wiring.Component):
     word: Signal
     next: Signal
 
-    #: Cycles beside the walks and the top-k: the masks' memory twice, flags, the last write.
-    extra_latency = 3
+    #: Cycles beside the walks and the top-k: the masks' memory, what is compared, flags, the last
+    #: write.
+    extra_latency = 4
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
@@ -103,20 +104,21 @@ class TokenSelect(wiring.Component):
         coming, row = self._walk(m, move, last)
         there, scores = self._weighted(m, coming, row, move)
         values, wanted, inside = self._values(m, row, scores)
+        free, compared = self._compared(m, engine, keep)
         m.d.comb += [
-            move.eq(there & Mux(second, keep.i.ready, engine.i.ready)),
+            move.eq(there & free),
             self.decays.eq(Mux(second & move, inside, 0)),
             self.decay.eq(self.selection.decay),
-            engine.i.valid.eq(there & ~second),
-            engine.i.p.value.as_value().eq(values),
-            engine.i.p.keep.eq(wanted),
-            engine.i.p.last.eq(last),
             engine.i.p.k.eq(self.selection.keep),
-            keep.i.valid.eq(there & second),
-            keep.i.p.value.as_value().eq(values),
-            keep.i.p.keep.eq(wanted),
-            keep.i.p.last.eq(last),
         ]
+        with m.If(free):
+            m.d.sync += [
+                compared.valid.eq(there),
+                compared.value.eq(values),
+                compared.keep.eq(wanted),
+                compared.last.eq(last),
+                compared.second.eq(second),
+            ]
         with m.If(move & last):
             m.d.sync += second.eq(~second)
         with m.If(self.start):
@@ -124,6 +126,26 @@ class TokenSelect(wiring.Component):
         with m.Elif(done):
             m.d.sync += self.busy.eq(0)
         return m
+
+    def _compared(self, m: Module, engine: Any, keep: Keep) -> tuple[Signal, Any]:
+        """A register in front of the top-k and of the flags. Returns whether it is free, and it."""
+        lanes, free = self.params.token_lanes, Signal()
+        row = data.StructLayout(
+            {"valid": 1, "value": SCORE_BITS * lanes, "keep": lanes, "last": 1, "second": 1}
+        )
+        compared = Signal(row)
+        m.d.comb += [
+            free.eq(~compared.valid | Mux(compared.second, keep.i.ready, engine.i.ready)),
+            engine.i.valid.eq(compared.valid & ~compared.second),
+            keep.i.valid.eq(compared.valid & compared.second),
+        ]
+        for port in (engine.i, keep.i):
+            m.d.comb += [
+                port.p.value.as_value().eq(compared.value),
+                port.p.keep.eq(compared.keep),
+                port.p.last.eq(compared.last),
+            ]
+        return free, compared
 
     def _walk(self, m: Module, move: Signal, last: Signal) -> tuple[Signal, Signal]:
         """Two walks over the rows: the candidates and scores of a row are read while the one before

@@ -77,7 +77,7 @@ PLANE_BUGS = [
         f"{_PLANES}all_or_none_come_again[one group-0-0.0]"),
     Bug("control/planes.py", "Mux(record.p.last_of_kv, 0, after)", "after",
         "rows of all KV heads are counted", f"{_PLANES}all_or_none_come_again[one group-1-0.0]"),
-    Bug("control/planes.py", "s.segment.eq(s.segment + self.row.p.parts)",
+    Bug("control/planes.py", "s.segment.eq(s.segment + s.rows.o.p.parts)",
         "s.segment.eq(s.segment)", "queries of other jobs all lie in one place",
         f"{_PLANES}random_jobs[one group-0.0]"),
     Bug("control/planes.py", "Mux(after >= p.held_beats, after - p.held_beats, after)", "after",
