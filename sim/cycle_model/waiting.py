@@ -201,7 +201,7 @@ class WaitingPipeline(SparsePipeline):
         ranks = [r for r, kv in enumerate(self.kv) if kv == self.heads[self.begun]]
         parts = self.job_rows[0].parts
         most = min(p.held_beats // self.beats, p.held_segments // parts)
-        there = self.job_rows[ranks[-1]].start + _HEAD * ranks[-1]
+        there = self.job_rows[ranks[-1]].start + _HEAD * ranks[-1] + 1
         gone = ranks[-1] + 1 - most
         if gone <= 0:
             return there
