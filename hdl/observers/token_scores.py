@@ -97,7 +97,7 @@ class TokenScores(wiring.Component):
     #: Cycles from a beat's transfer until its shares have been added.
     latency = 2
     #: Cycles until what a score loses is gone.
-    loss_latency = 3
+    loss_latency = 4
     #: Cycles from a software access to its end.
     access_latency = 2
 
@@ -129,8 +129,9 @@ class TokenScores(wiring.Component):
         p = self.params
         beat, pending = Signal(share_layout(p)), Signal(p.groups)
         goes, still = Signal(p.groups), Signal(p.groups)
-        scanned, adding = Signal(), Signal()  # in the cycle before
-        held = self.scan | scanned | self.clear | self.access
+        scanned, adding = Signal(2), Signal()  # in the cycles before
+        held = self.scan | scanned.any() | self.clear | self.access
+        self._decay = Signal.like(self.decay)  # of the row that was seen
         banks = [token[: self._bank_bits] for token in beat.token]
         for lane in range(p.groups):
             blocked = [pending[k] & (banks[k] == banks[lane]) for k in range(lane)]
@@ -140,7 +141,12 @@ class TokenScores(wiring.Component):
             self.i.ready.eq(still == 0),
             self.idle.eq((pending == 0) & ~adding),
         ]
-        m.d.sync += [pending.eq(still), adding.eq(goes.any()), scanned.eq(self.scan)]
+        m.d.sync += [
+            pending.eq(still),
+            adding.eq(goes.any()),
+            scanned.eq(Cat(self.scan, scanned)),
+            self._decay.eq(self.decay),
+        ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [beat.eq(self.i.p), pending.eq(Cat(s != 0 for s in self.i.p.share))]
         looks, looked = self._software(m, scanned)
@@ -158,7 +164,7 @@ class TokenScores(wiring.Component):
         looks, looked = Signal(), Signal()
         select = self.token[: self._bank_bits]
         m.d.comb += looks.eq(
-            self.access & ~self.scan & ~scanned & ~self.clear & ~looked & ~self.ready
+            self.access & ~self.scan & ~scanned.any() & ~self.clear & ~looked & ~self.ready
         )
         m.d.sync += [
             looked.eq(looks),
@@ -176,44 +182,59 @@ class TokenScores(wiring.Component):
         scores = memory.Memory(shape=SCORE_BITS, depth=token_rows(p), init=[])
         m.submodules[f"bank{bank}"] = scores
         read, write = scores.read_port(domain="comb"), scores.write_port()
-        add, place, share = (
+        add, place, addend = (
             Signal(name=f"add{bank}"),
             Signal.like(read.addr, name=f"place{bank}"),
-            Signal(p.p_bits, name=f"share{bank}"),
+            Signal(SCORE_BITS, name=f"addend{bank}"),
         )
         rows = [Mux(f, t >> self._bank_bits, 0) for f, t in zip(mine, beat.token, strict=True)]
         shares = [Mux(f, s, 0) for f, s in zip(mine, beat.share, strict=True)]
-        m.d.sync += [add.eq(Cat(mine).any()), share.eq(either(shares))]
         with m.If(self.en):
             m.d.sync += place.eq(self.row)
         with m.Elif(looks):
             m.d.sync += place.eq(self.token >> self._bank_bits)
         with m.Elif(~self.scan):
             m.d.sync += place.eq(either(rows))
-        put = self._put(m, bank, place, read.data, looked)
+        puts, put_row, score = self._put(m, bank, place, read.data, looked)
+        put, row = Signal(name=f"put{bank}"), Signal.like(place, name=f"row{bank}")
+        m.d.sync += [
+            add.eq(Cat(mine).any()),
+            addend.eq(Mux(puts, score, either(shares))),
+            put.eq(puts),
+            row.eq(put_row),
+        ]
         m.d.comb += [
             read.addr.eq(place),
             self.value[bank].eq(read.data),
-            write.addr.eq(Mux(put.en, put.row, place)),
-            write.data.eq(Mux(put.en, put.score, read.data + share)),
-            write.en.eq(add | put.en),
+            write.addr.eq(Mux(put, row, place)),
+            write.data.eq(Mux(put, 0, read.data) + addend),
+            write.en.eq(add | put),
         ]
 
-    def _put(self, m: Module, bank: int, place: Value, score: Value, looked: Signal) -> Any:
-        """A register: what is written to a bank's row beside sums. What is left of a score that was
-        seen two cycles before, what software writes, or zero."""
-        row = len(self.row)
-        losing = data.StructLayout({"en": 1, "row": row, "score": SCORE_BITS, "loss": SCORE_BITS})
-        writing = data.StructLayout({"en": 1, "row": row, "score": SCORE_BITS})
-        seen, put = Signal(losing, name=f"seen{bank}"), Signal(writing, name=f"put{bank}")
-        writes = looked & self.write & (self.token[: self._bank_bits] == bank)
+    def _put(
+        self, m: Module, bank: int, place: Value, score: Value, looked: Signal
+    ) -> tuple[Value, Value, Value]:
+        """Whether something but a sum is written to a bank in the next cycle, its row, and that:
+        what is left of a score that was seen two cycles before, what software writes, or zero."""
+        seen, losing = (
+            Signal(
+                data.StructLayout({"en": 1, "row": len(self.row), "score": SCORE_BITS, **more}),
+                name=f"{name}{bank}",
+            )
+            for name, more in (("seen", {}), ("losing", {"loss": SCORE_BITS}))
+        )
         m.d.sync += [
             seen.en.eq(self.scan & self.decays[bank] & (self.decay != 0)),
             seen.row.eq(place),
             seen.score.eq(score),
-            seen.loss.eq(score >> self.decay),
-            put.en.eq(seen.en | writes | self.clear),
-            put.row.eq(Mux(self.clear, self.row, Mux(looked, place, seen.row))),
-            put.score.eq(Mux(self.clear, 0, Mux(looked, self.data, seen.score - seen.loss))),
+            losing.en.eq(seen.en),
+            losing.row.eq(seen.row),
+            losing.score.eq(seen.score),
+            losing.loss.eq(seen.score >> self._decay),
         ]
-        return put
+        writes = looked & self.write & (self.token[: self._bank_bits] == bank)
+        return (
+            losing.en | writes | self.clear,
+            Mux(self.clear, self.row, Mux(looked, place, losing.row)),
+            Mux(self.clear, 0, Mux(looked, self.data, losing.score - losing.loss)),
+        )

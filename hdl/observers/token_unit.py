@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from attnsieve.hdl.control.job_lists import selection_layout
 from attnsieve.hdl.control.row_list import entry_read_signature
 from attnsieve.hdl.layouts import statistics_layout, term_beat_layout
-from attnsieve.hdl.observers.token_scores import TokenScores
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.observers.token_scores import TokenScores, share_layout
 from attnsieve.hdl.observers.token_select import TokenSelect
 from attnsieve.hdl.observers.token_shares import TokenShares
 from attnsieve.hdl.params import CoreParams
@@ -82,6 +83,9 @@ class TokenUnit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.shares = shares = TokenShares(params=self.params)
+        # whether scores take a beat depends on software too: that ends here
+        beat = data.StructLayout({"share": share_layout(self.params), "last": 1})
+        m.submodules.waiting = waiting = Queue(shape=beat, depth=2)
         m.submodules.scores = scores = self.scores
         m.submodules.select = select = self.select
         for name in ("i", "statistics", "row"):
@@ -90,10 +94,14 @@ class TokenUnit(wiring.Component):
         clearing, row = self._clear(m, scores)
         last = self._stages(m, shares, scores, select, clearing)
         m.d.comb += [
-            scores.i.valid.eq(shares.o.valid & ~clearing),
-            shares.o.ready.eq(scores.i.ready & ~clearing),
-            scores.i.p.eq(shares.o.p),
-            last.eq(shares.o.valid & shares.o.ready & shares.last),
+            waiting.i.valid.eq(shares.o.valid),
+            shares.o.ready.eq(waiting.i.ready),
+            waiting.i.p.share.eq(shares.o.p),
+            waiting.i.p.last.eq(shares.last),
+            scores.i.valid.eq(waiting.o.valid & ~clearing),
+            waiting.o.ready.eq(scores.i.ready & ~clearing),
+            scores.i.p.eq(waiting.o.p.share),
+            last.eq(waiting.o.valid & waiting.o.ready & waiting.o.p.last),
             scores.clear.eq(clearing),
             scores.scan.eq(select.scan),
             scores.en.eq(select.en),

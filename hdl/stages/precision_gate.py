@@ -40,9 +40,9 @@ class PrecisionGate(wiring.Component):
     they came first. Rows that are not progressive pass unchanged, a cycle after they came.
     Between the two kinds the gate must be empty.
 
-    Latency: `verdict_latency` = 1 cycle from a row's statistics to its verdict. A final row that is
-    the oldest leaves from `latency` = 4 cycles after its statistics on, a beat per cycle, with one
-    cycle between rows. Progressive rows never wait at ``i``.
+    Latency: `verdict_latency` = 2 cycles from a row's statistics to its verdict. A final row that
+    is the oldest leaves from `latency` = 4 cycles after its statistics on, a beat per cycle, with
+    one cycle between rows. Progressive rows never wait at ``i``.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class PrecisionGate(wiring.Component):
     release: Signal
 
     #: Cycles from a row's statistics to its verdict.
-    verdict_latency = 1
+    verdict_latency = 2
     #: Cycles from there until the oldest row can leave.
     latency = 4
     #: Rows that may have left the exponential, and whose statistics may not.
@@ -177,15 +177,17 @@ class PrecisionGate(wiring.Component):
             come.ready.eq(passes.o.valid & (row.progressive | self.o_statistics.ready)),
             passes.o.ready.eq(come.valid & come.ready),
             again.eq(~judged.again & ~found.empty & (largest < self.threshold)),
-            self.verdict.valid.eq(valid & ~judged.again),
-            self.verdict.payload.eq(again),
-            self.again.eq(valid & again),
+            self.again.eq(self.verdict.valid & self.verdict.payload),
             sums.write.address.eq(judged.segment),
             sums.write.data.eq(found),
             sums.write.en.eq(valid & ~again),
         ]
         m.d.sync += [valid.eq(come.valid & passes.o.valid & row.progressive), found.eq(come.p)]
-        m.d.sync += judged.eq(row)
+        m.d.sync += [
+            judged.eq(row),
+            self.verdict.valid.eq(valid & ~judged.again),
+            self.verdict.payload.eq(again),
+        ]
         with m.If(sums.write.en):
             m.d.sync += final.bit_select(judged.segment, 1).eq(1)
         return come.valid & passes.o.valid & ~row.progressive

@@ -285,7 +285,7 @@ class WaitingPipeline(SparsePipeline):
         assert isinstance(row, Pass)
         known = self.left_time_of(number) + self.latency.terms + self.latency.statistics
         if not row.again:
-            self.verdict[row.rank] = known + 1
+            self.verdict[row.rank] = known + 2
         if row.again or not self.recomputed[row.rank]:
             self.final[row.rank] = known
         self.judged += 1

@@ -316,7 +316,7 @@ async def offered(ctx, dut, beat):
     ctx.set(dut.i.valid, 0)
 
 
-@pytest.mark.parametrize("wait", range(5))
+@pytest.mark.parametrize("wait", range(6))
 def test_a_share_behind_a_loss(wait):
     """It comes in one of the cycles around the last row's loss, to another row of its bank."""
     p = SIZES["one group"]
@@ -330,7 +330,7 @@ def test_a_share_behind_a_loss(wait):
         ctx.set(dut.en, 1)
         await ctx.tick()
         ctx.set(dut.en, 0)
-        for cycle in range(5):
+        for cycle in range(6):
             ctx.set(dut.scan, cycle == 0)
             ctx.set(dut.decay, cycle == 0)
             ctx.set(dut.decays, 1)
@@ -444,7 +444,7 @@ class LossProof(wiring.Component):
         token, score, known = AnyConst(2), Signal(32), Signal()
         bank, row = token[:1], token[1:]
         shown, fresh = Signal(1), Signal()  # which row; it has not lost yet
-        lost, late = Signal(1), Signal(2)  # the row that lost last; one or two cycles ago
+        lost, late = Signal(2), Signal(3)  # rows one and two cycles ago; whether they lost
         loses = (dut.decay != 0) & (dut.decays != 0)
         m.d.comb += [
             Assume(~dut.i.valid),
@@ -456,9 +456,9 @@ class LossProof(wiring.Component):
             m.d.comb += [
                 Assume(~late.any() | ~dut.clear),
                 Assume(~(dut.en & loses & (dut.row == shown))),
-                Assume(~(dut.en & late[0] & (dut.row == lost))),
+                *(Assume(~(dut.en & late[n] & (dut.row == lost[n]))) for n in range(2)),
             ]
-        m.d.sync += [late.eq(Cat(loses, late)), lost.eq(shown)]
+        m.d.sync += [late.eq(Cat(loses, late)), lost.eq(Cat(shown, lost))]
         with m.If(dut.en):
             m.d.sync += [shown.eq(dut.row), fresh.eq(1)]
         with m.Elif(loses | ~dut.scan):
