@@ -99,7 +99,7 @@ def critical_path(report: dict[str, Any], blocks: Iterable[str]) -> dict[str, An
 def late_ends(
     report: dict[str, Any], blocks: Iterable[str], period_ns: float
 ) -> dict[str, dict[str, Any]]:
-    """Registers and memories that a path reaches too late, by the block that they are in.
+    """Inputs of registers and memories that a path reaches too late, by the block they are in.
 
     Parameters
     ----------
@@ -117,6 +117,7 @@ def late_ends(
         the latest one.
     """
     found: dict[str, dict[str, Any]] = {}
+    blocks = list(blocks)
     for net in report["detailed_net_timings"]:
         for end in net["endpoints"]:
             delay = end["delay"][1]

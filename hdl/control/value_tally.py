@@ -38,7 +38,7 @@ class ValueTally(wiring.Component):
     Members
     -------
     row : In(stream({write, last_of_job}))
-        Rows, taken with their last beats, in front of which they come.
+        Rows, taken a cycle after their last beats, in front of which they come.
     kept : In(groups), beat : In(1), last : In(1)
         A beat of terms passes; it is the row's last.
     again : In(1)

@@ -74,8 +74,9 @@ class TokenScores(wiring.Component):
     clear : In(1)
         The row becomes zero.
     access : In(1), token : In, write : In(1), data : In(32), score : Out(32), ready : Out(1)
-        Look at a token's score, or write it; done `access_latency` cycles later, with ``ready``,
-        unless rows are looked at. All stay until then.
+        Look at a token's score, or write it: what is asked for in a cycle with ``ready`` is done in
+        it. That comes `access_latency` cycles after the token has been asked for, but later if
+        rows are looked at or become zero, or if another token is asked for meanwhile.
     """
 
     i: stream.Interface
@@ -98,7 +99,7 @@ class TokenScores(wiring.Component):
     latency = 2
     #: Cycles until what a score loses is gone.
     loss_latency = 4
-    #: Cycles from a software access to its end.
+    #: Cycles from a software access until it is done.
     access_latency = 2
 
     def __init__(self, *, params: CoreParams) -> None:
@@ -149,32 +150,37 @@ class TokenScores(wiring.Component):
         ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [beat.eq(self.i.p), pending.eq(Cat(s != 0 for s in self.i.p.share))]
-        looks, looked = self._software(m, scanned)
+        looks = self._software(m, scanned)
         for bank in range(p.token_lanes):
             mine = [go & (its == bank) for go, its in zip(goes, banks, strict=True)]
-            self._bank(m, bank, beat, mine, looks, looked)
+            self._bank(m, bank, beat, mine, looks)
         return m
 
     @property
     def _bank_bits(self) -> int:
         return self.params.token_lanes.bit_length() - 1
 
-    def _software(self, m: Module, scanned: Signal) -> tuple[Signal, Signal]:
-        """Whether software's row is to be looked at next; whether it is looked at."""
-        looks, looked = Signal(), Signal()
-        select = self.token[: self._bank_bits]
-        m.d.comb += looks.eq(
-            self.access & ~self.scan & ~scanned.any() & ~self.clear & ~looked & ~self.ready
-        )
+    def _software(self, m: Module, scanned: Signal) -> Signal:
+        """Whether software's row is to be looked at next. What was looked at counts only if it is
+        still asked for, and nothing has come between."""
+        looks, looked, known = Signal(), Signal(), Signal()
+        token = Signal.like(self.token)  # that is looked at
+        free = ~self.scan & ~self.clear
+        m.d.comb += [
+            looks.eq(self.access & free & ~scanned.any() & ~looked & ~known),
+            self.ready.eq(known & self.access & free & (self.token == token)),
+        ]
         m.d.sync += [
             looked.eq(looks),
-            self.ready.eq(looked),
-            self.score.eq(Cat(self.value).word_select(select, SCORE_BITS)),
+            known.eq(looked & free),
+            self.score.eq(Cat(self.value).word_select(token[: self._bank_bits], SCORE_BITS)),
         ]
-        return looks, looked
+        with m.If(looks):
+            m.d.sync += token.eq(self.token)
+        return looks
 
     def _bank(
-        self, m: Module, bank: int, beat: Any, mine: list[Value], looks: Signal, looked: Signal
+        self, m: Module, bank: int, beat: Any, mine: list[Value], looks: Signal
     ) -> None:
         """A bank's memory: where it is read and what is added there, for the next cycle; in this
         one, what is written."""
@@ -195,7 +201,7 @@ class TokenScores(wiring.Component):
             m.d.sync += place.eq(self.token >> self._bank_bits)
         with m.Elif(~self.scan):
             m.d.sync += place.eq(either(rows))
-        puts, put_row, score = self._put(m, bank, place, read.data, looked)
+        puts, put_row, score = self._put(m, bank, place, read.data)
         put, row = Signal(name=f"put{bank}"), Signal.like(place, name=f"row{bank}")
         m.d.sync += [
             add.eq(Cat(mine).any()),
@@ -212,7 +218,7 @@ class TokenScores(wiring.Component):
         ]
 
     def _put(
-        self, m: Module, bank: int, place: Value, score: Value, looked: Signal
+        self, m: Module, bank: int, place: Value, score: Value
     ) -> tuple[Value, Value, Value]:
         """Whether something but a sum is written to a bank in the next cycle, its row, and that:
         what is left of a score that was seen two cycles before, what software writes, or zero."""
@@ -232,9 +238,10 @@ class TokenScores(wiring.Component):
             losing.score.eq(seen.score),
             losing.loss.eq(seen.score >> self._decay),
         ]
-        writes = looked & self.write & (self.token[: self._bank_bits] == bank)
+        writes = self.ready & self.write & (self.token[: self._bank_bits] == bank)
+        written = self.token >> self._bank_bits
         return (
             losing.en | writes | self.clear,
-            Mux(self.clear, self.row, Mux(looked, place, losing.row)),
-            Mux(self.clear, 0, Mux(looked, self.data, losing.score - losing.loss)),
+            Mux(self.clear, self.row, Mux(losing.en, losing.row, written)),
+            Mux(self.clear, 0, Mux(losing.en, losing.score - losing.loss, self.data)),
         )

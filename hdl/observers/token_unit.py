@@ -39,7 +39,8 @@ class TokenUnit(wiring.Component):
     beat, en, candidate, word, next
         See `TokenSelect`.
     access : In(1), token : In, write : In(1), data : In(32), score : Out(32), ready : Out(1)
-        Software looks at a score, or writes it; done in a cycle in which ``ready`` is set.
+        Software looks at a score, or writes it: what is asked for in a cycle with ``ready`` is
+        done in it. See `TokenScores`.
     """
 
     begin: Signal
@@ -82,22 +83,12 @@ class TokenUnit(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.shares = shares = TokenShares(params=self.params)
-        # whether scores take a beat depends on software too: that ends here
-        beat = data.StructLayout({"share": share_layout(self.params), "last": 1})
-        m.submodules.waiting = waiting = Queue(shape=beat, depth=2)
         m.submodules.scores = scores = self.scores
         m.submodules.select = select = self.select
-        for name in ("i", "statistics", "row"):
-            connect(m, flipped(getattr(self, name)), getattr(shares, name))
-        connect(m, shares.entry, flipped(self.entry))
+        waiting = self._shares(m)
         clearing, row = self._clear(m, scores)
-        last = self._stages(m, shares, scores, select, clearing)
+        last = self._stages(m, scores, select)
         m.d.comb += [
-            waiting.i.valid.eq(shares.o.valid),
-            shares.o.ready.eq(waiting.i.ready),
-            waiting.i.p.share.eq(shares.o.p),
-            waiting.i.p.last.eq(shares.last),
             scores.i.valid.eq(waiting.o.valid & ~clearing),
             waiting.o.ready.eq(scores.i.ready & ~clearing),
             scores.i.p.eq(waiting.o.p.share),
@@ -126,6 +117,22 @@ class TokenUnit(wiring.Component):
             m.d.comb += scores.row.eq(row)
         return m
 
+    def _shares(self, m: Module) -> Queue:
+        """Beats of shares. Whether scores take one depends on software too: a queue ends that."""
+        m.submodules.shares = shares = TokenShares(params=self.params)
+        beat = data.StructLayout({"share": share_layout(self.params), "last": 1})
+        m.submodules.waiting = waiting = Queue(shape=beat, depth=2)
+        for name in ("i", "statistics", "row"):
+            connect(m, flipped(getattr(self, name)), getattr(shares, name))
+        connect(m, shares.entry, flipped(self.entry))
+        m.d.comb += [
+            waiting.i.valid.eq(shares.o.valid),
+            shares.o.ready.eq(waiting.i.ready),
+            waiting.i.p.share.eq(shares.o.p),
+            waiting.i.p.last.eq(shares.last),
+        ]
+        return waiting
+
     def _clear(self, m: Module, scores: TokenScores) -> tuple[Signal, Signal]:
         """A walk over all scores as a job begins."""
         clearing, row = Signal(), Signal.like(scores.row)
@@ -135,7 +142,7 @@ class TokenUnit(wiring.Component):
             m.d.sync += [row.eq(row + 1), clearing.eq(row != self.select.rows - 1)]
         return clearing, row
 
-    def _stages(self, m: Module, shares: Any, scores: Any, select: Any, clearing: Signal) -> Signal:
+    def _stages(self, m: Module, scores: TokenScores, select: TokenSelect) -> Signal:
         """Rows, then the selection. Returns what the caller tells: the last share goes in."""
         last, added = Signal(), Signal()  # of the job; all of it is in
         m.d.comb += select.start.eq(

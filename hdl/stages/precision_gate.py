@@ -82,7 +82,7 @@ class PrecisionGate(wiring.Component):
 
     #: Cycles from a row's statistics to its verdict.
     verdict_latency = 2
-    #: Cycles from there until the oldest row can leave.
+    #: Cycles from the statistics of the oldest row, final, until it can leave.
     latency = 4
     #: Rows that may have left the exponential, and whose statistics may not.
     _passes = 32

@@ -377,16 +377,10 @@ PROVED = CoreParams(
 
 
 def in_order(m, dut):
-    """Assume that an access stays until it is done, and rows are looked at behind ``scan``."""
-    began, scanned = Signal(), Signal()
-    wanted = Cat(dut.token, dut.write, dut.data)
-    before = Signal.like(wanted)
-    m.d.sync += [began.eq(dut.access & ~dut.ready), before.eq(wanted)]
+    """Assume that rows are looked at behind ``scan``."""
+    scanned = Signal()
     m.d.sync += scanned.eq(dut.scan)
-    m.d.comb += [
-        Assume(~began | (dut.access & (wanted == before))),
-        Assume(~dut.en | (dut.scan & scanned)),
-    ]
+    m.d.comb += Assume(~dut.en | (dut.scan & scanned))
 
 
 class Proof(wiring.Component):
@@ -449,7 +443,7 @@ class LossProof(wiring.Component):
         m.d.comb += [
             Assume(~dut.i.valid),
             Assume(~loses | (dut.scan & fresh)),
-            Assume(~dut.clear | ~(dut.access | dut.scan)),
+            Assume(~dut.clear | ~dut.scan),
             Assume((dut.decay < 2) & (dut.data < 8)),
         ]
         if not self.early:
