@@ -42,8 +42,8 @@ class TokenScores(wiring.Component):
 
     A beat's shares are added at once as far as they go to different banks; the lowest lanes first.
     Sums never saturate: a score has `SCORE_BITS` bits, room for 2**(32 - p_bits) rows of
-    probability one. Where a bank is read stands in a register; the cycle after reads it, adds and
-    writes, so no order of beats needs care.
+    probability one. Where a bank is read stands in a register; one cycle reads, the next one adds
+    and writes, and gives its sum to a beat that needs it, so no order of beats needs care.
 
     A beat is added from the cycle after its transfer on, and `latency` cycles later at the latest
     if its tokens are in different banks. Throughput: a beat per cycle if its tokens are in
@@ -72,11 +72,11 @@ class TokenScores(wiring.Component):
         With ``scan``, once per row: of that which is looked at, each score with its bit set loses
         its ``2**-decay``-th; 0: nothing.
     clear : In(1)
-        The row becomes zero.
+        The row becomes zero. Set once it is idle, and row after row.
     access : In(1), token : In, write : In(1), data : In(32), score : Out(32), ready : Out(1)
         Look at a token's score, or write it: what is asked for in a cycle with ``ready`` is done in
         it. That comes `access_latency` cycles after the token has been asked for, but later if
-        rows are looked at or become zero, or if another token is asked for meanwhile.
+        rows are looked at or become zero, or if something else is asked for, or nothing, meanwhile.
     """
 
     i: stream.Interface
@@ -96,7 +96,7 @@ class TokenScores(wiring.Component):
     ready: Signal
 
     #: Cycles from a beat's transfer until its shares have been added.
-    latency = 2
+    latency = 3
     #: Cycles until what a score loses is gone.
     loss_latency = 4
     #: Cycles from a software access until it is done.
@@ -130,7 +130,7 @@ class TokenScores(wiring.Component):
         p = self.params
         beat, pending = Signal(share_layout(p)), Signal(p.groups)
         goes, still = Signal(p.groups), Signal(p.groups)
-        scanned, adding = Signal(2), Signal()  # in the cycles before
+        scanned, added = Signal(2), Signal(2)  # in the cycles before
         held = self.scan | scanned.any() | self.clear | self.access
         self._decay = Signal.like(self.decay)  # of the row that was seen
         banks = [token[: self._bank_bits] for token in beat.token]
@@ -140,17 +140,17 @@ class TokenScores(wiring.Component):
         m.d.comb += [
             still.eq(pending & ~goes),
             self.i.ready.eq(still == 0),
-            self.idle.eq((pending == 0) & ~adding),
+            self.idle.eq((pending == 0) & ~added.any()),
         ]
         m.d.sync += [
             pending.eq(still),
-            adding.eq(goes.any()),
+            added.eq(Cat(goes.any(), added)),
             scanned.eq(Cat(self.scan, scanned)),
             self._decay.eq(self.decay),
         ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [beat.eq(self.i.p), pending.eq(Cat(s != 0 for s in self.i.p.share))]
-        looks = self._software(m, scanned)
+        looks = self._software(m, scanned.any(), ~added[0])
         for bank in range(p.token_lanes):
             mine = [go & (its == bank) for go, its in zip(goes, banks, strict=True)]
             self._bank(m, bank, beat, mine, looks)
@@ -160,15 +160,15 @@ class TokenScores(wiring.Component):
     def _bank_bits(self) -> int:
         return self.params.token_lanes.bit_length() - 1
 
-    def _software(self, m: Module, scanned: Signal) -> Signal:
+    def _software(self, m: Module, scanned: Value, quiet: Value) -> Signal:
         """Whether software's row is to be looked at next. What was looked at counts only if it is
         still asked for, and nothing has come between."""
         looks, looked, known = Signal(), Signal(), Signal()
         token = Signal.like(self.token)  # that is looked at
         free = ~self.scan & ~self.clear
         m.d.comb += [
-            looks.eq(self.access & free & ~scanned.any() & ~looked & ~known),
-            self.ready.eq(known & self.access & free & (self.token == token)),
+            looks.eq(self.access & free & ~scanned & ~looked & ~known),
+            self.ready.eq(known & self.access & free & quiet & (self.token == token)),
         ]
         m.d.sync += [
             looked.eq(looks),
@@ -182,45 +182,42 @@ class TokenScores(wiring.Component):
     def _bank(
         self, m: Module, bank: int, beat: Any, mine: list[Value], looks: Signal
     ) -> None:
-        """A bank's memory: where it is read and what is added there, for the next cycle; in this
-        one, what is written."""
+        """A bank's memory: where it is read and what is to be added there, for the next cycle; the
+        score and what is added to it, for the one after; then the sum is written."""
         p = self.params
         scores = memory.Memory(shape=SCORE_BITS, depth=token_rows(p), init=[])
         m.submodules[f"bank{bank}"] = scores
         read, write = scores.read_port(domain="comb"), scores.write_port()
-        add, place, addend = (
+        add, place, share = (
             Signal(name=f"add{bank}"),
             Signal.like(read.addr, name=f"place{bank}"),
-            Signal(SCORE_BITS, name=f"addend{bank}"),
+            Signal(p.p_bits, name=f"share{bank}"),
         )
         rows = [Mux(f, t >> self._bank_bits, 0) for f, t in zip(mine, beat.token, strict=True)]
         shares = [Mux(f, s, 0) for f, s in zip(mine, beat.share, strict=True)]
+        m.d.sync += [add.eq(Cat(mine).any()), share.eq(either(shares))]
         with m.If(self.en):
             m.d.sync += place.eq(self.row)
         with m.Elif(looks):
             m.d.sync += place.eq(self.token >> self._bank_bits)
         with m.Elif(~self.scan):
             m.d.sync += place.eq(either(rows))
+        m.d.comb += [read.addr.eq(place), self.value[bank].eq(read.data)]
         puts, put_row, score = self._put(m, bank, place, read.data)
-        put, row = Signal(name=f"put{bank}"), Signal.like(place, name=f"row{bank}")
+        m.d.sync += write.en.eq(add | puts)
+        m.d.sync += write.addr.eq(Mux(puts, put_row, place))
+        base, addend = (Signal(SCORE_BITS, name=f"{name}{bank}") for name in ("base", "addend"))
+        again = write.en & (write.addr == place)  # it is being written
         m.d.sync += [
-            add.eq(Cat(mine).any()),
-            addend.eq(Mux(puts, score, either(shares))),
-            put.eq(puts),
-            row.eq(put_row),
+            base.eq(Mux(puts, 0, Mux(again, write.data, read.data))),
+            addend.eq(Mux(puts, score, share)),
         ]
-        m.d.comb += [
-            read.addr.eq(place),
-            self.value[bank].eq(read.data),
-            write.addr.eq(Mux(put, row, place)),
-            write.data.eq(Mux(put, 0, read.data) + addend),
-            write.en.eq(add | put),
-        ]
+        m.d.comb += write.data.eq(base + addend)
 
     def _put(
         self, m: Module, bank: int, place: Value, score: Value
     ) -> tuple[Value, Value, Value]:
-        """Whether something but a sum is written to a bank in the next cycle, its row, and that:
+        """Whether something new is written to a bank in the next cycle, its row, and that:
         what is left of a score that was seen two cycles before, what software writes, or zero."""
         seen, losing = (
             Signal(

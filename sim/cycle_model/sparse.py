@@ -48,7 +48,7 @@ def select_cycles(image: JobImage, lanes: int) -> int:
     rows = -(-job.keys // lanes)
     engine = search(params, lanes, job.keys, min(keep, job.keys - 1))
     ages = 2 * rows * (params.token_lanes + 4) if job.scoring.age else 0
-    return 2 * rows + engine.busy + engine.wait + 8 + ages
+    return 2 * rows + engine.busy + engine.wait + 9 + ages
 
 
 @dataclass(frozen=True)
