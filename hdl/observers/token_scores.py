@@ -204,15 +204,21 @@ class TokenScores(wiring.Component):
             m.d.sync += place.eq(either(rows))
         m.d.comb += [read.addr.eq(place), self.value[bank].eq(read.data)]
         puts, put_row, score = self._put(m, bank, place, read.data)
-        m.d.sync += write.en.eq(add | puts)
-        m.d.sync += write.addr.eq(Mux(puts, put_row, place))
-        base, addend = (Signal(SCORE_BITS, name=f"{name}{bank}") for name in ("base", "addend"))
-        again = write.en & (write.addr == place)  # it is being written
+        # what software has been told is written stays through a reset
+        layout = {"en": 1, "row": len(place), "base": SCORE_BITS, "addend": SCORE_BITS}
+        then = Signal(data.StructLayout(layout), name=f"then{bank}", reset_less=True)
+        again = then.en & (then.row == place)  # it is being written
         m.d.sync += [
-            base.eq(Mux(puts, 0, Mux(again, write.data, read.data))),
-            addend.eq(Mux(puts, score, share)),
+            then.en.eq(add | puts),
+            then.row.eq(Mux(puts, put_row, place)),
+            then.base.eq(Mux(puts, 0, Mux(again, write.data, read.data))),
+            then.addend.eq(Mux(puts, score, share)),
         ]
-        m.d.comb += write.data.eq(base + addend)
+        m.d.comb += [
+            write.en.eq(then.en),
+            write.addr.eq(then.row),
+            write.data.eq(then.base + then.addend),
+        ]
 
     def _put(
         self, m: Module, bank: int, place: Value, score: Value

@@ -20,7 +20,7 @@ TOKEN_BUGS = [
         "shares of a bank are mixed up", f"{_SCORES}sums[conflicts-0.0]", quick=True),
     Bug("observers/token_scores.py", "self.i.ready.eq(still == 0)", "self.i.ready.eq(1)",
         "shares that wait for their bank are lost", f"{_SCORES}sums[conflicts-0.0]"),
-    Bug("observers/token_scores.py", "base + addend", "base | addend",
+    Bug("observers/token_scores.py", "then.base + then.addend", "then.base | then.addend",
         "shares are not added", f"{_SCORES}sums[conflicts-0.0]"),
     Bug("observers/token_scores.py", "pending[lane] & ~held & ", "pending[lane] & ",
         "shares are added while rows are looked at",
@@ -56,6 +56,9 @@ TOKEN_BUGS = [
     Bug("observers/token_scores.py", "free & quiet & (self.token == token)",
         "free & (self.token == token)", "a share is lost to what software writes",
         f"{_SCORES}a_share_beside_a_write_that_pauses"),
+    Bug("observers/token_scores.py", 'name=f"then{bank}", reset_less=True', 'name=f"then{bank}"',
+        "what software wrote is lost to a reset",
+        f"{_SCORES}a_write_stays_through_a_reset"),
     # -- token shares
     Bug("observers/token_shares.py", "beat.eq(Mux(self.i.p.last, 0, beat + 1))",
         "beat.eq(beat + 1)", "a row's tokens follow those of the row before",

@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.observers.token_scores import TokenScores, token_rows
@@ -371,6 +371,29 @@ def test_a_share_beside_a_write_that_pauses(pause, wait):
         assert (await scanned(ctx, dut))[:3] == [1000, seven, 0]
 
     simulate(dut, bench, background=[feeder(dut.i, items)])
+
+
+@pytest.mark.parametrize("cycle", range(-2, 6))
+def test_a_write_stays_through_a_reset(cycle):
+    """What was done in a cycle with ``ready`` is done, also if it is the first one of a reset."""
+    p = SIZES["one group"]
+    dut, reset = TokenScores(params=p), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.token, 3)
+        ctx.set(dut.write, 1)
+        ctx.set(dut.data, 77)
+        told = False
+        for now in range(-2, 10):
+            ctx.set(dut.access, now >= 0 and not told)
+            ctx.set(reset, cycle <= now < cycle + 3)
+            _, _, done = await ctx.tick().sample(dut.ready)
+            told |= bool(done)
+        assert told
+        ctx.set(dut.access, 0)
+        assert (await scanned(ctx, dut))[3] == 77
+
+    simulate(ResetInserter(reset)(dut), bench)
 
 
 @pytest.mark.parametrize("wait", range(4))
