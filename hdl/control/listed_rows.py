@@ -111,13 +111,12 @@ class ListedRowSequencer(wiring.Component):
                 m.next = "LISTS"
             with m.State("LISTS"):
                 with m.If(self.listed & s.found):
-                    m.d.comb += s.go_on.eq(1)
                     m.next = "TABLE"
             with m.State("TABLE"):
                 m.d.comb += [
                     self.fetch.bank.eq(s.bank),
                     self.fetch.table.eq(1),
-                    self.fetch.index.eq(s.head),
+                    self.fetch.index.eq(s.next_head),
                     self.fetch.en.eq(self.scale.ready),
                     self.query_entry.en.eq(1),
                     self.key_entry.en.eq(1),
@@ -125,6 +124,7 @@ class ListedRowSequencer(wiring.Component):
                 with m.If(self.fetch.en & self.fetch.grant):
                     m.next = "ASK"
             with m.State("ASK"):  # the head table needs two cycles to answer
+                m.d.comb += s.go_on.eq(1)
                 m.next = "HEAD"
             with m.State("HEAD"):
                 m.d.comb += self.scale.valid.eq(1)
@@ -286,5 +286,4 @@ class ListedRowSequencer(wiring.Component):
             with m.If(row.last_of_job):
                 m.next = "IDLE"
             with m.Else():
-                m.d.comb += s.go_on.eq(1)
                 m.next = "TABLE"

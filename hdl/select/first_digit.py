@@ -18,11 +18,15 @@ from attnsieve.hdl.select.leading_code import (
     code_reached,
     code_rest,
     code_start,
+    leading_ones,
 )
 from attnsieve.hdl.select.search import found_layout, search_layout
 from attnsieve.hdl.select.top_k import TopKParams
 
-__all__ = ["FirstDigit"]
+__all__ = ["WIDE", "FirstDigit"]
+
+#: Bits of a value from which on its leading one is looked for in a cycle of its own.
+WIDE = 24
 
 
 class _Row(NamedTuple):
@@ -41,8 +45,8 @@ class FirstDigit(wiring.Component):
     Where that decides the threshold (k = 0, k no less than the values, a code of one value), it is
     given out at once, and the search only says that the row is known.
 
-    Latency: `latency` = 6 cycles from a row's last beat. Throughput: one beat per cycle. Nothing
-    waits. Rows get the tags 0, 1, … ``rows`` - 1 in turn.
+    Latency: `latency` = 6 cycles from a row's last beat, 7 from `WIDE` bits on. Throughput: one
+    beat per cycle. Nothing waits. Rows get the tags 0, 1, … ``rows`` - 1 in turn.
 
     Parameters
     ----------
@@ -66,6 +70,7 @@ class FirstDigit(wiring.Component):
     def __init__(self, *, params: TopKParams, fraction: int, rows: int) -> None:
         check_int("Fraction", fraction, 0, params.value_bits - 1)
         self.params, self.fraction = params, fraction
+        self.leads_latency = int(params.value_bits >= WIDE)
         self.tag_bits = (rows - 1).bit_length()
         self.buckets = code_count(params.value_bits, fraction)
         streams = {
@@ -85,7 +90,7 @@ class FirstDigit(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a row's last beat to its search."""
-        return 1 + Histogram.latency + BucketFind.latency + 1
+        return self.leads_latency + 1 + Histogram.latency + BucketFind.latency + 1
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -94,11 +99,9 @@ class FirstDigit(wiring.Component):
             buckets=self.buckets, lanes=p.lanes, count_bits=p.count_bits
         )
         m.submodules.find = find = BucketFind(buckets=self.buckets, count_bits=p.count_bits)
-        m.d.sync += [histogram.i.valid.eq(self.i.valid), histogram.i.p.last.eq(self.i.p.last)]
-        flags = zip(*(code_reached(v, self.fraction) for v in self.i.p.value), strict=True)
-        for reach, lanes in zip(histogram.i.p.reach, flags, strict=True):
-            m.d.sync += reach.eq(self.i.p.keep & Cat(lanes))
-        k, total = delayed(m, self.i.p.k, 1 + Histogram.latency), histogram.o.p[0]
+        self._count(m, histogram.i)
+        since = self.leads_latency + 1 + Histogram.latency
+        k, total = delayed(m, self.i.p.k, since), histogram.o.p[0]
         m.d.comb += [
             find.i.valid.eq(histogram.o.valid),
             find.i.p.count.eq(histogram.o.p),
@@ -114,6 +117,24 @@ class FirstDigit(wiring.Component):
         m.d.comb += code.eq(find.o.p.bucket)
         self._tell(m, find.o, code, row)
         return m
+
+    def _count(self, m: Module, reach: Any) -> None:
+        """Of each bucket the lanes that reach it. It takes first where a value has ones."""
+        i, late = self.i, self.leads_latency
+        leads = [delayed(m, leading_ones(value), late) for value in i.p.value]
+        values = [delayed(m, value, late) for value in i.p.value]
+        keep = delayed(m, i.p.keep, late)
+        codes = (
+            code_reached(*each, self.fraction) for each in zip(values, leads, strict=True)
+        )
+        m.d.sync += [
+            reach.valid.eq(delayed(m, i.valid, late)),
+            reach.p.last.eq(delayed(m, i.p.last, late)),
+            *(
+                flags.eq(keep & Cat(lanes))
+                for flags, lanes in zip(reach.p.reach, zip(*codes, strict=True), strict=True)
+            ),
+        ]
 
     def _tell(self, m: Module, bucket: Any, code: Signal, row: _Row) -> None:
         """The search, and the threshold if it is known."""

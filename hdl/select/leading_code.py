@@ -8,11 +8,11 @@ values, such as softmax terms, over many buckets.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Mux, Value
+from amaranth.hdl import Cat, Const, Mux, Value
 
 from attnsieve.hdl.lib.gates import reached
 
-__all__ = ["code_bits", "code_count", "code_reached", "code_rest", "code_start"]
+__all__ = ["code_bits", "code_count", "code_reached", "code_rest", "code_start", "leading_ones"]
 
 
 def code_count(value_bits: int, fraction: int) -> int:
@@ -25,12 +25,17 @@ def code_bits(value_bits: int, fraction: int) -> int:
     return (code_count(value_bits, fraction) - 1).bit_length()
 
 
-def code_reached(value: Value, fraction: int) -> list[Value]:
-    """Of each code whether that of an unsigned value is it or a larger one."""
-    leads = value[fraction:].any()
-    flags = [leads | flag for flag in reached(value[:fraction], 1 << fraction)]
+def leading_ones(value: Value) -> Value:
+    """Of each place whether a value has a one there or above."""
+    return Cat(value[place:].any() for place in range(len(value)))
+
+
+def code_reached(value: Value, leads: Value, fraction: int) -> list[Value]:
+    """Of each code whether that of an unsigned value is it or a larger one, with its
+    `leading_ones`."""
+    flags = [leads[fraction] | flag for flag in reached(value[:fraction], 1 << fraction)]
     for place in range(fraction, len(value)):
-        above = value[place + 1 :].any()
+        above = leads[place + 1] if place + 1 < len(value) else Const(0)
         after = reached(value[place - fraction : place], 1 << fraction)
         flags += [above | (value[place] & flag) for flag in after]
     return flags

@@ -11,16 +11,13 @@ from attnsieve.hdl.lib.bypass_queue import BypassQueue
 from attnsieve.hdl.lib.checks import check_power_of_two
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
-from attnsieve.hdl.select.first_digit import FirstDigit
+from attnsieve.hdl.select.first_digit import WIDE, FirstDigit
 from attnsieve.hdl.select.refine import Refine
 from attnsieve.hdl.select.row_order import RowOrder
 from attnsieve.hdl.select.search import found_layout
 from attnsieve.hdl.select.top_k import TopKParams
 
 __all__ = ["RadixSelect"]
-
-#: Bits of a value from which on a bucket of the first digit is an eighth of an octave.
-WIDE = 24
 
 
 class RadixSelect(wiring.Component):
@@ -33,19 +30,19 @@ class RadixSelect(wiring.Component):
     that no latency is lost.
 
     Latency, cycles from a row's last beat to its threshold, alone inside, with b beats and c_j
-    candidate beats in pass j:
+    candidate beats in pass j, with w = 1 from `WIDE` bits on and else 0:
 
-    * `known_latency` = 7 where the first digit decides: k = 0, k no less than the values, or a
+    * `known_latency` = 7 + w where the first digit decides: k = 0, k no less than the values, or a
       code of one value;
-    * else `first_latency` + b + sum over the further passes of (c_j + `pass_latency`), 13 and 5,
-      and in each further pass up to `late` cycles more if its candidates are few.
+    * else `first_latency` + b + sum over the further passes of (c_j + `pass_latency`), these two
+      13 + w and 5, and in each further pass up to `late` cycles more if its candidates are few.
 
     Passes: at most `most_passes` = p = ceil((value_bits - fraction - 1) / digit_bits); usually 2.
-    So no row that is alone takes more than `worst` = 13 + b + (p - 1) * (b + 5 + late). That many
-    passes, with most values in all of them, take values that are equal but for their last bits, and
-    one outlier in each digit above. Throughput: one beat per cycle; a row takes the larger of b and
-    the beats of its passes, with one that drops equal candidates, and a cycle for each of these
-    if they are two or more.
+    So no row that is alone takes more than `worst` = 13 + w + b + (p - 1) * (b + 5 + late). That
+    many passes, with most values in all of them, take values that are equal but for their last
+    bits, and one outlier in each digit above. Throughput: one beat per cycle; a row takes the
+    larger of b and the beats of its passes, with one that drops equal candidates, and a cycle for
+    each of these if they are two or more.
 
     Parameters
     ----------

@@ -77,8 +77,8 @@ class ValueSelect(wiring.Component):
     o: stream.Interface
     seen: stream.Interface
 
-    #: Cycles beside the engine's: widener, queue, flags.
-    extra_latency = Widener.latency + Keep.latency
+    #: Cycles beside the engine's: widener, queue behind it, flags.
+    extra_latency = Widener.latency + 1 + Keep.latency
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
@@ -146,7 +146,9 @@ class ValueSelect(wiring.Component):
         m.submodules.widener = widener = Widener(
             shape=self.top_k.value_bits, lanes=p.groups, ratio=ratio
         )
-        m.submodules.counts = counts = Queue(shape=p.key_bits, depth=2)
+        m.submodules.wide = wide = Queue(shape=widener.o.p.shape(), depth=2)
+        m.submodules.counts = counts = Queue(shape=p.key_bits, depth=3)
+        connect(m, widener.o, wide.i)
         known = ~self.i.p.last | (self.row.valid & counts.i.ready)
         go = Signal()
         m.d.comb += [
@@ -162,11 +164,11 @@ class ValueSelect(wiring.Component):
             widener.i.p.keep.eq(Cat(term.mantissa != 0 for term in self.i.p.term)),
             *(item.eq(self._rank_of(term))
               for item, term in zip(widener.i.p.item, self.i.p.term, strict=True)),
-            engine.i.valid.eq(widener.o.valid),
-            widener.o.ready.eq(engine.i.ready),
-            engine.i.p.value.eq(widener.o.p.item),
-            engine.i.p.keep.eq(widener.o.p.keep),
-            engine.i.p.last.eq(widener.o.p.last),
+            engine.i.valid.eq(wide.o.valid),
+            wide.o.ready.eq(engine.i.ready),
+            engine.i.p.value.eq(wide.o.p.item),
+            engine.i.p.keep.eq(wide.o.p.keep),
+            engine.i.p.last.eq(wide.o.p.last),
             engine.i.p.k.eq(Mux(counts.o.payload == 0, -1, counts.o.payload)),
             counts.o.ready.eq(engine.i.valid & engine.i.ready & engine.i.p.last),
         ]

@@ -12,8 +12,9 @@ from attnsieve.hdl.select.quick_select import QuickSelect
 
 __all__ = ["Search", "search"]
 
-#: Cycles of a radix select beside its beats: the first digit, and what two passes add at most.
-FIRST, PASSES = 7, 20
+#: Cycles of a radix select beside its beats: the queue before it and the first digit, and what two
+#: passes add at most.
+FIRST, PASSES = 8, 20
 
 
 class Search(NamedTuple):

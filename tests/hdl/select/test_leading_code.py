@@ -13,6 +13,7 @@ from attnsieve.hdl.select.leading_code import (
     code_reached,
     code_rest,
     code_start,
+    leading_ones,
 )
 from attnsieve.sim.unit import simulate
 
@@ -32,7 +33,7 @@ class Coder(wiring.Component):
         m = Module()
         code = Signal(code_bits(self.bits, self.fraction))
         m.d.comb += [
-            self.reached.eq(Cat(code_reached(self.value, self.fraction))),
+            self.reached.eq(Cat(code_reached(self.value, leading_ones(self.value), self.fraction))),
             code.eq(sum(self.reached) - 1),
             self.code.eq(code),
             self.start.eq(code_start(code, self.bits, self.fraction)),
