@@ -100,9 +100,11 @@ class GatherLoaderModel(LoaderModel):
         first = self.rows[stream]
         rows = len(region.ends) - 1 if last else first + lines * p.groups // region.parts
         self.rows[stream] = rows
-        words = self._gathered(issued, region.channel[region.ends[first] : region.ends[rows]])
-        share = (np.arange(lines) + 1) / lines  # of the chunk's words, wanted or not
-        ends = np.ceil(share * len(words)).astype(np.int64) - 1
+        units = region.channel[region.ends[first] : region.ends[rows]]
+        beats = -(-len(units) // p.channels)
+        share = (np.arange(lines) + 1) / lines  # of the chunk's beats, wanted or not
+        ends = np.ceil(share * beats).astype(np.int64) - 1
+        words = self._gathered(issued, units, np.bincount(ends, minlength=beats))
         sink.put(self._lines(words, ends) + (stream == VALUE))
         if last:
             self._end(stream, region, cut)
@@ -118,8 +120,9 @@ class GatherLoaderModel(LoaderModel):
         self.open_from[stream] = cut + 2
         self._begin(stream)
 
-    def _gathered(self, issued: int, channel: np.ndarray) -> np.ndarray:
-        """Times at which the beats of units of a chunk are at the unpacker."""
+    def _gathered(self, issued: int, channel: np.ndarray, lines: np.ndarray) -> np.ndarray:
+        """Times at which the beats of units of a chunk, each of so many ``lines``, are at the
+        unpacker. It makes a line in a cycle: a beat of more lines holds up those behind it."""
         channels = self.params.channels
         beats = -(-len(channel) // channels)
         begin = max(issued + self.latency.request, self.asked + 1)
@@ -135,7 +138,11 @@ class GatherLoaderModel(LoaderModel):
             mine = np.flatnonzero(channel == number)
             came[mine] = self._from(number, asked[mine // channels])
         starts = np.arange(0, len(channel), channels)
-        words = paced(np.maximum.reduceat(came, starts))
+        bounds = np.maximum.reduceat(came, starts)
+        bounds[0] = max(int(bounds[0]), self.line_time - self.latency.word)
+        pace = np.maximum(lines, 1)
+        index = np.cumsum(pace) - pace
+        words = np.maximum.accumulate(bounds - index) + index
         self.left_at = np.append(self.left_at, words)[-_SLOTS:]
         words = words + self.latency.word
         self.chunk_asked.append(self.asked)

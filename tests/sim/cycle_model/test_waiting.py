@@ -48,10 +48,6 @@ def test_each_feature_takes_the_predicted_cycles():
 
 
 @pytest.mark.full
-@pytest.mark.xfail(
-    strict=True,
-    reason="12 heads, 204 keys, some rows again, V on demand: 9 % too few; why is not known",
-)
 def test_decode_steps_of_the_reference_core_take_the_predicted_cycles():
     rng = np.random.default_rng(5)
     images = []
