@@ -11,7 +11,9 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.axi.chunker import Sink
 from attnsieve.hdl.axi.list_chunker import list_chunk_layout, rank_bits
 from attnsieve.hdl.axi.row_units import listed_row_layout, row_beat_layout
+from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.credit import Credit
+from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams
 
@@ -69,8 +71,8 @@ class ListRows(wiring.Component):
     """Reads the lines of a list that a chunk covers.
 
     A row's neighbours count only within its granule of ``groups`` rows, however chunks are cut.
-    Latency: `latency` cycles. Throughput: a line
-    per cycle, no gap between chunks.
+    Latency: `latency` cycles, of which the list has one: what is read of it stands in registers.
+    Throughput: a line per cycle, no gap between chunks.
 
     Parameters
     ----------
@@ -90,7 +92,9 @@ class ListRows(wiring.Component):
     o: stream.Interface
 
     #: Cycles from a chunk to its first rows.
-    latency = 2
+    latency = 3
+    #: Lines that are read, or whose rows wait: as many as are asked for until the first leaves.
+    _ahead = latency + 2
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = p = params
@@ -112,52 +116,55 @@ class ListRows(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         lanes, chunk = row_lanes(self.params), self.i.p
-        m.submodules.beats = beats = Queue(shape=self.beat, depth=4)
-        m.submodules.credit = credit = Credit(count=4)
+        m.submodules.beats = beats = Queue(shape=self.beat, depth=self._ahead)
+        m.submodules.credit = credit = Credit(count=self._ahead)
         done, read, last = Signal.like(chunk.rows), Signal(), Signal()
-        first, final = self._granule(done)
-        left = Signal.like(chunk.rows)
+        left, count = Signal.like(chunk.rows), Signal(range(lanes + 1))
         m.d.comb += [
             left.eq(chunk.rows - done),
             last.eq(left <= lanes),
+            count.eq(Mux(last, left, lanes)),
             read.eq(self.i.valid & credit.some),
             self.i.ready.eq(read & last),
             credit.take.eq(read),
             credit.give.eq(self.o.valid & self.o.ready),
-            self.list.query.eq(chunk.sink == Sink.QUERY),
-            self.list.line.eq((chunk.first + done) >> (lanes - 1).bit_length()),
-            self.list.en.eq(read),
         ]
-        if self.params.value_demand:
-            m.d.comb += [
-                self.list.value.eq(chunk.demand),
-                self.list.half.eq(chunk.half),
-                self.list.end.eq(chunk.final & last),
-            ]
         with m.If(read):
             m.d.sync += done.eq(Mux(last, 0, done + lanes))
-        count = Signal(range(lanes + 1))
-        valid, begins, closes, ends = Signal(), Signal(), Signal(), Signal()
-        base, pitch = Signal.like(chunk.base), Signal.like(chunk.pitch)
+        self._ask(m, done, read, last)
+        first, final = self._granule(done)
+        found = (read, last, count, first, final, chunk.base, chunk.pitch)
+        self._show(m, beats.i, *(delayed(m, value, 2) for value in found))
+        connect(m, beats.o, self.o)
+        return m
+
+    def _ask(self, m: Module, done: Signal, read: Signal, last: Signal) -> None:
+        """The line of the list that is read next."""
+        chunk, port, lanes = self.i.p, self.list, row_lanes(self.params)
         m.d.sync += [
-            valid.eq(read),
-            begins.eq(first),
-            closes.eq(final),
-            ends.eq(last),
-            count.eq(Mux(last, left, lanes)),
-            base.eq(chunk.base),
-            pitch.eq(chunk.pitch),
+            port.query.eq(chunk.sink == Sink.QUERY),
+            port.line.eq((chunk.first + done) >> (lanes - 1).bit_length()),
+            port.en.eq(read),
         ]
-        beat = beats.i.p
+        if self.params.value_demand:
+            m.d.sync += [
+                port.value.eq(chunk.demand),
+                port.half.eq(chunk.half),
+                port.end.eq(chunk.final & last),
+            ]
+
+    def _show(
+        self, m: Module, out: Any, valid: Value, ends: Value, count: Value, begins: Value,
+        closes: Value, base: Value, pitch: Value,
+    ) -> None:  # fmt: skip
+        """The rows of the line that was read."""
+        beat, lanes = out.p, row_lanes(self.params)
         m.d.comb += [
-            beats.i.valid.eq(valid),
+            out.valid.eq(valid),
             beat.count.eq(count),
             beat.base.eq(base),
             beat.pitch.eq(pitch),
             beat.last.eq(ends),
-            self.o.valid.eq(beats.o.valid),
-            self.o.p.eq(beats.o.p),
-            beats.o.ready.eq(self.o.ready),
         ]
         for n, (row, found) in enumerate(zip(beat.row, self.list.data, strict=True)):
             here = ends & (count == n + 1)  # the chunk's last row
@@ -168,7 +175,6 @@ class ListRows(wiring.Component):
                 row.before.eq(found.before & ~begins if n == 0 else found.before),
                 row.after.eq(found.after & ~here),
             ]
-        return m
 
     def _granule(self, done: Signal) -> tuple[Value, Value]:
         """Whether a line begins a granule, and whether it ends one."""

@@ -35,7 +35,7 @@ class PlaneScores(wiring.Component):
     scores.
 
     Products are kept in a memory of ``held_beats``, from the row's ``place`` on; who gives places
-    sees to it that they stay. Latency: `latency` = 2 cycles. Throughput: one beat per cycle.
+    sees to it that they stay. Latency: `latency` = 3 cycles. Throughput: one beat per cycle.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ class PlaneScores(wiring.Component):
     o: stream.Interface
     again: Signal
 
-    #: Cycles from a beat to its scores.
-    latency = 2
+    #: Cycles from a beat to its scores: the memory, what is added, the sum.
+    latency = 3
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
@@ -86,22 +86,31 @@ class PlaneScores(wiring.Component):
             self.again.eq(self.row.p.again),
         ]
         kept = self._memory(m, take, move)
-        held = Signal.like(beat, name="held", reset_less=True)
-        weighted, more = Signal(), Signal()
+        held, plain, shifted = (
+            Signal.like(beat, name=name, reset_less=True) for name in ("held", "plain", "shifted")
+        )
+        adds, weighted, more = Signal(), Signal(), Signal()
         with m.If(move):
             m.d.sync += [
                 valid.eq(take),
                 held.eq(beat),
                 more.eq(self.row.p.again),
                 weighted.eq(self.row.p.progressive & ~self.row.p.again),
-                self.o.valid.eq(valid),
-                self.o.p.valid.eq(held.valid),
-                self.o.p.last.eq(held.last),
+                adds.eq(valid),
+                plain.valid.eq(held.valid),
+                plain.last.eq(held.last),
+                self.o.valid.eq(adds),
+                self.o.p.valid.eq(plain.valid),
+                self.o.p.last.eq(plain.last),
             ]
-            for score, product, first in zip(self.o.p.score, held.score, kept, strict=True):
-                shifted = Cat(Const(0, p.lsb_bits), Mux(more, first, product)).as_signed()
-                plain = Mux(weighted, 0, product)
-                m.d.sync += score.eq(Mux(weighted | more, shifted, 0) + plain)
+            for n, score in enumerate(self.o.p.score):
+                product = held.score[n]
+                high = Cat(Const(0, p.lsb_bits), shifted.score[n]).as_signed()
+                m.d.sync += [
+                    plain.score[n].eq(Mux(weighted, 0, product)),
+                    shifted.score[n].eq(Mux(more, kept[n], Mux(weighted, product, 0))),
+                    score.eq(high + plain.score[n]),
+                ]
         return m
 
     def _memory(self, m: Module, take: Signal, move: Signal) -> Any:

@@ -148,7 +148,7 @@ class Latency:
         queue = (1 if params.lut_ram else 2) if several else 0
         picks = params.wide_bytes >= params.lanes  # lines are picked from words
         lists = params.token_lanes != 0
-        weigh = 2 if params.progressive else 0
+        weigh = 3 if params.progressive else 0
         waits = params.progressive or params.value_demand
         lanes = -(-(params.groups - 1).bit_length() // 4)
         eliminate, pack = max(1, 2 * lanes), max(2, lanes + 1)
@@ -156,7 +156,7 @@ class Latency:
             start=2,
             region=2 + 9 * waits,  # the units that read the job's words take turns
             rows=16 + 16 * waits,
-            request=11 if lists else 1 + several,
+            request=12 if lists else 1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + (9 if lists else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),
             room=2,

@@ -134,7 +134,7 @@ GATHER_BUGS = [
         "keys are looked up in the list of queries", f"{_ROWS}rows[two lines-0.0]"),
     Bug("axi/list_rows.py", "credit.give.eq(self.o.valid & self.o.ready)",
         "credit.give.eq(self.o.valid)", "lines are lost while rows wait", f"{_ROWS}proof"),
-    Bug("axi/list_rows.py", "beat.base.eq(base)", "beat.base.eq(chunk.base)",
+    Bug("axi/list_rows.py", "beat.base.eq(base)", "beat.base.eq(self.i.p.base)",
         "a line belongs to the head of the next one", f"{_ROWS}rows[two lines-0.0]"),
     # -- row units
     Bug("axi/row_units.py", "out.p.last.eq(placed.last & (left <= self.channels))",
