@@ -60,8 +60,10 @@ SELECT_BUGS = [
     Bug("select/first_digit.py", " & (bucket.p.reaching == row.k)", "",
         "the largest of several candidates is told to be single",
         f"{_TOP_K}adversarial_rows[two values-15-radix]"),
-    Bug("select/first_digit.py", "self.i.p.keep & Cat(lanes)", "Cat(lanes)",
+    Bug("select/first_digit.py", "keep & Cat(lanes)", "Cat(lanes)",
         "lanes that do not take part are counted", f"{_TOP_K}random_rows[2-6-9-0.0-radix]"),
+    Bug("select/first_digit.py", "delayed(m, i.p.last, late)", "i.p.last",
+        "a wide row ends with the beat before its last", f"{_RADIX}latency[32-3]"),
     # -- refine
     Bug("select/refine.py", "bucket.p.less + 1", "bucket.p.less",
         "k counts from zero", f"{_TOP_K}adversarial_rows[two values-15-radix]", quick=True),

@@ -248,7 +248,7 @@ def small():
 
 
 def test_proof():
-    prove(Proof(small()), depth=12, name="list rows")
+    prove(Proof(small()), depth=14, name="list rows")
 
 
 def test_everything_is_reached():
