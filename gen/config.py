@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -180,8 +181,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        text = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{text}"'
+        # JSON escapes as TOML does, but for one control character
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
 
@@ -232,6 +233,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a text file (UTF-8)") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError:
+        raise UserError(f"{path}: not valid TOML: nested too deeply") from None
     _check_keys(settings, str(path))
     return settings
 
@@ -279,7 +282,7 @@ def _base(system: str) -> dict[str, Any]:
     parent = settings.pop("extends", None)
     name = {"name": re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem), "status": "experimental"}
     if parent is not None:
-        if parent not in files:
+        if not isinstance(parent, str) or parent not in files:
             raise UserError(
                 f"{path}: extends {parent!r}, unknown preset; {_suggest(str(parent), files)}"
             )

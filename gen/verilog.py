@@ -14,6 +14,7 @@ from amaranth.lib import wiring
 
 from attnsieve.gen import tools
 from attnsieve.gen.config import Configuration
+from attnsieve.gen.errors import UserError
 from attnsieve.hdl.params import CoreParams
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "component",
     "core_ports",
     "digest",
-    "generate_rtlil",
     "generate_verilog",
     "ports",
     "to_rtlil",
@@ -74,18 +74,22 @@ def to_verilog(core: wiring.Component, top: str) -> str:
 
 
 def generate_verilog(config: Configuration) -> str:
-    """Verilog of a configuration; its top module is ``config.top``."""
-    return _verilog(config.core, config.top)
+    """Verilog of a configuration; its top module is ``config.top``.
+
+    Raises
+    ------
+    UserError
+        Parameters are legal each, but blocks cannot be joined.
+    """
+    try:
+        return _verilog(config.core, config.top)
+    except ValueError as error:
+        raise UserError(f"{config.name}: core: {error}") from error
 
 
 def to_rtlil(core: wiring.Component, top: str) -> str:
     """RTLIL of any component, for yosys."""
     return rtlil.convert(core, name=top, emit_src=False)
-
-
-def generate_rtlil(config: Configuration) -> str:
-    """RTLIL of a configuration, for yosys."""
-    return to_rtlil(component(config), config.top)
 
 
 def digest(text: str) -> str:

@@ -124,8 +124,11 @@ class CoreParams:
             )
         check_int("token_lanes", self.token_lanes, 0, 32)
         if self.token_lanes:
-            least = min(self.groups, 2 * self.channels)
-            check_power_of_two("token_lanes", self.token_lanes, least, 32)
+            if not 2 <= self.lanes <= 512:
+                raise ValueError(
+                    f"lanes must be in 2..512 on a core with token_lanes, not {self.lanes!r}"
+                )
+            check_power_of_two("token_lanes", self.token_lanes, self.groups, 32)
             if not self.value_lanes:
                 raise ValueError("value_lanes must not be 0 on a core with token_lanes")
         if self.top_k not in ("radix", "quick"):
@@ -284,11 +287,6 @@ class CoreParams:
     def acc_bits(self) -> int:
         """Signed prob·V accumulator: ``max_keys`` products of an operand and a term <= 1."""
         return self.operand_bits + self.acc_fraction + _ceil_log2(self.max_keys) + 1
-
-    @property
-    def output_fraction(self) -> int:
-        """Fraction bits of an int16 output in units of the ``operand_bits``-wide value."""
-        return 16 - self.operand_bits
 
     @property
     def normal_fraction(self) -> int:

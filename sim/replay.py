@@ -16,7 +16,7 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.jobs import Check, check_jobs, memories, programs, setup
 from attnsieve.sim.bench.memory import Timing
 from attnsieve.sim.bench.program import execute
-from attnsieve.sim.compiled import CompiledMachine
+from attnsieve.sim.compiled import BACKENDS, CompiledMachine
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.counted import CountedJob, counted_job
 from attnsieve.sim.driver.image import JobImage
@@ -311,6 +311,8 @@ def replay(
     """
     if on not in PLACES:
         raise InputError(f"on must be one of {', '.join(PLACES)}, not {on!r}")
+    if simulator not in BACKENDS:
+        raise InputError(f"simulator must be one of {', '.join(BACKENDS)}, not {simulator!r}")
     given = workload if isinstance(workload, Workload) else load_workload(workload)
     given = _requantised(given, config.run.key_bits, config.run.value_bits)
     run = _Replay(config, given, seed, layers, iterations, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,7 +24,8 @@ class Dispatcher(wiring.Component):
 
     A job is offered to all units at once; each takes it when it is done with the job before. So
     the next job's loading starts while this one computes. A refused job is offered to none.
-    A unit sees an offered job two cycles after the check.
+    A unit sees an offered job two cycles after the check. With lists a job is offered, or passed
+    over, only once its lists have been taken: what is offered stays.
 
     Parameters
     ----------
@@ -77,6 +78,7 @@ class Dispatcher(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         left = Signal(len(UNITS))  # units that have not taken the offered job
+        unlisted = self._lists(m) if self.params.token_lanes else Const(0)
         with m.FSM() as fsm:
             m.d.comb += self.offering.eq(fsm.ongoing("OFFER"))
             with m.State("IDLE"):
@@ -86,8 +88,8 @@ class Dispatcher(wiring.Component):
                     m.d.comb += self.check.eq(1)
                     m.next = "CHECK"
                 with m.Elif(self.verdict.code != StatusCode.OK):
-                    m.d.comb += self.advance.eq(1)
-                with m.Elif(~self.hold):
+                    m.d.comb += self.advance.eq(~unlisted)
+                with m.Elif(~self.hold & ~unlisted):
                     m.d.sync += left.eq(-1)
                     m.next = "OFFER"
             with m.State("CHECK"):
@@ -102,12 +104,11 @@ class Dispatcher(wiring.Component):
             m.d.comb += [offer.valid.eq(left[index]), offer.payload.eq(self.bank)]
             with m.If(offer.valid & offer.ready):
                 m.d.sync += left[index].eq(0)
-        if self.params.token_lanes:
-            self._lists(m)
         return m
 
-    def _lists(self, m: Module) -> None:
-        """The lists of the next job touch no memory: they are built while the job is checked."""
+    def _lists(self, m: Module) -> Value:
+        """The lists of the next job touch no memory: they are built while the job is checked.
+        Returns whether it is offered to them."""
         listed = Signal()
         m.d.comb += [
             self.lists.valid.eq((self.waiting != 0) & ~self.hold & ~listed),
@@ -117,3 +118,4 @@ class Dispatcher(wiring.Component):
             m.d.sync += listed.eq(0)
         with m.Elif(self.lists.valid & self.lists.ready):
             m.d.sync += listed.eq(1)
+        return self.lists.valid

@@ -45,8 +45,6 @@ class JobControl(wiring.Component):
         From the datapath; see `Supervisor`.
     stop, clear : Out(1)
         To the datapath.
-    walking : Out(1)
-        Rows of a job are still to be issued.
     begun : Out(1)
         With lists: a job is under way and its lists are there.
     result : Out(stream(StatusCode))
@@ -74,7 +72,6 @@ class JobControl(wiring.Component):
                 "write_error": In(2),
                 "stop": Out(1),
                 "clear": Out(1),
-                "walking": Out(1),
                 **({"begun": Out(1)} if params.token_lanes else {}),
                 "result": Out(stream.Signature(StatusCode)),
             }
@@ -92,13 +89,12 @@ class JobControl(wiring.Component):
         forward_walk(m, sequencers, self)
         # a job's lists stay until it is finished
         alone = (store.underway != 0) if self.params.token_lanes else 0
-        if self.params.token_lanes:
-            under = sequencers.offering | alone
+        if self.params.token_lanes:  # a refused job changes nothing
+            under = sequencers.offering | (alone & (store.oldest_code == StatusCode.OK))
             m.d.comb += self.begun.eq(sequencers.listed & under)
         for name in ("done", "idle", "progress", "read_error", "write_error", "abort", "watchdog"):
             m.d.comb += getattr(supervisor, name).eq(getattr(self, name))
         m.d.comb += [
-            self.walking.eq(sequencers.walking),
             sequencers.waiting.eq(store.waiting),
             sequencers.bank.eq(store.bank),
             sequencers.verdict.eq(store.verdict),

@@ -60,7 +60,8 @@ class JobLists(wiring.Component):
     Members
     -------
     job : In(stream(bank_bits))
-        Banks of checked jobs, one after the other.
+        Banks of jobs, one after the other, checked or not. One waits while the lists of the job
+        before are built, which may have been refused.
     fetch : Out(fetch_signature)
         Read port of the job memory.
     bank : Out(bank_bits)
@@ -167,7 +168,8 @@ class JobLists(wiring.Component):
         m.d.comb += self.done.eq(there & ~self.job.valid)
         with m.If(self.job.valid):
             m.d.sync += there.eq(0)
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += self._free.eq(fsm.ongoing("IDLE") & ~read)
             with m.State("IDLE"):
                 with m.If(read):
                     m.next = "START"
@@ -192,7 +194,12 @@ class JobLists(wiring.Component):
         words = (*planes, *(("FETCH",) if self.params.value_demand else ()), *_WORDS)
         m.submodules.reader = reader = WordReader(params=self.params, words=words)
         connect(m, reader.fetch, flipped(self.fetch))
-        connect(m, flipped(self.job), reader.job)
+        self._free = Signal()  # no lists are being built: those of a refused job may be
+        m.d.comb += [
+            reader.job.valid.eq(self.job.valid & self._free),
+            reader.job.payload.eq(self.job.payload),
+            self.job.ready.eq(reader.job.ready & self._free),
+        ]
         word, read, selection = self.fetch.data, Signal(), self.selection
         scoring, bits = ("clear", "select", "candidates"), self.params.key_bits
         into = {

@@ -28,8 +28,9 @@ class ListedRowSequencer(wiring.Component):
     count by their places in the list. A forced query (`JobLists`) sees none and is not written.
 
     A row takes two cycles, in a causal job three, and two more for every line of the list of keys
-    that it looks at beyond the row before. A head takes three more; the next living one is looked
-    for while its rows go out, a cycle for each, and its last row waits for that.
+    that it looks at beyond the row before. A head's first row comes 4 cycles after the last one of
+    the head before; the next living head is looked for while rows go out, a cycle for each, and the
+    last row waits for that.
 
     Parameters
     ----------

@@ -325,7 +325,7 @@ def _job(p: CoreParams) -> tuple[Register, ...]:
     pins = (
         ("PIN_FIRST", "Keys from the first that are always kept; no effect in a dense core", 16),
         ("PIN_NEWEST", "Newest keys that are always kept; no effect in a dense core", 16),
-        ("PIN_SELF", "1: a query keeps its own position; no effect in a dense core", 1),
+        ("PIN_SELF", "1: a query keeps its own position; no effect yet", 1),
         ("JOB_TAG", "Free for software; comes back in RESULT", 16),
     )
     mode = (

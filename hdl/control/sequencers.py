@@ -44,8 +44,6 @@ class Sequencers(wiring.Component):
     query, key, value, output, scale, row : Out(stream)
         The work of each job; see `work_members`.
     (masks, lists) : see `walk_members`
-    walking : Out(1)
-        Rows of a job are still to be issued.
     """
 
     waiting: Signal
@@ -58,7 +56,6 @@ class Sequencers(wiring.Component):
     code: Signal
     fetch: Any
     store: Any
-    walking: Signal
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = params
@@ -76,7 +73,6 @@ class Sequencers(wiring.Component):
                 "store": Out(store_signature(params)),
                 **work_members(params),
                 **walk_members(params),
-                "walking": Out(1),
             }
         )
 
@@ -112,7 +108,6 @@ class Sequencers(wiring.Component):
             checker.bank.eq(self.bank),
             self.judge.eq(checker.done),
             self.code.eq(checker.code),
-            self.walking.eq(rows.busy),
         ]
         return m
 

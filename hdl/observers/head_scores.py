@@ -30,8 +30,9 @@ class HeadScores(wiring.Component):
     """Adds up the magnitudes of all output elements of each head (SpAtten, section III-B).
 
     At the end of a head its sum, times its weight, rounded down, is added to its score, which
-    saturates. Latency: `latency` cycles from the last elements of a head to its score. Throughput:
-    ``output_lanes`` elements per cycle.
+    saturates. Scores stay through a reset: only ``clear`` and software end them. Latency: `latency`
+    cycles from the last elements of a head to its score. Throughput: ``output_lanes`` elements per
+    cycle.
 
     Parameters
     ----------
@@ -116,9 +117,11 @@ class HeadScores(wiring.Component):
     def _add(self, m: Module, product: Signal, add: Any, number: Any) -> None:
         """A head's product to its score."""
         share, most = product >> WEIGHT_BITS, (1 << HEAD_SCORE_BITS) - 1
-        for n, score in enumerate(self.score):
+        for n, shown in enumerate(self.score):
+            # like the scores of tokens, which are in a memory, it stays through a reset
+            score = Signal(HEAD_SCORE_BITS, name=f"kept_score{n}", reset_less=True)
             total = Signal(HEAD_SCORE_BITS + 1, name=f"total{n}")
-            m.d.comb += total.eq(score + share)
+            m.d.comb += [total.eq(score + share), shown.eq(score)]
             with m.If(self.clear):
                 m.d.sync += score.eq(0)
             with m.Elif(self.write & (self.number == n)):

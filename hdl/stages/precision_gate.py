@@ -41,8 +41,8 @@ class PrecisionGate(wiring.Component):
     Between the two kinds the gate must be empty.
 
     Latency: `verdict_latency` = 2 cycles from a row's statistics to its verdict. A final row that
-    is the oldest leaves from `latency` = 4 cycles after its statistics on, a beat per cycle, with
-    one cycle between rows. Progressive rows never wait at ``i``.
+    is the oldest leaves from `latency` = 4 cycles after its statistics on, a beat per
+    cycle. Progressive rows never wait at ``i``.
 
     Parameters
     ----------

@@ -28,6 +28,8 @@ COLUMNS = (
 #: Endings of the path that the last line may be.
 _TRAILERS = (".yml", ".yaml")
 _FLAGS = {"True": True, "False": False}
+#: Largest number of a layer or a head.
+_MOST = 4095
 
 
 class _Record(NamedTuple):
@@ -187,7 +189,7 @@ def _record(path: Path, number: int, row: Sequence[str]) -> _Record:
     def value(name: str, made: Callable[[str], _T], what: str) -> _T:
         try:
             return made(texts[name])
-        except (ValueError, KeyError):
+        except (ValueError, OverflowError, KeyError):
             raise InputError(
                 f"{path}:{number}: {name} must be {what}, not {texts[name]!r}"
             ) from None
@@ -217,8 +219,8 @@ def _record(path: Path, number: int, row: Sequence[str]) -> _Record:
     return _Record(
         line=number,
         iteration=iteration,
-        layer=count("layer_id"),
-        head=count("head_id"),
+        layer=count("layer_id", 0, _MOST),
+        head=count("head_id", 0, _MOST),
         head_dim=count("embedding_length_D", 1),
         length=length,
         keys=keys,

@@ -56,6 +56,13 @@ def test_toml_round_trip(tmp_path):
         assert config.load(str(path)) == preset
 
 
+def test_any_text_in_a_toml_round_trip(tmp_path):
+    path = tmp_path / "any.toml"
+    for intent in ('"quoted" \\ text', "tab\t, bell\x07, delete\x7f", "größer: 微"):
+        path.write_text(config.load("dense").model_copy(update={"intent": intent}).as_toml())
+        assert config.load(str(path)).intent == intent
+
+
 def test_a_file_has_defaults_and_its_own_name(tmp_path):
     path = tmp_path / "my core.toml"
     path.write_text("[core]\nlanes = 32\n")
@@ -145,6 +152,8 @@ def test_wrong_settings(text, message):
         ("[cor]\nlanes = 3\n", r"F: unknown key 'cor'; did you mean 'core'\?"),
         ("core = 3\n", r"F: core must be a table \[core\], not 3"),
         ("[core\n", r"F: not valid TOML: .*"),
+        ("extends = ['dense']\n", r"F: extends \['dense'\], unknown preset; .*"),
+        ("a = " + "[" * 5000 + "]" * 5000, r"F: not valid TOML: nested too deeply"),
         ("extends = 'dens'\n", r"F: extends 'dens', unknown preset; did you mean 'dense'\?"),
         ("[run]\nbits = '8'\n", r"F: run\.bits: must be 8 or 12, not '8'"),
         ("[core]\nlanes = 8.0\n", r"F: lanes must be an integer, not 8\.0"),

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from attnsieve.gen import config, lint, tools
+from attnsieve.gen.errors import UserError
 from attnsieve.gen.verilog import core_ports, digest, generate_verilog
 
 _SCRIPT = """
@@ -53,8 +54,23 @@ def test_names_and_ports():
     assert any(name.startswith("m_axi1_") for name in wide)
 
 
+def test_a_core_whose_blocks_cannot_be_joined():
+    chosen = config.load("dense", settings=["lanes=16", "channels=16"])
+    with pytest.raises(UserError, match="^dense: core: Memory must deliver at most 32 lines at"):
+        generate_verilog(chosen)
+
+
 @pytest.mark.parametrize(
-    "preset", ["dense-tiny", "dense", pytest.param("dense-full", marks=pytest.mark.full)]
+    "preset",
+    [
+        "dense-tiny",
+        "dense",
+        "spatten-tiny",
+        *(
+            pytest.param(name, marks=pytest.mark.full)
+            for name in ("dense-full", "spatten", "spatten-ecp5")
+        ),
+    ],
 )
 def test_presets_are_lint_clean(preset):
     for tool in ("verilator", "iverilog", "yosys"):

@@ -9,6 +9,7 @@ __all__ = ["CONTROL_BUGS"]
 _REGISTERS = "control/test_registers.py::test_"
 _COUNTERS = "control/test_counters.py::test_"
 _JOBS = "control/test_job_control.py::test_"
+_DISPATCHER = "control/test_dispatcher.py::test_"
 _SUPERVISOR = "control/test_supervisor.py::test_"
 _CHECKER = "control/test_checker.py::test_"
 _REGIONS = "control/test_regions.py::test_"
@@ -165,7 +166,7 @@ CONTROL_BUGS = [
     Bug("control/head_checker.py", "s.members == self.group", "s.members == 1",
         "the room of one head counts", f"{_CHECKER}room_of_a_group_is_just_enough[threshold]"),
     # -- dispatcher
-    Bug("control/dispatcher.py", "with m.Elif(~self.hold):", "with m.Else():",
+    Bug("control/dispatcher.py", "~self.hold & ~unlisted", "~unlisted",
         "no job waits for an isolated one",
         f"{_JOBS}error_is_reported_for_its_own_job[q-1-2]", quick=True),
     Bug("control/dispatcher.py", "with m.Elif(self.verdict.code != StatusCode.OK):",
@@ -174,6 +175,10 @@ CONTROL_BUGS = [
     Bug("control/dispatcher.py", "m.d.sync += left[index].eq(0)", "m.d.sync += left.eq(0)",
         "only the first unit gets the job",
         f"{_JOBS}every_job_follows_when_the_queue_is_full[tiny]"),
+    Bug("control/dispatcher.py", "self.advance.eq(~unlisted)", "self.advance.eq(1)",
+        "a refused job goes while its lists are asked for", f"{_DISPATCHER}proof"),
+    Bug("control/dispatcher.py", "self.hold & ~unlisted", "self.hold",
+        "a job is offered before its lists", f"{_DISPATCHER}proof"),
     # -- supervisor
     Bug("control/supervisor.py", "Mux(error[0], decode, slave)", "Mux(error[0], slave, decode)",
         "SLVERR is reported as DECERR", f"{_JOBS}error_is_reported_for_its_own_job[q-0-2]",

@@ -13,6 +13,10 @@ _ROWS = "control/test_listed_rows.py::test_"
 _TOKENS = "control/test_token_registers.py::test_"
 
 LIST_BUGS = [
+    # -- job_lists: a refused job
+    Bug("control/job_lists.py", 'fsm.ongoing("IDLE") & ~read', "1",
+        "a job takes over the lists of a refused one",
+        f"{_LISTS}a_job_behind_a_refused_one[0-small]"),
     # -- value_tally
     Bug("control/value_tally.py", "counts = beat & self.row.p.write",
         "counts = beat", "rows that are not written are counted",

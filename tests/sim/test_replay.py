@@ -102,6 +102,8 @@ def test_what_a_core_cannot_run(tmp_path):
         replay(TINY, path)
     with pytest.raises(InputError, match="on must be one of model, rtl, not 'fpga'"):
         replay(TINY, path, on="fpga")
+    with pytest.raises(InputError, match="simulator must be one of verilator, cxxrtl, not 'icar'"):
+        replay(TINY, path, on="rtl", simulator="icar")
 
 
 def test_each_step_of_the_breakdown(tmp_path):

@@ -17,6 +17,7 @@ from attnsieve.sim.bench.jobs import (
     report,
     setup,
     start,
+    state,
 )
 from attnsieve.sim.bench.memory import Fault, Timing
 from attnsieve.sim.bench.program import Operation, execute
@@ -280,6 +281,78 @@ def test_refused_jobs_touch_no_memory(status):
         for moved in outcome.counters:
             assert (moved.read_bursts, moved.write_bursts) == (0, 0), wrong
         run_next_job(image, 2)
+
+
+def with_wrong(image, wrong, tag):
+    """The program of the first job with registers that make it wrong."""
+    registers = register_map(image.params)
+    *writes, go = start(image.jobs[0], tag)
+    return [*writes, *[Operation("write", registers[n].offset, v) for n, v in wrong.items()], go]
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_refused_job_leaves_scores_and_selections(kind):
+    """Also where it would begin by clearing all scores."""
+    image = an_image(kind)
+    first = alone(image, 0)
+    irq, known = Operation("irq", LIMIT), state(image.jobs[0])
+    for wrong in ({"HEADS": 0}, {"K_BASE": 1}, {"O_STRIDE": 1}, {"KEYS": 65}):
+        operations = [*first_job(image), *with_wrong(image, wrong, 2), irq, *known]
+        outcome = run_case(TINY, case(image, operations))
+        assert outcome.error is None, wrong
+        count = sum(operation.kind == "read" for operation in known)
+        right = replace(outcome, reads=outcome.reads[:-count])
+        assert check_jobs(first, right).messages == []
+        assert outcome.reads[-count:] == right.reads[-count:], wrong
+
+
+@pytest.mark.parametrize("every", EVERY)
+def test_a_refused_job_at_any_time_before_the_next_one(every):
+    """It is checked, and its lists are built, while the job before it ends."""
+    image = an_image("prefill")
+    registers = register_map(image.params)
+    status = registers["STATUS"]
+    full, busy = (status.field(name).mask for name in ("queue_full", "busy"))
+    *writes, go = start(image.jobs[0], 3)
+    for wrong in ({"HEADS": 0}, {"K_BASE": 1, "KEYS": 64, "QUERIES": 64}):
+        for after in range(0, 2 * counts("prefill")[2], every):
+            *refused, start_it = with_wrong(image, wrong, 2)
+            operations = [
+                *setup(image.params), *start(image.jobs[0], 1), *refused, Operation("run", after),
+                start_it, *writes, Operation("poll", status.offset, 0, full, 2000), go,
+                Operation("poll", status.offset, 0, busy, 4000),
+                *report(image.params), *state(image.jobs[0]),
+            ]  # fmt: skip
+            outcome = run_case(TINY, case(image, operations))
+            assert outcome.error is None, (wrong, after)
+            found = report_of(image, outcome)
+            assert (found.status, found.tag, found.finished) == (StatusCode.OK, 3, 3), after
+            messages = check_jobs(alone(image, 0), outcome).messages
+            assert [m for m in messages if "finished" not in m and "tag" not in m] == [], after
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_an_abort_leaves_scores(kind):
+    """A job that does not clear them adds to them at most."""
+    image = an_image(kind, scoring=Scoring(keep=3, heads=1, first=1, newest=1))
+    last, registers = image.jobs[-1], register_map(image.params)
+    status, control = registers["STATUS"], registers["CTRL"]
+    begin, known = next(programs(alone(image), limit=LIMIT)), state(last)
+    begin = begin[: next(n for n, o in enumerate(begin) if o.kind == "irq")]
+    keys, heads = last.job.keys, last.job.heads
+    before = [*last.scores_before[:keys], *last.heads_before[:heads]]
+    for after in range(0, counts(kind)[2], 40):
+        operations = [
+            *setup(image.params), *begin, Operation("run", after),
+            Operation("write", control.offset, control.field("abort").mask),
+            Operation("poll", status.offset, 0, status.field("busy").mask, 2000), *known,
+        ]  # fmt: skip
+        outcome = run_case(TINY, case(image, operations))
+        assert outcome.error is None, after
+        halves = outcome.reads[keys : keys + 2 * heads]
+        found = [low | high << 32 for low, high in zip(halves[::2], halves[1::2], strict=True)]
+        found = [*outcome.reads[:keys], *found]
+        assert all(have >= had for have, had in zip(found, before, strict=True)), after
 
 
 def beyond(operations, image):

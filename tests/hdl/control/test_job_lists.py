@@ -215,6 +215,32 @@ def test_latency(core, causal):
     assert cycles <= one * (1 + causal) + 5
 
 
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("causal", [0, 1])
+def test_a_job_behind_a_refused_one(core, causal):
+    """The lists of a job that is refused are still being built as the next one is offered."""
+    params, rng = CORES[core], random.Random(f"refused {core}")
+    whole = {"causal": causal, "keys": params.max_keys, "queries": params.max_queries}
+    lists = Lists(params)
+
+    async def bench(ctx):
+        for number in range(6):
+            refused = job_of(params, rng, bank=0, **(whole if number % 2 else {}))
+            lists.jobs[0] = refused
+            lists.memory.words[0] = memory_words(params, refused)
+            ctx.set(lists.dut.job.payload, 0)
+            ctx.set(lists.dut.job.valid, 1)
+            await ctx.tick().until(lists.dut.job.ready)
+            if number >= 2:
+                ctx.set(lists.dut.job.valid, 0)
+                await ctx.tick().repeat(rng.randrange(1, 2 * params.max_keys))
+            job = job_of(params, rng, bank=1)
+            await lists.build(ctx, job)
+            await lists.check(ctx, job)
+
+    simulate(lists.dut, bench, background=[lists.memory.run, lists.masks])
+
+
 def test_lists_stay_until_the_next_job_is_offered():
     params, rng = CORES["small"], random.Random(2)
     jobs = [job_of(params, rng, bank=bank) for bank in range(2)]

@@ -45,6 +45,8 @@ def test_the_last_line_need_not_be_a_path(tmp_path):
     "line, change, message",
     [
         (1, ("40,40", "40,41"), "w.csv:2: key_fetch_num must be a whole number, 1..40, not '41'"),
+        (1, ("40,40", "40,1e400"), "w.csv:2: key_fetch_num must be a whole number, .*"),
+        (2, ("0,0,1", "0,0,5000"), r"w.csv:3: head_id must be a whole number, 0\.\.4095, .*"),
         (1, ("32.0", "32.5"), "w.csv:2: embedding_length_D must be a whole number, .*, not '32.5'"),
         (1, ("True,4", "yes,4"), "w.csv:2: if_requant must be True or False, not 'yes'"),
         (1, ("0.05", "2"), "w.csv:2: auto_requant_thres must be between 0 and 1, or -1, not '2'"),
