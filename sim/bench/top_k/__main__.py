@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from amaranth.hdl import UnusedElaboratable
 
 from attnsieve.gen.config import load
 from attnsieve.hdl.select.top_k import TopKParams
@@ -77,6 +80,7 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str]:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
+    warnings.simplefilter("ignore", UnusedElaboratable)  # blocks are made for their ports
     if arguments.campaign is not None:
         return 1 if _campaign(SIZES, arguments.campaign, arguments.seed) else 0
     for line in _lines(arguments):
