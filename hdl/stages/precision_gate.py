@@ -41,8 +41,8 @@ class PrecisionGate(wiring.Component):
     Between the two kinds the gate must be empty.
 
     Latency: `verdict_latency` = 2 cycles from a row's statistics to its verdict. A final row that
-    is the oldest leaves from `latency` = 4 cycles after its statistics on, a beat per
-    cycle. Progressive rows never wait at ``i``.
+    is the oldest leaves from `latency` = 5 cycles after its statistics on, a beat per
+    cycle, with one cycle between rows. Progressive rows never wait at ``i``.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class PrecisionGate(wiring.Component):
     #: Cycles from a row's statistics to its verdict.
     verdict_latency = 2
     #: Cycles from the statistics of the oldest row, final, until it can leave.
-    latency = 4
+    latency = 5
     #: Rows that may have left the exponential, and whose statistics may not.
     _passes = 32
 
@@ -200,8 +200,8 @@ class PrecisionGate(wiring.Component):
         p, row = self.params, order.o.p
         left, number = Signal(range(p.max_beats + 1)), Signal(range(p.held_beats))
         place, read, free, going = Signal.like(number), Signal(), Signal(), left != 0
-        gone = Signal()
-        ready = order.o.valid & final.bit_select(row.segment, 1)
+        gone, ready = Signal(), Signal()  # its last beat is read; it is final
+        m.d.sync += ready.eq(order.o.valid & final.bit_select(row.segment, 1) & ~gone)
         told = ~self.o_statistics.valid | self.o_statistics.ready
         m.d.comb += [
             free.eq(~fetched | self._out.ready),
