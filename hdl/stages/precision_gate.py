@@ -42,7 +42,7 @@ class PrecisionGate(wiring.Component):
 
     Latency: `verdict_latency` = 2 cycles from a row's statistics to its verdict. A final row that
     is the oldest leaves from `latency` = 5 cycles after its statistics on, a beat per
-    cycle, with one cycle between rows. Progressive rows never wait at ``i``.
+    cycle. Progressive rows never wait at ``i``.
 
     Parameters
     ----------
@@ -128,12 +128,13 @@ class PrecisionGate(wiring.Component):
         self._out = self.leaving.i
         connect(m, self.leaving.o, self.o)
         final = Signal(p.held_segments)
+        self._row, self._there = Signal(held), Signal()  # the oldest one
         begin, fetched = Signal(), Signal()  # the oldest row leaves; a beat was read
         pass_on = self._enter(m, passes, order, terms, fetched)
         direct = self._judge(m, passes, sums, final)
         beat = self._leave(m, order, terms, final, begin, fetched)
         self._show(m, pass_on, beat, fetched)
-        self._tell(m, direct, sums, order.o.p.segment, begin)
+        self._tell(m, direct, sums, self._row.segment, begin)
         return m
 
     def _enter(
@@ -146,7 +147,7 @@ class PrecisionGate(wiring.Component):
         beats, take, pass_on = Signal(range(p.max_beats + 1)), Signal(), Signal()
         room = self.row.valid & passes.i.ready & (order.i.ready | row.again)
         m.d.comb += [
-            pass_on.eq(room & ~row.progressive & ~order.o.valid & ~fetched),
+            pass_on.eq(room & ~row.progressive & ~order.o.valid & ~self._there & ~fetched),
             self.i.ready.eq(Mux(row.progressive, room, pass_on & self._out.ready)),
             take.eq(self.i.valid & self.i.ready),
             self.row.ready.eq(take & self.i.p.last),
@@ -197,11 +198,11 @@ class PrecisionGate(wiring.Component):
     ) -> Any:
         """The oldest row, once it is final and the statistics of the one before are told, a beat
         per cycle. Returns what was read."""
-        p, row = self.params, order.o.p
+        p, row = self.params, self._row
         left, number = Signal(range(p.max_beats + 1)), Signal(range(p.held_beats))
         place, read, free, going = Signal.like(number), Signal(), Signal(), left != 0
-        gone, ready = Signal(), Signal()  # its last beat is read; it is final
-        m.d.sync += ready.eq(order.o.valid & final.bit_select(row.segment, 1) & ~gone)
+        gone = Signal()  # its last beat is read
+        ready = self._oldest(m, order.o, final, gone)
         told = ~self.o_statistics.valid | self.o_statistics.ready
         m.d.comb += [
             free.eq(~fetched | self._out.ready),
@@ -211,7 +212,6 @@ class PrecisionGate(wiring.Component):
             terms.read[0].address.eq(place),
             terms.read[0].en.eq(read),
             gone.eq(read & (Mux(going, left, row.beats) == 1)),
-            order.o.ready.eq(gone),
         ]
         m.d.sync += self.release.eq(gone)
         with m.If(read):
@@ -222,6 +222,17 @@ class PrecisionGate(wiring.Component):
         with m.If(gone):
             m.d.sync += final.bit_select(row.segment, 1).eq(0)
         return terms.read[0].data
+
+    def _oldest(self, m: Module, order: Any, final: Signal, gone: Signal) -> Signal:
+        """The oldest row to a register, and whether it is final to another one: known of the next
+        row as the one before goes."""
+        ready, take = Signal(), Signal()
+        m.d.comb += [take.eq(~self._there | gone), order.ready.eq(take)]
+        next_is, this_is = (final.bit_select(row.segment, 1) for row in (order.p, self._row))
+        m.d.sync += ready.eq(Mux(take, order.valid & next_is, this_is))
+        with m.If(take):
+            m.d.sync += [self._row.eq(order.p), self._there.eq(order.valid)]
+        return ready
 
     def _show(self, m: Module, pass_on: Value, beat: Any, fetched: Signal) -> None:
         """A beat that was held, or the one at hand."""

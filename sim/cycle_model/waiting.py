@@ -314,7 +314,7 @@ class WaitingPipeline(SparsePipeline):
         bounds = np.zeros(self.beats, np.int64)
         held = np.arange(first, last) - room
         bounds[held >= 0] = self.beat_free[held[held >= 0]]
-        bounds[0] = max(int(bounds[0]), int(self.final[number]) + 3, self.gate_time + 2)
+        bounds[0] = max(int(bounds[0]), int(self.final[number]) + 4, self.gate_time + 1)
         if number > waiting:
             bounds[0] = max(int(bounds[0]), int(self.done[number - waiting - 1]))
         if self._alone:
