@@ -1,0 +1,93 @@
+"""What a sum of slices must reach for the score to be still able to reach the threshold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.slices.slice_params import SliceParams
+from attnsieve.hdl.stages.scorer_array import sum_tree
+
+__all__ = ["ExitBounds"]
+
+
+class ExitBounds(wiring.Component):
+    """A query and a threshold in; a bound for each slice out.
+
+    After slice n of K in two's complement, ``R = left(n)`` bits of each word are open: they add
+    from 0 to 2**R - 1 to it. So the score is at most ``sum * 2**R + (2**R - 1) * C`` with
+    ``C = sum of max(q, 0)`` over the query, whatever the bits: it cannot reach the threshold if
+
+        sum < ceil((threshold + C) / 2**R) - C
+
+    which is the bound. That of the last slice is the threshold itself, with the zeros of `pad`
+    behind it. Bounds are exact: with some key the score reaches the threshold if the sum reaches
+    its bound (the interval margin; LeOPArd, section on early termination, has the concordant-sign
+    margin for words with a sign and a magnitude).
+
+    Latency: `latency` cycles, a register behind every four terms of the sum, and one. Throughput:
+    one query per cycle. Nothing waits.
+
+    Parameters
+    ----------
+    params : SliceParams
+
+    Members
+    -------
+    i : In(stream({query, threshold}, always ready))
+    o : Out(stream(SliceParams.bounds_layout(), always ready))
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    #: Terms that are added between registers.
+    _TERMS = 4
+
+    def __init__(self, *, params: SliceParams) -> None:
+        self.params = params
+        given = data.StructLayout(
+            {"query": params.query_layout(), "threshold": signed(params.score_bits)}
+        )
+        super().__init__(
+            {
+                "i": In(stream.Signature(given, always_ready=True)),
+                "o": Out(stream.Signature(params.bounds_layout(), always_ready=True)),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a query to its bounds."""
+        levels = (self.params.taps - 1).bit_length()
+        return 2 + -(-levels // (self._TERMS - 1).bit_length())
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        positive = []
+        for tap, value in enumerate(self.i.p.query):
+            term = Signal(signed(p.query_bits), name=f"positive{tap}", reset_less=True)
+            m.d.sync += term.eq(Mux(value < 0, 0, value))
+            positive.append(term)
+        most = sum_tree(m, 1, positive, self._TERMS)
+        valid: Value = self.i.valid
+        threshold: Value = self.i.p.threshold
+        for _ in range(self.latency - 1):
+            valid, threshold = self._later(m, valid), self._later(m, threshold)
+        m.d.sync += self.o.valid.eq(valid)
+        for number, bound in enumerate(self.o.p):
+            left = p.left(number)
+            round_up = (1 << left) - 1
+            reach = ((threshold + most + round_up) >> left) - most
+            m.d.sync += bound.eq(threshold << p.pad if number == p.slices - 1 else reach)
+        return m
+
+    @staticmethod
+    def _later(m: Module, value: Value) -> Value:
+        after = Signal.like(value)
+        m.d.sync += after.eq(value)
+        return after

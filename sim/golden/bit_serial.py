@@ -1,0 +1,62 @@
+"""Scores whose keys are read slice by slice until they are known to be below a threshold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from attnsieve.sim.golden.widths import signed_fits
+
+__all__ = ["BitSerial", "bit_serial", "cut"]
+
+
+class BitSerial(NamedTuple):
+    """What becomes of keys.
+
+    Parameters
+    ----------
+    kept : bool array
+        Scores that reach the threshold.
+    score : int64 array
+        Scores, exact for all keys.
+    slices : int array
+        Slices that were read of each.
+    """
+
+    kept: np.ndarray
+    score: np.ndarray
+    slices: np.ndarray
+
+
+def cut(words: np.ndarray, word_bits: int, slice_bits: int) -> np.ndarray:
+    """Slices of signed words, ``[slices, …]``, most significant first, each as an unsigned number;
+    zeros behind the last bit fill the last one."""
+    signed_fits("word", words, word_bits)
+    slices = -(-word_bits // slice_bits)
+    pad = slices * slice_bits - word_bits
+    whole = (np.asarray(words, np.int64) << pad) & ((1 << slices * slice_bits) - 1)
+    mask = (1 << slice_bits) - 1
+    return np.stack([whole >> slice_bits * (slices - 1 - n) & mask for n in range(slices)])
+
+
+def bit_serial(
+    q: np.ndarray, k: np.ndarray, threshold: int, *, word_bits: int, slice_bits: int
+) -> BitSerial:
+    """One query ``[taps]`` and its keys ``[keys, taps]``, in two's complement.
+
+    After a slice, the bits of a word that are open add from nothing to all ones to it; the score
+    can be no more than what is known and all ones where the query is positive. A key ends with the
+    first slice after which that is below the threshold.
+    """
+    q, k = np.asarray(q, np.int64), np.asarray(k, np.int64)
+    signed_fits("word", k, word_bits)
+    score = k @ q
+    most = int(np.maximum(q, 0).sum())
+    slices = -(-word_bits // slice_bits)
+    read = np.full(len(k), slices)
+    for number in range(slices - 1, 0, -1):  # after so many slices
+        rest = max(0, word_bits - number * slice_bits)
+        known = (k >> rest << rest) @ q
+        read[known + ((1 << rest) - 1) * most < threshold] = number
+    return BitSerial(score >= threshold, score, read)
