@@ -271,7 +271,7 @@ class Proof(wiring.Component):
 
 
 def small(slice_bits):
-    return SliceParams(taps=2, query_bits=4, word_bits=5, slice_bits=slice_bits, keys=2)
+    return SliceParams(taps=2, query_bits=3, word_bits=4, slice_bits=slice_bits, keys=2)
 
 
 @pytest.mark.parametrize("slice_bits", [1, 2, 4])
