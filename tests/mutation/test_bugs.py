@@ -16,12 +16,13 @@ from .lib_bugs import LIB_BUGS
 from .list_bugs import LIST_BUGS
 from .plane_bugs import PLANE_BUGS
 from .select_bugs import SELECT_BUGS
+from .slice_bugs import SLICE_BUGS
 from .stage_bugs import STAGE_BUGS
 from .token_bugs import TOKEN_BUGS
 
 BUGS = [
     *LIB_BUGS, *AXI_BUGS, *GATHER_BUGS, *CONTROL_BUGS, *LIST_BUGS, *SELECT_BUGS, *STAGE_BUGS,
-    *TOKEN_BUGS, *HEAD_BUGS, *DEMAND_BUGS, *PLANE_BUGS,
+    *TOKEN_BUGS, *HEAD_BUGS, *DEMAND_BUGS, *PLANE_BUGS, *SLICE_BUGS,
 ]  # fmt: skip
 
 #: Files of hdl/ in which no bugs are planted, and why.
@@ -35,6 +36,7 @@ WITHOUT_BUGS = {
     "select/top_k": "no hardware: checked sizes and layouts",
     "select/engines": "no hardware: picks a block",
     "select/search": "no hardware: names and widths of payloads",
+    "slices/slice_params": "no hardware: checked sizes and layouts",
     "axi/signature": "no hardware: names of wires",
     "control/register_map": "no hardware: a table, which the tests of registers go through",
     "control/status": "no hardware: numbers of status codes",

@@ -21,12 +21,12 @@ from attnsieve.sim.golden.bit_serial import bit_serial, cut
 from attnsieve.sim.unit import run_streams
 
 SIZES = {
-    "one tap": {"taps": 1, "word_bits": 2, "slice_bits": 4},
+    "tap": {"taps": 1, "word_bits": 2, "slice_bits": 4},
     "bits": {"taps": 3, "word_bits": 5, "slice_bits": 1},
-    "pairs with a zero": {"taps": 5, "word_bits": 9, "slice_bits": 2},
-    "one slice": {"taps": 4, "word_bits": 4, "slice_bits": 4},
+    "padded": {"taps": 5, "word_bits": 9, "slice_bits": 2},
+    "whole": {"taps": 4, "word_bits": 4, "slice_bits": 4},
     "fours": {"taps": 16, "query_bits": 8, "word_bits": 16, "slice_bits": 4},
-    "the paper's": {"taps": 64},
+    "paper": {"taps": 64},
 }
 
 

@@ -1,0 +1,45 @@
+"""Scores that end early: what is kept and what is read, against all that words can become."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from attnsieve.sim.golden.bit_serial import bit_serial, cut
+
+
+@pytest.mark.parametrize("word_bits, slice_bits", [(4, 1), (4, 2), (5, 2), (3, 4), (12, 2)])
+def test_slices_make_up_the_word(word_bits, slice_bits):
+    words = np.arange(-(1 << word_bits - 1), 1 << word_bits - 1)
+    slices = cut(words, word_bits, slice_bits)
+    assert slices.shape[0] == -(-word_bits // slice_bits)
+    whole = sum(s << slice_bits * n for n, s in enumerate(slices[::-1]))
+    total = slices.shape[0] * slice_bits
+    signed = np.where(whole >> total - 1, whole - (1 << total), whole)
+    np.testing.assert_array_equal(signed, words << total - word_bits)
+
+
+@pytest.mark.parametrize("slice_bits", [1, 2])
+def test_a_key_ends_exactly_when_no_rest_of_its_words_would_do(slice_bits):
+    """Every rest of both words is tried."""
+    rng, bits = np.random.default_rng(slice_bits), 4
+    for _ in range(40):
+        q = rng.integers(-8, 8, 2)
+        keys = rng.integers(-8, 8, (6, 2))
+        threshold = int(rng.integers(-60, 60))
+        found = bit_serial(q, keys, threshold, word_bits=bits, slice_bits=slice_bits)
+        np.testing.assert_array_equal(found.kept, keys @ q >= threshold)
+        np.testing.assert_array_equal(found.score, keys @ q)
+        for key, read in zip(keys, found.slices, strict=True):
+            for number in range(1, bits // slice_bits + 1):
+                rest = bits - number * slice_bits
+                known = key >> rest << rest
+                best = max(int((known + each) @ q) for each in product(range(1 << rest), repeat=2))
+                assert (read == number) == (best < threshold or rest == 0)
+                if read == number:
+                    break
+
+
+def test_a_word_that_does_not_fit():
+    with pytest.raises(OverflowError, match=r"^word in 8\.\.8 does not fit 4 signed bits$"):
+        bit_serial([1], np.array([[8]]), 0, word_bits=4, slice_bits=2)
