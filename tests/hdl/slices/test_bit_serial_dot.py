@@ -93,6 +93,7 @@ def run(p, given, keys, jobs, memory_latency=2, **options):
             _, _, en, key, number = await ctx.tick().sample(port.en, port.key, port.number)
             found = [rng.randrange(1 << p.slice_bits) for _ in range(p.taps)]
             if en:
+                assert number < p.slices
                 asked.append((key, number))
                 found = [int(bits) for bits in sliced[number, key]]
             way.append(found)
