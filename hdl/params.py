@@ -124,11 +124,8 @@ class CoreParams:
             )
         check_int("token_lanes", self.token_lanes, 0, 32)
         if self.token_lanes:
-            if not 2 <= self.lanes <= 512:
-                raise ValueError(
-                    f"lanes must be in 2..512 on a core with token_lanes, not {self.lanes!r}"
-                )
-            check_power_of_two("token_lanes", self.token_lanes, self.groups, 32)
+            least = min(self.groups, 2 * self.channels)
+            check_power_of_two("token_lanes", self.token_lanes, least, 32)
             if not self.value_lanes:
                 raise ValueError("value_lanes must not be 0 on a core with token_lanes")
         if self.top_k not in ("radix", "quick"):
