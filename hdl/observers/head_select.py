@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.observers.head_scores import HEAD_SCORE_BITS
 from attnsieve.hdl.params import CoreParams, check_params
@@ -84,16 +85,10 @@ class HeadSelect(wiring.Component):
             first = (score == mine) & (place > n) if n < heads - 1 else 0  # none is behind the last
             m.d.sync += before[n].eq(self.alive[n] & ((score > mine) | first))
         goes = Signal()
-        m.d.comb += goes.eq(self.alive.bit_select(self._later(m, place), 1)
+        m.d.comb += goes.eq(self.alive.bit_select(delayed(m, place, 1), 1)
                             & (count_flags(before) < self.keep))
         with m.If(looked[1]):
             m.d.sync += self.next.eq(Cat(self.next[1:], goes))
         with m.If(last[1]):
             m.d.sync += self.busy.eq(0)
         return m
-
-    @staticmethod
-    def _later(m: Module, value: Signal) -> Signal:
-        after = Signal.like(value)
-        m.d.sync += after.eq(value)
-        return after

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.slices.slice_params import SliceParams
 from attnsieve.hdl.stages.scorer_array import sum_tree
 
@@ -74,20 +75,11 @@ class ExitBounds(wiring.Component):
             m.d.sync += term.eq(Mux(value < 0, 0, value))
             positive.append(term)
         most = sum_tree(m, 1, positive, self._TERMS)
-        valid: Value = self.i.valid
-        threshold: Value = self.i.p.threshold
-        for _ in range(self.latency - 1):
-            valid, threshold = self._later(m, valid), self._later(m, threshold)
-        m.d.sync += self.o.valid.eq(valid)
+        threshold = delayed(m, self.i.p.threshold, self.latency - 1)
+        m.d.sync += self.o.valid.eq(delayed(m, self.i.valid, self.latency - 1))
         for number, bound in enumerate(self.o.p):
             left = p.left(number)
             round_up = (1 << left) - 1
             reach = ((threshold + most + round_up) >> left) - most
             m.d.sync += bound.eq(threshold << p.pad if number == p.slices - 1 else reach)
         return m
-
-    @staticmethod
-    def _later(m: Module, value: Value) -> Value:
-        after = Signal.like(value)
-        m.d.sync += after.eq(value)
-        return after
