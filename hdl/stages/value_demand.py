@@ -99,7 +99,7 @@ class ValueDemand(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a beat to the one that it drives out."""
-        return self.store.latency + self._through
+        return self.store.latency + 1 + self._through
 
     @property
     def union_latency(self) -> int:
@@ -108,7 +108,7 @@ class ValueDemand(wiring.Component):
 
     @property
     def _through(self) -> int:
-        """Cycles behind the memory: the union is read, and the row packed."""
+        """Cycles behind the memory and its register: the union is read, and the row packed."""
         return 1 + self.eliminator.latency + self.packer.latency
 
     def elaborate(self, platform: Any) -> Module:
@@ -185,7 +185,10 @@ class ValueDemand(wiring.Component):
     def _leave(self, m: Module, rows: Queue, unions: KeyUnions, leaving: Queue) -> None:
         """Beats out of the memory, each a cycle later with its beat of the union; rows with their
         first beat."""
-        store, row, out = self.store.o, rows.o.p, self.eliminator.i
+        # a block RAM is slow to answer: its beat waits in a register
+        m.submodules.waiting = waiting = Queue(shape=self.store.o.p.shape(), depth=2)
+        connect(m, self.store.o, waiting.i)
+        store, row, out = waiting.o, rows.o.p, self.eliminator.i
         begins, move, free, end = Signal(init=1), Signal(), Signal(), Signal()
         held, valid = Signal(store.p.shape(), reset_less=True), Signal()
         demand, closes = Signal(), Signal()
