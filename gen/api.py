@@ -89,8 +89,8 @@ def simulate(
     trace : Trace or path
         A trace, or its file.
     options
-        Of `attnsieve.sim.simulate.simulate`: ``layers``, ``heads``, ``bits``, ``simulator``,
-        ``memory``, ``stalls``, ``seed``, ``baseline``, ``vcd``, ``progress``.
+        Of `attnsieve.sim.simulate.simulate`: ``layers``, ``heads``, ``bits``, ``thresholds``,
+        ``simulator``, ``memory``, ``stalls``, ``seed``, ``baseline``, ``vcd``, ``progress``.
 
     Returns
     -------

@@ -128,7 +128,7 @@ class Configuration(_Section):
     name : str
         Names the core: its top module is ``attnsieve_<name>``.
     system : str
-        The accelerator: ``dense``, ``spatten``.
+        The accelerator: ``dense``, ``spatten``, ``leopard``.
     intent : str
         What it is for, in a line.
     status : str
@@ -140,7 +140,7 @@ class Configuration(_Section):
     """
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)
-    system: Literal["dense", "spatten"] = "dense"
+    system: Literal["dense", "spatten", "leopard"] = "dense"
     intent: str = Field("", pattern=r"^[^\n]*$")
     status: Literal["supported", "experimental"] = "experimental"
     core: Annotated[InstanceOf[CoreParams], BeforeValidator(_core)] = CoreParams()

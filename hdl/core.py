@@ -205,6 +205,11 @@ class Core(wiring.Component):
             result.p.read_bytes.eq(read),
             result.p.write_bytes.eq(written),
         ]
+        if p.slice_units:
+            m.d.comb += [
+                datapath.exit_tally.ready.eq(taken & good),
+                registers.exits.eq(datapath.exit_tally.p),
+            ]
         for tally in tallies:
             m.d.comb += [result.p[name].eq(tally.p[name]) for name, _ in tally.p.shape()]
         for total, count, size in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Member, Out, connect, flipped
 
@@ -36,6 +36,8 @@ from attnsieve.hdl.observers.head_scores import head_weight_layout
 from attnsieve.hdl.observers.head_unit import HeadUnit
 from attnsieve.hdl.observers.token_unit import TokenUnit
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.slices.bit_serial_scorer import BitSerialScorer
+from attnsieve.hdl.slices.exit_tally import exit_tally_layout
 from attnsieve.hdl.stages.exponential import Exponential
 from attnsieve.hdl.stages.normaliser import Normaliser
 from attnsieve.hdl.stages.plane_scores import PLANE_FIELDS, PlaneScores
@@ -106,6 +108,21 @@ def _outer(unit: Any, inner: tuple[str, ...]) -> wiring.Signature:
     return wiring.Signature({n: m for n, m in members if n not in inner})
 
 
+def _check_slices(p: CoreParams) -> None:
+    """Raise unless bit-serial units can be built with what else the core has."""
+    if not p.slice_units:
+        return
+    for name in ("value_lanes", "token_lanes"):
+        if getattr(p, name):
+            raise ValueError(f"{name} must be 0 on a core with slice_units, not {getattr(p, name)}")
+    least = -(-p.max_keys * p.max_head_dim // 2)
+    if p.buffer_elements < least:
+        raise ValueError(
+            f"buffer_elements must be at least max_keys * max_head_dim / 2 ({least}) on a core "
+            f"with slice_units, not {p.buffer_elements}"
+        )
+
+
 class Datapath(wiring.Component):
     """Loader, rings, scorer, softmax, prob·V, normaliser and row writer, joined.
 
@@ -140,6 +157,8 @@ class Datapath(wiring.Component):
         Counts of each job.
     value_tally : Out(stream(value_tally_layout))
         More of them, where values are selected.
+    exit_tally : Out(stream(exit_tally_layout))
+        And where keys are scored bit by bit.
     read_units, written_granules : Out
         Memory traffic of this cycle, in units and in 32 bytes.
     busy, wait_query, wait_key, wait_output : Out(1)
@@ -162,6 +181,7 @@ class Datapath(wiring.Component):
                 f"Memory must deliver at most {self.queries.capacity} lines at once (lanes "
                 f"{p.lanes}), not {self.loader.granule_lines}: use fewer or narrower channels"
             )
+        _check_slices(p)
         read = AXI4Signature(addr_width=p.addr_width, data_width=p.data_width, write=False)
         write = AXI4Signature(addr_width=p.addr_width, data_width=p.data_width, read=False)
         super().__init__(
@@ -184,6 +204,11 @@ class Datapath(wiring.Component):
                 **(
                     {"value_tally": Out(stream.Signature(value_tally_layout(p)))}
                     if p.value_lanes
+                    else {}
+                ),
+                **(
+                    {"exit_tally": Out(stream.Signature(exit_tally_layout(p)))}
+                    if p.slice_units
                     else {}
                 ),
                 "read_units": Out(len(self.loader.read_units)),
@@ -209,10 +234,7 @@ class Datapath(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        if self.params.lut_ram:
-            m.submodules.resets = resets = LocalResets(count=self._blocks)
-            m.d.comb += resets.i.eq(self.clear)
-            self._resets = iter(resets.o)
+        self._resets: list[Signal] = []
         self._place(m, "loader", self.loader)
         if self.params.token_lanes:
             self._lists(m)
@@ -221,17 +243,17 @@ class Datapath(wiring.Component):
         passes, rows = self._rows(m, scorer)
         self._back(m, scorer, passes, rows)
         self._outside(m, scorer)
+        if self._resets:
+            m.submodules.resets = resets = LocalResets(count=len(self._resets))
+            m.d.comb += [resets.i.eq(self.clear), Cat(self._resets).eq(resets.o)]
         return m
-
-    @property
-    def _blocks(self) -> int:
-        """Blocks that have a reset of their own."""
-        p = self.params
-        return 16 + 6 * p.prunes + 4 * p.progressive + 3 * p.value_demand
 
     def _place(self, m: Module, name: str, block: Any) -> Any:
         """A block with its reset: one of its own where it is not small. Returns the block."""
-        reset = next(self._resets) if self.params.lut_ram else self.clear
+        reset = self.clear
+        if self.params.lut_ram:
+            reset = Signal(name=f"reset_{name}")
+            self._resets.append(reset)
         m.submodules[name] = ResetInserter(reset)(block)
         return block
 
@@ -261,29 +283,65 @@ class Datapath(wiring.Component):
         p = self.params
         return Ring(shape=line_layout(p), depth=p.kv_lines, split=p.groups, always_ready=True)
 
-    def _front(self, m: Module) -> ParallelScorer:
-        """Memory to scores: K ring, query store, scorer."""
+    def _front(self, m: Module) -> ParallelScorer | BitSerialScorer:
+        """Memory to scores: query store, and a scorer with its keys."""
         p, loader = self.params, self.loader
-        k_ring = self._place(m, "k_ring", self._ring())
         queries = self._place(m, "query_store", self.queries)
-        scorer = self._place(m, "scorer", ParallelScorer(params=p))
+        scorer: ParallelScorer | BitSerialScorer
+        if p.slice_units:
+            scorer = self._bit_serial(m)
+        else:
+            scorer = self._parallel(m)
         self._heads(m, queries)
-        self._keys(m)
         connect(m, loader.q_line, queries.i)
-        connect(m, loader.k_line, k_ring.i)
         connect(m, scorer.query, queries.read)
-        connect(m, scorer.key, k_ring.read[0])
         m.d.comb += [
             loader.q_space.eq(queries.space),
-            loader.k_space.eq(k_ring.space),
-            scorer.key_end.eq(k_ring.end),
-            scorer.key_append.eq(k_ring.append),
-            k_ring.release.eq(scorer.key_release),
             self.mask_bank.eq(scorer.mask_bank),
             self.mask_beat.eq(scorer.mask_beat),
             self.mask_used.eq(scorer.mask_used),
             self.mask_en.eq(scorer.mask_en),
             scorer.mask_data.eq(self.mask_data),
+        ]
+        return scorer
+
+    def _parallel(self, m: Module) -> ParallelScorer:
+        """A scorer that multiplies whole keys, and the ring with their lines."""
+        k_ring = self._place(m, "k_ring", self._ring())
+        scorer = self._place(m, "scorer", ParallelScorer(params=self.params))
+        self._keys(m)
+        connect(m, self.loader.k_line, k_ring.i)
+        connect(m, scorer.key, k_ring.read[0])
+        m.d.comb += [
+            self.loader.k_space.eq(k_ring.space),
+            scorer.key_end.eq(k_ring.end),
+            scorer.key_append.eq(k_ring.append),
+            k_ring.release.eq(scorer.key_release),
+        ]
+        return scorer
+
+    def _bit_serial(self, m: Module) -> BitSerialScorer:
+        """A scorer that cuts keys into slices; it must know each KV head's shape."""
+        p, loader = self.params, self.loader
+        scorer = self._place(m, "scorer", BitSerialScorer(params=p))
+        fields = {
+            "loader": [name for name, _ in region_layout(p)],
+            "scorer": ("parts", "rows", "wide"),
+        }
+        heads = self._place(
+            m, "key_heads", Broadcast(shape=region_layout(p), fields=fields, depth=2)
+        )
+        connect(m, flipped(self.key), heads.i)
+        connect(m, heads.loader, loader.key)
+        connect(m, loader.k_line, scorer.key)
+        connect(m, scorer.tally, flipped(self.exit_tally))
+        m.d.comb += [
+            loader.k_space.eq(scorer.key_space),
+            scorer.head.valid.eq(heads.scorer.valid),
+            heads.scorer.ready.eq(scorer.head.ready),
+            scorer.head.p.parts.eq(heads.scorer.p.parts),
+            scorer.head.p.keys.eq(heads.scorer.p.rows),
+            scorer.head.p.wide.eq(heads.scorer.p.wide),
         ]
         return scorer
 
@@ -347,7 +405,7 @@ class Datapath(wiring.Component):
         ]
         return listed
 
-    def _rows(self, m: Module, scorer: ParallelScorer) -> tuple[Broadcast, Broadcast]:
+    def _rows(self, m: Module, scorer: Any) -> tuple[Broadcast, Broadcast]:
         """Rows wait in front of the scorer; behind it each receiver has what it needs of them.
         Returns who has each row as often as it comes, and who has it once."""
         p = self.params
@@ -391,15 +449,13 @@ class Datapath(wiring.Component):
         m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
         m.d.comb += [sink.p[name].eq(source.p[name]) for name, _ in source.p.shape()]
 
-    def _back(
-        self, m: Module, scorer: ParallelScorer, passes: Broadcast, rows: Broadcast
-    ) -> None:
+    def _back(self, m: Module, scorer: Any, passes: Broadcast, rows: Broadcast) -> None:
         """Scores to memory: softmax, prob·V, normaliser, writer."""
         p = self.params
-        row_buffer = self._place(m, "row_buffer", RowBuffer(params=p))
         exponential = self._place(m, "exponential", Exponential(params=p))
         v_ring = self._place(m, "v_ring", self._ring())
-        prob_v = self._place(m, "prob_v", (SparseProbV if p.prunes else ProbV)(params=p))
+        sparse = p.prunes or p.slice_units
+        prob_v = self._place(m, "prob_v", (SparseProbV if sparse else ProbV)(params=p))
         normaliser = self._place(m, "normaliser", Normaliser(params=p))
         tally = self._place(m, "tally", RowTally(params=p, rows=self.held_depth))
         scores, terms, statistics = scorer.o, exponential.o, exponential.statistics
@@ -407,8 +463,11 @@ class Datapath(wiring.Component):
         if p.progressive:
             scores, counts = self._weigh(m, scorer, passes)
             terms, statistics = self._hold(m, exponential, passes)
-        connect(m, scores, row_buffer.i)
-        connect(m, row_buffer.o, exponential.i)
+        if not p.slice_units:  # whose rows are stored already
+            row_buffer = self._place(m, "row_buffer", RowBuffer(params=p))
+            connect(m, scores, row_buffer.i)
+            scores = row_buffer.o
+        connect(m, scores, exponential.i)
         self._statistics(m, statistics, normaliser)
         if p.value_lanes:
             terms = self._select(m, terms, rows)
@@ -424,7 +483,7 @@ class Datapath(wiring.Component):
         connect(m, prob_v.o, normaliser.i)
         connect(m, normaliser.o, self.writer.i)
         self._receive(m, rows.tally, tally.row)
-        self._scales(m, exponential, passes)
+        self._scales(m, exponential, passes, scorer)
         if p.token_lanes:
             self._importance(m, rows, normaliser)
         self._addresses(m, rows)
@@ -546,7 +605,9 @@ class Datapath(wiring.Component):
                 else:
                     m.d.comb += own.eq(its) if member.flow is Out else its.eq(own)
 
-    def _scales(self, m: Module, exponential: Exponential, rows: Broadcast) -> None:
+    def _scales(
+        self, m: Module, exponential: Exponential, rows: Broadcast, scorer: Any
+    ) -> None:
         """The scale of a head stays for all its rows."""
         p = self.params
         scales = self._place(
@@ -556,12 +617,30 @@ class Datapath(wiring.Component):
                 shape=head_layout(p), depth=self.row_depth if p.lut_ram else 2, lut_ram=p.lut_ram
             ),
         )
-        self._scale(m, scales)
+        if p.threshold_bits:
+            self._threshold(m, scales, scorer)
+        else:
+            self._scale(m, scales)
         m.d.comb += [
             exponential.scale.valid.eq(scales.o.valid & rows.scale.valid),
             exponential.scale.p.eq(scales.o.p),
             rows.scale.ready.eq(exponential.scale.ready),
             scales.o.ready.eq(exponential.scale.ready & rows.scale.p.last_of_head),
+        ]
+
+    def _threshold(self, m: Module, scales: Queue, scorer: BitSerialScorer) -> None:
+        """The scale of each head; its threshold waits for the rows that the scorer begins."""
+        p, scale = self.params, self.scale
+        thresholds = self._place(
+            m, "thresholds", Queue(shape=signed(p.threshold_bits), depth=self.row_depth)
+        )
+        connect(m, thresholds.o, scorer.threshold)
+        m.d.comb += [
+            scale.ready.eq(scales.i.ready & thresholds.i.ready),
+            scales.i.valid.eq(scale.valid & thresholds.i.ready),
+            scales.i.p.eq(scale.p),
+            thresholds.i.valid.eq(scale.valid & scales.i.ready),
+            thresholds.i.p.eq(scale.p.threshold),
         ]
 
     def _scale(self, m: Module, scales: Queue) -> None:
@@ -597,7 +676,7 @@ class Datapath(wiring.Component):
         self._receive(m, rows.writer, addresses.row)
         connect(m, addresses.o, self.writer.row)
 
-    def _outside(self, m: Module, scorer: ParallelScorer) -> None:
+    def _outside(self, m: Module, scorer: Any) -> None:
         loader, writer = self.loader, self.writer
         for read, write, r, w in zip(self.read, self.write, loader.bus, writer.bus, strict=True):
             connect(m, r, flipped(read))

@@ -36,6 +36,7 @@ def head_layout(p: CoreParams) -> data.StructLayout:
             "mantissa": unsigned(p.scale_mantissa_bits),
             "shift": unsigned(p.scale_shift_bits),
             **(pruned if p.token_lanes else {}),
+            **({"threshold": signed(p.threshold_bits)} if p.threshold_bits else {}),
         }
     )
 
@@ -96,6 +97,7 @@ def row_layout(p: CoreParams) -> data.StructLayout:
             **(listed if p.token_lanes else {}),
             **(planes if p.progressive else {}),
             **(demand if p.value_demand else {}),
+            **({"wide": unsigned(1)} if p.slice_units else {}),  # Q and K have 12 bits
         }
     )
 

@@ -64,6 +64,13 @@ class CoreParams:
         is read for the rows that need it; needs token_lanes and operand_bits = 12.
     value_demand : bool
         Rows of V may wait to be read until it is known that they are kept; needs token_lanes.
+    slice_units : int
+        Bit-serial dot-product units, which score keys in place of the Q·K array and stop as soon as
+        a key is known to be below its head's threshold; 0: the array does.
+    slice_bits : int
+        Bits of K that such a unit takes per cycle: 1, 2 or 4.
+    slice_rows : int
+        Rows that these units may work on at once, a power of two: 2 to 8.
     lut_ram : bool
         Whether the target has small asynchronous-read RAMs. If not, small memories that are read
         synchronously are left to the synthesis tool.
@@ -89,6 +96,9 @@ class CoreParams:
     top_k: str = "radix"
     progressive: bool = False
     value_demand: bool = False
+    slice_units: int = 0
+    slice_bits: int = 2
+    slice_rows: int = 8
     lut_ram: bool = True
 
     def __post_init__(self) -> None:
@@ -134,7 +144,11 @@ class CoreParams:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise TypeError(f"{name} must be true or false, not {value!r}")
-        if self.prunes and not self.lut_ram:
+        check_int("slice_units", self.slice_units, 0, 16)
+        if self.slice_bits not in (1, 2, 4):
+            raise ValueError(f"slice_bits must be 1, 2 or 4, not {self.slice_bits!r}")
+        check_power_of_two("slice_rows", self.slice_rows, 2, 8)
+        if (self.prunes or self.slice_units) and not self.lut_ram:
             raise ValueError("lut_ram must be true on a core that prunes, not false")
         for name in ("progressive", "value_demand"):
             if getattr(self, name) and not self.token_lanes:
@@ -274,6 +288,11 @@ class CoreParams:
     def recip_bits(self) -> int:
         """Bits of a reciprocal mantissa (UQ1.16, at most 2**16)."""
         return self.recip_fraction + 1
+
+    @property
+    def threshold_bits(self) -> int:
+        """Bits of a head's threshold, signed like a score; 0 on a core that compares none."""
+        return self.score_bits if self.slice_units else 0
 
     @property
     def prunes(self) -> bool:

@@ -32,18 +32,25 @@ class Necessary:
         Multiplications of the two arrays: head_dim times unmasked pairs, and times kept values.
     granules : int
         32-byte granules read and written.
+    slices : int
+        Slices of K that bit-serial units need to decide about all pairs: they do the work of the
+        first array.
     """
 
     macs_qk: int
     macs_pv: int
     granules: int
+    slices: int = 0
 
 
 def limit_cycles(params: CoreParams, timing: Timing, work: Necessary) -> int:
     """The largest over resources of necessary work divided by rate, rounded up."""
     rate = granules_per_cycle(params, timing)
+    scores = -(-work.macs_qk // params.lanes)
+    if params.slice_units:
+        scores = -(-work.slices // params.slice_units)
     return max(
-        -(-work.macs_qk // params.lanes),
+        scores,
         -(-work.macs_pv // params.lanes),
         int(-(-work.granules // rate)),
     )

@@ -27,6 +27,7 @@ from attnsieve.sim.compiled import DEFAULT_BACKEND, Backend, CompiledMachine
 from attnsieve.sim.driver.cascade import Pruning, cascade
 from attnsieve.sim.driver.plan import LayerPlan
 from attnsieve.sim.driver.precision import Precision, threshold_code
+from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.progressive import LSB_BITS
 from attnsieve.sim.limits import Necessary, limit_cycles
@@ -122,6 +123,7 @@ def simulate(
     layers: str | Sequence[int] | None = None,
     heads: str | Sequence[int] | None = None,
     bits: int | None = None,
+    thresholds: Thresholds | str | Path | None = None,
     simulator: str = DEFAULT_SIMULATOR,
     memory: Timing | None = None,
     stalls: Stalls | None = None,
@@ -146,6 +148,8 @@ def simulate(
         Selections such as ``"0-2,5"``; all by default.
     bits : int
         Operand width; the configuration's by default.
+    thresholds : Thresholds or path
+        The scores that heads keep, on a core that compares them; all by default.
     simulator : str
         ``verilator`` or ``cxxrtl``, compiled; ``icarus``, under cocotb and slow.
     memory : Timing
@@ -186,7 +190,9 @@ def simulate(
     timing = memory or memory_timing(config)
     chosen_layers = parse_selection(layers, recorded.layers, "layer")
     chosen_heads = parse_selection(heads, recorded.heads, "head")
-    plans = _plans(config, recorded, chosen_layers, chosen_heads, bits, seed)
+    if isinstance(thresholds, str | Path):
+        thresholds = Thresholds.load(thresholds)
+    plans = _plans(config, recorded, chosen_layers, chosen_heads, bits, thresholds, seed)
     run = _Run(config, plans, timing, stalls or Stalls(), queued, progress)
     outcomes, checks = run.compared(simulator, seed, vcd)
     integers = [
@@ -214,6 +220,7 @@ def simulate(
             "queued": queued,
             "layers": chosen_layers,
             "heads": chosen_heads,
+            "thresholds": None if thresholds is None else thresholds.layers,
         },
     }
     runs = {"run": figures}
@@ -246,6 +253,7 @@ def _plans(
     layers: Sequence[int],
     heads: Sequence[int],
     bits: int,
+    thresholds: Thresholds | None,
     seed: int,
 ) -> Sequence[LayerPlan]:
     """Jobs of the layers, as the configuration's ``run`` says."""
@@ -261,7 +269,10 @@ def _plans(
         demand=options.demand,
     )
     rng = np.random.default_rng(seed)
-    return cascade(config.core, trace, layers, bits, pruning, precision, heads=heads, rng=rng)
+    return cascade(
+        config.core, trace, layers, bits, pruning, precision,
+        heads=heads, thresholds=thresholds, rng=rng,
+    )  # fmt: skip
 
 
 def references(config: Configuration, bits: int) -> dict[str, Configuration]:
@@ -286,7 +297,8 @@ def references(config: Configuration, bits: int) -> dict[str, Configuration]:
     if options.threshold:
         whole = min(max(config.core.operand_widths), (options.key_bits or bits) + LSB_BITS)
     dense = replace(
-        config.core, value_lanes=0, token_lanes=0, progressive=False, value_demand=False
+        config.core, value_lanes=0, token_lanes=0, progressive=False, value_demand=False,
+        slice_units=0,
     )
     narrow = {"key_bits": 0, "value_bits": 0}
     return {

@@ -42,6 +42,8 @@ class LayerStats:
         Work and traffic, and the part of each that was not necessary.
     kept : dict
         ``tokens heads scores values``: (kept, unmasked) counts.
+    slices : int
+        Slices of K that bit-serial units read.
     rows, empty_rows, recomputed, mismatches : int
         Rows written, rows among them without a key, rows that were computed again with more bits
         of K, and differences from the golden model.
@@ -63,6 +65,7 @@ class LayerStats:
     kept: Mapping[str, tuple[int, int]] = field(
         default_factory=lambda: dict.fromkeys(("tokens", "heads", "scores", "values"), (0, 0))
     )
+    slices: int = 0
     rows: int = 0
     empty_rows: int = 0
     recomputed: int = 0
@@ -103,7 +106,7 @@ class LayerStats:
             record[name] = getattr(self, name)
         for name, (kept, unmasked) in self.kept.items():
             record[f"kept_{name}"] = round(kept / unmasked, 6) if unmasked else 0.0
-        for name in ("rows", "empty_rows", "recomputed", "mismatches"):
+        for name in ("slices", "rows", "empty_rows", "recomputed", "mismatches"):
             record[name] = getattr(self, name)
         return record
 
@@ -137,17 +140,18 @@ def layer_stats(
     """
     params, result, job = image.params, image.expected, image.job
     work = Necessary(
-        macs_qk=result.macs_qk, macs_pv=result.macs_pv, granules=image.needed_granules
-    )
+        macs_qk=result.macs_qk, macs_pv=result.macs_pv, granules=image.needed_granules,
+        slices=result.slices,
+    )  # fmt: skip
     last = _last_values(image)
     if done_macs is None:
         spanned = job.heads * sum(job.visible(int(row)) for row in image.written)
         done_macs = 2 * spanned * job.head_dim
-        if params.token_lanes:  # what is not listed is not fetched, nor is what is not kept
+        if params.token_lanes or params.slice_units:  # what is not listed, or kept, costs nothing
             done_macs = result.macs_qk + result.macs_pv
     moved = counters["read_bytes"] + counters["write_bytes"]
-    alive = int(image.expected.kept_scores.any(axis=(0, 1)).sum())
-    tokens, pairs = image.unpruned or (alive, result.scores)
+    alive = int(result.seen.any(axis=0).sum())
+    tokens, pairs = image.unpruned or (alive, result.pairs)
     return LayerStats(
         layer=layer,
         jobs=1,
@@ -168,6 +172,7 @@ def layer_stats(
             "scores": (result.scores, pairs),
             "values": (result.values, pairs),
         },
+        slices=result.slices,
         rows=result.rows,
         empty_rows=result.empty_rows,
         recomputed=int(result.recomputed.sum()),
@@ -180,7 +185,7 @@ def _last_values(image: JobImage) -> int:
     if not len(image.written):
         return 0
     row = int(image.written[-1])
-    if image.params.value_lanes:
+    if image.params.value_lanes or image.params.slice_units:
         return int(image.expected.kept_values[-1, row].sum())
     return image.job.visible(row)
 

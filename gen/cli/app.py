@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from amaranth.hdl import UnusedElaboratable
 
-from attnsieve.gen.cli import demo, generate, lint, listing, simulate, synth, trace
+from attnsieve.gen.cli import calibrate, demo, generate, lint, listing, simulate, synth, trace
 from attnsieve.gen.errors import UserError
 from attnsieve.gen.tools import ToolError
 from attnsieve.sim.errors import InputError
@@ -33,6 +33,7 @@ for _name, _function in (
     ("list", listing.command),
     ("generate", generate.command),
     ("trace", trace.command),
+    ("calibrate", calibrate.command),
     ("simulate", simulate.command),
     ("synth", synth.command),
     ("lint", lint.command),

@@ -42,7 +42,7 @@ def command(
     ] = None,
     thresholds: Annotated[
         Path | None,
-        typer.Option("--thresholds", metavar="F", help="Thresholds; the dense system has none."),
+        typer.Option("--thresholds", metavar="F", help="Thresholds of scores, for LeOPArd."),
     ] = None,
     layers: Annotated[
         str | None, typer.Option("--layers", metavar="A-B,C", help="Layers of the trace to run.")
@@ -69,10 +69,10 @@ def command(
     chosen = configuration(system, config, settings)
     if (trace is None) == (workload is None):
         raise UserError("simulate needs exactly one of --trace and --workload")
-    if thresholds is not None:
+    if thresholds is not None and not chosen.core.threshold_bits:
         raise UserError(f"--thresholds: system {chosen.system} has no thresholds; leave it out")
     if workload is not None:
-        for name, value in (("--heads", heads), ("--vcd", vcd)):
+        for name, value in (("--heads", heads), ("--vcd", vcd), ("--thresholds", thresholds)):
             if value is not None:
                 raise UserError(f"{name} is for traces; leave it out with --workload")
         return _workload(
@@ -90,7 +90,8 @@ def command(
         progress = stack.enter_context(bar(f"simulate {chosen.name}"))
         result = api.simulate(
             chosen, trace, simulator=simulator or DEFAULT_SIMULATOR, seed=seed, layers=layers,
-            heads=heads, baseline=not no_baseline, vcd=waves, progress=progress,
+            heads=heads, thresholds=thresholds, baseline=not no_baseline, vcd=waves,
+            progress=progress,
         )  # fmt: skip
         result.write(folder)
     if as_json:

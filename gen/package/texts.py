@@ -10,7 +10,13 @@ import jinja2
 
 from attnsieve.gen.config import Configuration
 from attnsieve.gen.verilog import Port
-from attnsieve.hdl.control.register_map import IDENTIFIER, VERSION, counters, register_map
+from attnsieve.hdl.control.register_map import (
+    IDENTIFIER,
+    VERSION,
+    counters,
+    exit_counters,
+    register_map,
+)
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
 
@@ -56,7 +62,7 @@ def driver_texts(params: CoreParams, top: str) -> dict[str, str]:
         "version": VERSION,
         "limits": limits,
         "statuses": _statuses(),
-        "counters": counters(params),
+        "counters": (*counters(params), *exit_counters(params)),
         "params": params,
     }
     return {name: _render(f"{name}.j2", **values) for name in names}

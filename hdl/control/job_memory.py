@@ -155,7 +155,7 @@ class JobMemory(wiring.Component):
 
     @property
     def _table_bits(self) -> int:
-        return (self.params.max_heads - 1).bit_length()
+        return (self.params.max_heads - 1).bit_length() + bool(self.params.threshold_bits)
 
     @property
     def _first_table(self) -> int:
@@ -163,8 +163,10 @@ class JobMemory(wiring.Component):
         return -(-self.words * (self.params.banks + 1) >> self._table_bits)
 
     def _table(self, bank: Value, head: Value) -> Value:
-        """Address of an entry of the head table of a bank."""
-        return Cat(head[: self._table_bits], bank + self._first_table)
+        """Address of an entry of the head table of a bank: scales, and thresholds behind them."""
+        if not self.params.threshold_bits:
+            return Cat(head[: self._table_bits], bank + self._first_table)
+        return Cat(head[: self._table_bits - 1], head[7], bank + self._first_table)
 
     def _place(self, bank: Value, word: Any, *, registers: Any = 0) -> Value:
         """Address of a word in the copy for a bank, or of the register itself."""
@@ -218,7 +220,8 @@ class JobMemory(wiring.Component):
     def _access(self, m: Module, write: Any, read: Any) -> None:
         """Software's reads and writes."""
         tag = self._place(self.tag_bank, Const(self.registers["JOB_TAG"], 6))
-        fits = ~self.to_table | (self.word < self.params.max_heads)
+        head = self.word[:7] if self.params.threshold_bits else self.word
+        fits = ~self.to_table | (head < self.params.max_heads)
         m.d.comb += [
             self.ready.eq(1),
             self.read_ready.eq(~self.fetch.en),

@@ -19,6 +19,7 @@ __all__ = [
     "RegisterMap",
     "Window",
     "counters",
+    "exit_counters",
     "register_map",
 ]
 
@@ -56,6 +57,16 @@ def counters(params: CoreParams) -> tuple[tuple[str, str], ...]:
     busy + all stalls."""
     values = _VALUE_COUNTERS if params.value_lanes else ()
     return (*_COUNTERS, *values, *(_PLANE_COUNTERS if params.progressive else ()))
+
+
+def exit_counters(params: CoreParams) -> tuple[tuple[str, str], ...]:
+    """Counters of bit-serial units, behind the others."""
+    if not params.slice_units:
+        return ()
+    slices = -(-params.operand_bits // params.slice_bits)
+    exits = ((f"exits_{n}", f"Keys of which {n} slices were read") for n in range(1, slices + 1))
+    held = "Turns in which a unit held a key that was kept, for want of room where it goes"
+    return (*exits, ("queue_stalls", held))
 
 
 class Access(Enum):
@@ -538,7 +549,16 @@ def _counters(p: CoreParams) -> tuple[Register, ...]:
         )
         for n, (name, doc) in enumerate(counters(p))
     ]
-    return (low, high, *others)
+    exits = [
+        Register(
+            name=name.upper(),
+            offset=0x140 + 4 * n,
+            doc=f"{doc}, of the job that finished last.",
+            fields=_value(Access.RO, doc),
+        )
+        for n, (name, doc) in enumerate(exit_counters(p))
+    ]
+    return (low, high, *others, *exits)
 
 
 def _windows(p: CoreParams) -> tuple[Window, ...]:
@@ -558,6 +578,7 @@ def _windows(p: CoreParams) -> tuple[Window, ...]:
             doc="One word per query head: mantissa · 2^(-10 - shift) scales its scores.",
             fields=head,
         ),
+        *(_threshold_window(p) if p.threshold_bits else ()),
         Window(
             name="KEY_MASK",
             offset=0x800,
@@ -573,6 +594,19 @@ def _windows(p: CoreParams) -> tuple[Window, ...]:
             fields=_value(wo, "32 queries"),
         ),
         *(_token_windows(p) if p.token_lanes else ()),
+    )
+
+
+def _threshold_window(p: CoreParams) -> tuple[Window, ...]:
+    return (
+        Window(
+            name="HEAD_THRESHOLD",
+            offset=0x600,
+            words=p.max_heads,
+            doc="One signed word per query head: its smaller scores are dropped. What is beyond a "
+            "score's range counts as its end.",
+            fields=_value(Access.WO, "Smallest score that is kept"),
+        ),
     )
 
 

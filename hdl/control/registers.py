@@ -24,6 +24,7 @@ from attnsieve.hdl.control.words import (
     store_signature,
 )
 from attnsieve.hdl.params import CoreParams, check_params
+from attnsieve.hdl.slices.exit_tally import exit_tally_layout
 
 __all__ = ["Registers"]
 
@@ -87,6 +88,8 @@ class Registers(wiring.Component):
         All jobs that were started shall end.
     watchdog : Out(24)
         Cycles without progress that end a job; 0: never.
+    exits : In(exit_tally_layout)
+        With ``result``, of a core with bit-serial units: their counts.
     activity : In(Activity)
         What this cycle is counted as, for the oldest job that has not been reported.
     key_bank, key_beat : In, key_masked, key_en : In(1), key_valid : Out(groups)
@@ -136,6 +139,7 @@ class Registers(wiring.Component):
                 "query_en": In(1),
                 "query_valid": Out(self.query_lanes),
                 **(_token_members(params) if lists else {}),
+                **({"exits": In(exit_tally_layout(params))} if params.slice_units else {}),
             }
         )
 
@@ -237,10 +241,10 @@ class Registers(wiring.Component):
             params=p, bits=p.max_keys, lanes=p.token_lanes
         )
         here, score = Signal(), Signal()
-        whole = write.payload.strobe.all()  # a score is written whole or not at all
         m.d.sync += [
             here.eq(word[7:] == self.map.window("CANDIDATES").offset >> 9),
-            score.eq(word == self.map["SCORE"].word),
+            # a score is written whole or not at all
+            score.eq((word == self.map["SCORE"].word) & write.payload.strobe.all()),
         ]
         m.d.comb += [
             table.write_bank.eq(bank),
@@ -253,11 +257,11 @@ class Registers(wiring.Component):
             table.masked.eq(1),
             table.en.eq(self.candidate_en),
             self.candidate.eq(table.data),
-            self.score_write.eq(known & score & whole & ~self._of_head),
-            self.head_write.eq(known & score & whole & self._of_head),
+            self.score_write.eq(known & score & ~self._of_head),
+            self.head_write.eq(known & score & self._of_head),
             self.score_data.eq(write.payload.data),
         ]
-        waits = score & whole & ~self._of_head & ~self.score_ready
+        waits = score & ~self._of_head & ~self.score_ready
         return (here & ~table.written) | waits
 
     def _score(self, m: Module, slave, valid: Signal, written) -> tuple[Value, Value]:
@@ -314,11 +318,22 @@ class Registers(wiring.Component):
                 state["tag_bank"].eq(self._after(state["tag_bank"])),
                 state["finished"].eq(state["finished"] + 1),
             ]
+        if p.slice_units:
+            state["exits"] = self._exits(m, state["published"])
         with m.If(state["jobs"] == 0):
             m.d.sync += self.abort.eq(0)
         with m.Elif(abort):
             m.d.sync += self.abort.eq(1)
         return state
+
+    def _exits(self, m: Module, published: Value) -> dict[str, Signal]:
+        """What bit-serial units counted, of the job that finished last if it ended well."""
+        good, held = self.result.p.code == StatusCode.OK, {}
+        for name, field in exit_tally_layout(self.params):
+            held[name] = Signal(field.shape, name=name)
+            with m.If(published):
+                m.d.sync += held[name].eq(Mux(good, self.exits[name], 0))
+        return held
 
     def _after(self, bank: Value) -> Value:
         return Mux(bank == self.params.banks - 1, 0, bank + 1)
@@ -362,6 +377,11 @@ class Registers(wiring.Component):
             },
             "WATCHDOG": {"value": self.watchdog},
             "FINISHED": {"value": state["finished"]},
+            **(
+                {name.upper(): {"value": count} for name, count in state["exits"].items()}
+                if self.params.slice_units
+                else {}
+            ),
         }
 
     def _read(self, m: Module, slave, memory, counters, state, written) -> None:

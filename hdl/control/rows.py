@@ -5,11 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.control.words import WordReader, fetch_signature, saturated
+from attnsieve.hdl.control.words import (
+    FETCH_LATENCY,
+    WordReader,
+    fetch_signature,
+    saturated,
+    threshold_index,
+)
 from attnsieve.hdl.layouts import head_layout, row_layout
 from attnsieve.hdl.params import CoreParams
 
@@ -31,7 +37,7 @@ class RowSequencer(wiring.Component):
     see all keys, so that the rows of that head are released as always.
 
     A job takes `job_cycles` cycles to read. A row takes one cycle, or two with a query mask; a head
-    takes three more, and waits for room for its scale.
+    takes three more, and three again where heads have thresholds, and waits for room for its scale.
 
     Parameters
     ----------
@@ -104,7 +110,9 @@ class RowSequencer(wiring.Component):
                 m.d.comb += reader.job.valid.eq(self.job.valid)
                 m.d.sync += [s.head.eq(0), s.member.eq(0), self.bank.eq(self.job.payload)]
                 with m.If(reader.job.ready):
-                    m.next = "TABLE"
+                    m.next = self._first
+            if self.params.threshold_bits:
+                self._threshold(m, s)
             with m.State("TABLE"):
                 m.d.comb += [
                     self.fetch.bank.eq(self.bank),
@@ -165,15 +173,18 @@ class RowSequencer(wiring.Component):
             self.fetch.bank.eq(reader.fetch.bank),
             self.fetch.index.eq(reader.fetch.index),
             self.fetch.en.eq(reader.fetch.en),
-            self.scale.payload.eq(word),
+            Cat(self.scale.p.mantissa, self.scale.p.shift).eq(word),
         ]
         mode = [row.key_mask, s.query_mask]
+        wide = [row.wide.eq(word[0])] if self.params.slice_units else []
         into = {
             "HEADS": s.last_head.eq(word - 1),
             "QUERIES": s.last_query.eq(word - 1),
             "KEYS": s.keys.eq(word),
             "HEAD_DIM": row.parts.eq(word >> (self.params.segment - 1).bit_length()),
-            "MODE": [s.causal.eq(word[1]), *(bit.eq(word[2 + n]) for n, bit in enumerate(mode))],
+            "MODE": [
+                s.causal.eq(word[1]), *(bit.eq(word[2 + n]) for n, bit in enumerate(mode)), *wide,
+            ],
             "GROUP": s.last_member.eq(word - 1),
         }
         if self.params.value_lanes:
@@ -207,4 +218,30 @@ class RowSequencer(wiring.Component):
             m.next = "IDLE"
         with m.Else():
             m.d.sync += [s.head.eq(s.head + 1), s.member.eq(Mux(row.last_of_kv, 0, s.member + 1))]
+            m.next = self._first
+
+    @property
+    def _first(self) -> str:
+        """State in which a head begins."""
+        return "THRESHOLD" if self.params.threshold_bits else "TABLE"
+
+    def _threshold(self, m: Module, s: SimpleNamespace) -> None:
+        """The head's threshold, as the end of a score's range where it is beyond it."""
+        bits, word = self.params.threshold_bits, self.fetch.data
+        with m.State("THRESHOLD"):
+            m.d.comb += [
+                self.fetch.bank.eq(self.bank),
+                self.fetch.table.eq(1),
+                self.fetch.index.eq(threshold_index(s.head)),
+                self.fetch.en.eq(1),
+            ]
+            with m.If(self.fetch.grant):
+                m.next = "AWAIT0"
+        for n in range(FETCH_LATENCY - 1):
+            with m.State(f"AWAIT{n}"):
+                m.next = f"AWAIT{n + 1}"
+        with m.State(f"AWAIT{FETCH_LATENCY - 1}"):
+            beyond = word[bits - 1 :] != word[bits - 1].replicate(len(word) - bits + 1)
+            end = Cat((~word[-1]).replicate(bits - 1), word[-1])
+            m.d.sync += self.scale.p.threshold.eq(Mux(beyond, end, word[:bits]))
             m.next = "TABLE"

@@ -31,6 +31,8 @@ __all__ = [
     "saturated",
     "size_layout",
     "store_signature",
+    "table_words",
+    "threshold_index",
     "word_count",
 ]
 
@@ -129,6 +131,16 @@ def byte_address(granules: Value) -> Value:
     return Cat(Const(0, _GRANULE_BITS), granules)
 
 
+def threshold_index(head: Value) -> Value:
+    """Of the threshold of a head in the head table of a bank; its scale is at its own number."""
+    return Cat(head[:7], Const(0, 7 - len(head[:7])), Const(1, 1))
+
+
+def table_words(params: CoreParams) -> int:
+    """Words that the indices of a head table need."""
+    return 256 if params.threshold_bits else params.max_heads
+
+
 def fetch_signature(params: CoreParams) -> wiring.Signature:
     """Read port of the job memory, as the reader sees it.
 
@@ -139,7 +151,7 @@ def fetch_signature(params: CoreParams) -> wiring.Signature:
     table : Out(1)
         Read the head table of that bank instead of its words.
     index : Out
-        Word, or head.
+        Word, or head, or `threshold_index` of a head.
     en : Out(1), grant : In(1)
         Read; in this cycle.
     data : In(32)
@@ -150,7 +162,7 @@ def fetch_signature(params: CoreParams) -> wiring.Signature:
         {
             "bank": Out(params.bank_bits),
             "table": Out(1),
-            "index": Out(range(max(word_count(params), params.max_heads))),
+            "index": Out(range(max(word_count(params), table_words(params)))),
             "en": Out(1),
             "grant": In(1),
             "data": In(32),

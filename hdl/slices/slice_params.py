@@ -1,4 +1,4 @@
-"""Sizes of bit-serial dot products, and how the words of K are cut into slices."""
+"""Sizes of the bit-serial units, and how the words of K are cut into slices."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
-from attnsieve.hdl.lib.checks import check_int
+from attnsieve.hdl.lib.checks import check_int, check_power_of_two
+from attnsieve.hdl.params import CoreParams
 
-__all__ = ["SliceParams"]
+__all__ = ["SliceParams", "slice_params", "slices_skipped"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceParams:
-    """Of a bit-serial dot product.
+    """Of bit-serial units and their keys.
 
     Words of K are cut into slices of ``slice_bits``, most significant first; the first one holds
-    the sign. A word that does not fill its slices is followed by `pad` zeros.
+    the sign. A word that does not fill its slices is followed by `pad` zeros. Slices are numbered
+    from the longest word's first: an 8-bit word of a core for 12 bits starts with a later one.
+
+    The n-th slice of key j lies in bank ``(j + n) mod units``. So a key that moves on from unit to
+    unit with every slice finds it in the bank of that unit, and no unit ever waits for a bank.
 
     Parameters
     ----------
@@ -29,6 +34,12 @@ class SliceParams:
         1, 2 or 4.
     keys : int
         Most keys of a row.
+    units : int
+        Dot products side by side, 1 to 16.
+    rows : int
+        Rows that may be inside at once, a power of two: 2 to 8.
+    stored : int
+        Keys that there is room for, at least; see `groups`.
     """
 
     taps: int = 64
@@ -36,12 +47,18 @@ class SliceParams:
     word_bits: int = 12
     slice_bits: int = 2
     keys: int = 1024
+    units: int = 1
+    rows: int = 4
+    stored: int = 2048
 
     def __post_init__(self) -> None:
         check_int("taps", self.taps, 1, 128)
         check_int("query_bits", self.query_bits, 2, 16)
         check_int("word_bits", self.word_bits, 2, 16)
         check_int("keys", self.keys, 1, 4096)
+        check_int("units", self.units, 1, 16)
+        check_int("stored", self.stored, 1)
+        check_power_of_two("rows", self.rows, 2, 8)
         if self.slice_bits not in (1, 2, 4):
             raise ValueError(f"slice_bits must be 1, 2 or 4, not {self.slice_bits!r}")
 
@@ -65,6 +82,16 @@ class SliceParams:
         """Bits of a score with the zeros behind its words."""
         return self.score_bits + self.pad
 
+    @property
+    def groups(self) -> int:
+        """Keys of the store in groups of one per unit."""
+        return -(-self.stored // self.units)
+
+    @property
+    def bank_depth(self) -> int:
+        """Slices of keys in a bank: of each group as many as a key has."""
+        return self.groups * self.slices
+
     def left(self, number: int) -> int:
         """Bits of a word behind slice ``number``."""
         return max(0, self.word_bits - (number + 1) * self.slice_bits)
@@ -81,3 +108,22 @@ class SliceParams:
         """Of each slice what the sum up to it must reach for the key to go on, and of the last one
         to be kept; see `ExitBounds`."""
         return data.ArrayLayout(signed(self.sum_bits + 1), self.slices)
+
+
+def slices_skipped(params: CoreParams) -> int:
+    """Slices of the longest word that an 8-bit word does not have."""
+    return (params.operand_bits - 8) // params.slice_bits
+
+
+def slice_params(params: CoreParams) -> SliceParams:
+    """Of a core's units: they take a key whole, whatever its head dimension."""
+    return SliceParams(
+        taps=params.max_head_dim,
+        query_bits=params.operand_bits,
+        word_bits=params.operand_bits,
+        slice_bits=params.slice_bits,
+        keys=params.max_keys,
+        units=params.slice_units,
+        rows=params.slice_rows,
+        stored=2 * params.buffer_elements // params.max_head_dim,
+    )

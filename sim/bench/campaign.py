@@ -30,6 +30,7 @@ from attnsieve.sim.driver.plan import Placement, memory_image, single_job
 from attnsieve.sim.driver.precision import PLAIN, Precision
 from attnsieve.sim.golden.job import Job, Scoring
 from attnsieve.sim.golden.progressive import LSB_BITS, largest_probability, row_softmax
+from attnsieve.sim.golden.score import score_integer
 
 __all__ = [
     "MASKS",
@@ -199,6 +200,22 @@ def _at_the_edge(
     return replace(job, threshold=int(np.clip(largest + rng.integers(2), 1, 65535)))
 
 
+def _score_thresholds(
+    params: CoreParams, rng: np.random.Generator, job: Job, q: np.ndarray, k: np.ndarray
+) -> tuple[int, ...]:
+    """What heads keep: all, nothing, a share; at a score, or just over it; at times none is
+    written."""
+    if rng.random() < 0.1:
+        return ()
+    end, found = 1 << 31, []
+    for head in range(job.heads):
+        scores = score_integer(params, q[head], k[head // job.group])
+        share = np.quantile(scores, rng.random(), method="nearest")
+        some = int(share) + int(rng.integers(2))
+        found.append(int(rng.choice([-end, end - 1, int(scores.max()), some, some, some])))
+    return tuple(found)
+
+
 def _valid(rng: np.random.Generator, size: int) -> np.ndarray:
     """A mask: mostly some holes, at times padding at the end, or nothing left."""
     kind = rng.random()
@@ -269,6 +286,8 @@ def _job(
     both = shape.mask in ("keys+queries", "causal+both")
     key_valid = _valid(rng, job.keys) if both or shape.mask == "keys" else None
     query_valid = _valid(rng, job.queries) if both or shape.mask == "queries" else None
+    if params.threshold_bits:
+        job = replace(job, thresholds=_score_thresholds(params, rng, job, q, k))
     if job.progressive and rng.random() < 0.4:
         job = _at_the_edge(params, rng, job, q, k, key_valid)
     image = single_job(params, job, q, k, v, key_valid, query_valid, place=place)

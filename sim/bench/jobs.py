@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attnsieve.hdl.control.register_map import STALLS, counters, register_map
+from attnsieve.hdl.control.register_map import STALLS, counters, exit_counters, register_map
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.program import Operation, Outcome
@@ -56,7 +56,7 @@ class JobReport:
 
 def report_registers(params: CoreParams) -> tuple[str, ...]:
     """Registers that make a report, in the order in which they are read."""
-    names = (name.upper() for name, _ in counters(params))
+    names = (name.upper() for name, _ in (*counters(params), *exit_counters(params)))
     return ("FINISHED", "RESULT", "CYCLES", "CYCLES_HI", *names)
 
 
@@ -167,7 +167,8 @@ def read_reports(params: CoreParams, reads: Sequence[int]) -> list[JobReport]:
     for first in range(0, len(reads), size):
         value = dict(zip(names, reads[first : first + size], strict=True))
         found = {"cycles": value["CYCLES"] | value["CYCLES_HI"] << 32}
-        found |= {name: value[name.upper()] for name, _ in counters(params)}
+        every = (*counters(params), *exit_counters(params))
+        found |= {name: value[name.upper()] for name, _ in every}
         reports.append(
             JobReport(
                 finished=value["FINISHED"],

@@ -17,6 +17,7 @@ from attnsieve.sim.driver.image import JobImage
 from attnsieve.sim.driver.plan import LayerPlan, LayerWork
 from attnsieve.sim.driver.precision import PLAIN, Precision
 from attnsieve.sim.driver.schedule import HEADS_WHOLE, TOKENS_WHOLE, keep_counts, keep_ratios
+from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.driver.trace_like import TraceLike
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Scoring
@@ -79,6 +80,7 @@ def cascade(
     precision: Precision = PLAIN,
     *,
     heads: Sequence[int] | None = None,
+    thresholds: Thresholds | None = None,
     rng: np.random.Generator | None = None,
     noise: np.random.Generator | None = None,
 ) -> list[LayerPlan]:
@@ -93,7 +95,10 @@ def cascade(
     """
     pruning.check(params)
     works = [
-        LayerWork(params, trace, layer, bits, precision, heads=heads, rng=rng) for layer in layers
+        LayerWork(
+            params, trace, layer, bits, precision, heads=heads, thresholds=thresholds, rng=rng
+        )
+        for layer in layers
     ]
     tokens = keep_ratios(len(trace.q), pruning.tokens, TOKENS_WHOLE)
     of_heads = keep_ratios(len(trace.q), pruning.heads, HEADS_WHOLE)

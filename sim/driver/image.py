@@ -313,6 +313,7 @@ class JobImage:
                 if self.params.progressive
                 else {}
             ),
+            **{f"exits_{n}": int(count) for n, count in enumerate(self.expected.exits, start=1)},
         }
 
     @property
@@ -324,7 +325,7 @@ class JobImage:
         """
         rows = self.written
         alive, alive_kv = np.array(self.job.alive), np.array(self.job.alive_kv)
-        keys = np.flatnonzero(self.expected.kept_scores.any(axis=(0, 1)))
+        keys = np.flatnonzero(self.expected.seen.any(axis=0))
         return (
             self.tensors["q"].granules(rows, alive)
             + self.tensors["k"].granules(keys, alive_kv)

@@ -11,6 +11,7 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.image import JobImage, MemoryImage, Tensor
 from attnsieve.sim.driver.packing import row_bytes
 from attnsieve.sim.driver.precision import PLAIN, Precision
+from attnsieve.sim.driver.thresholds import Thresholds, threshold_codes
 from attnsieve.sim.driver.trace_like import TraceLike
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
@@ -132,6 +133,8 @@ class LayerWork:
         What the jobs have beside that width.
     heads : sequence of int
         Query heads that take part; all by default.
+    thresholds : Thresholds
+        The scores that heads keep, of the whole trace; all by default.
     rng : numpy Generator
         Spreads tensors over memory and fills the rest of it with noise.
     """
@@ -145,9 +148,12 @@ class LayerWork:
         precision: Precision = PLAIN,
         *,
         heads: Sequence[int] | None = None,
+        thresholds: Thresholds | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         precision.check(trace)
+        if thresholds is not None:
+            thresholds.check(len(trace.q), trace.q.shape[1])
         q, k, v = (np.asarray(x[layer]) for x in (trace.q, trace.k, trace.v))
         self.heads = tuple(range(len(q))) if heads is None else tuple(heads)
         q, k, v = _select(q, k, v, self.heads)
@@ -167,6 +173,10 @@ class LayerWork:
             key_bits=precision.key_bits, value_bits=precision.value_bits,
             planes=precision.threshold > 0,
         )  # fmt: skip
+        self.thresholds: tuple[int, ...] = ()
+        if thresholds is not None:
+            own = np.array(thresholds.layers[layer])[list(self.heads)]
+            self.thresholds = threshold_codes(self.quantised, own)
         self.place = Placement(params, rng=rng)
         self._cache: tuple[Tensor, int, Tensor] | None = None
 
@@ -249,6 +259,7 @@ class LayerWork:
             bits=quantised.bits,
             causal=causal,
             scales=quantised.scales,
+            thresholds=self.thresholds,
             **self.precision.of_job,
         )
 

@@ -47,6 +47,12 @@ def job_writes(image: JobImage, tag: int = 0) -> list[RegisterWrite]:
         "KEY_MASK": [] if image.key_valid is None else mask_words(image.key_valid),
         "QUERY_MASK": [] if image.query_valid is None else mask_words(image.query_valid),
     }
+    if image.params.threshold_bits:
+        job = image.job
+        low = -(1 << 31)  # as the register has it: beyond every score
+        tables["HEAD_THRESHOLD"] = [
+            threshold & 0xFFFFFFFF for threshold in job.thresholds or (low,) * job.heads
+        ]
     if image.candidates is not None:
         tables["CANDIDATES"] = mask_words(image.candidates)
     for name, words in tables.items():

@@ -43,20 +43,23 @@ def cut(words: np.ndarray, word_bits: int, slice_bits: int) -> np.ndarray:
 def bit_serial(
     q: np.ndarray, k: np.ndarray, threshold: int, *, word_bits: int, slice_bits: int
 ) -> BitSerial:
-    """One query ``[taps]`` and its keys ``[keys, taps]``, in two's complement.
+    """Queries ``[…, taps]`` and their keys ``[keys, taps]``, in two's complement.
 
     After a slice, the bits of a word that are open add from nothing to all ones to it; the score
     can be no more than what is known and all ones where the query is positive. A key ends with the
     first slice after which that is below the threshold.
+
+    Products are taken in float64, which is exact: none reaches 2**53.
     """
-    q, k = np.asarray(q, np.int64), np.asarray(k, np.int64)
     signed_fits("word", k, word_bits)
-    score = k @ q
-    most = int(np.maximum(q, 0).sum())
+    k = np.asarray(k, np.int64)
+    real = np.asarray(q, np.float64)
+    score = (real @ k.T.astype(np.float64)).astype(np.int64)
+    most = np.maximum(real, 0).sum(axis=-1, keepdims=True).astype(np.int64)
     slices = -(-word_bits // slice_bits)
-    read = np.full(len(k), slices)
+    read = np.full(score.shape, slices)
     for number in range(slices - 1, 0, -1):  # after so many slices
         rest = max(0, word_bits - number * slice_bits)
-        known = (k >> rest << rest) @ q
+        known = (real @ (k >> rest << rest).T.astype(np.float64)).astype(np.int64)
         read[known + ((1 << rest) - 1) * most < threshold] = number
     return BitSerial(score >= threshold, score, read)

@@ -87,6 +87,8 @@ class Job:
         with both; 0: K has one plane.
     demand : bool
         Rows of V are read once a row keeps them.
+    thresholds : tuple of int
+        The smallest score that each head keeps, on a core that compares them; empty: all.
     """
 
     heads: int
@@ -105,6 +107,7 @@ class Job:
     value_bits: int = 0
     threshold: int = 0
     demand: bool = False
+    thresholds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
@@ -134,6 +137,10 @@ class Job:
             raise InputError("pruned_heads must leave a head, not name all")
         if self.weights and len(self.weights) != self.heads:
             raise InputError(f"weights must be one per head ({self.heads}), or none")
+        if self.thresholds and len(self.thresholds) != self.heads:
+            raise InputError(f"thresholds must be one per head ({self.heads}), or none")
+        if any(not -(1 << 31) <= threshold < 1 << 31 for threshold in self.thresholds):
+            raise InputError("thresholds must be in -2147483648..2147483647")
         if len(self.scales) != self.heads:
             raise InputError(f"scales must be one per head ({self.heads}), not {len(self.scales)}")
         for mantissa, shift in self.scales:
@@ -163,6 +170,11 @@ class Job:
         """Whether K has a second plane, for the rows that need it."""
         return self.threshold > 0
 
+    def threshold_of(self, params: CoreParams, head: int) -> int:
+        """The smallest score that a head keeps: as the core has it, at most that of any key."""
+        end = 1 << params.threshold_bits - 1
+        return min(max(self.thresholds[head], -end), end - 1) if self.thresholds else -end
+
     @property
     def key_width(self) -> int:
         """Bits of K in memory, of its first plane if it has two."""
@@ -190,6 +202,8 @@ class Job:
                 raise InputError(f"{name} must be at most {limit} on this core, not {value}")
         if self.pruned_heads and not params.token_lanes:
             raise InputError("pruned_heads must be none on a core that prunes none (token_lanes 0)")
+        if self.thresholds and not params.threshold_bits:
+            raise InputError("thresholds must be none on a core that compares none (slice_units 0)")
         if self.values and not params.value_lanes:
             raise InputError("values must be 0 on a core that selects none (value_lanes 0)")
         self._check_widths(params)

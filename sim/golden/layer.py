@@ -34,12 +34,19 @@ class LayerResult:
         Rows computed and written: heads times valid queries.
     empty_rows : int
         Rows among them without an unmasked key.
-    scores : int
+    pairs : int
         Unmasked (query, key) pairs over all heads, once each.
+    scores : int
+        Those among them that took part in a softmax: all, but on a core with thresholds.
     values : int
         V rows that were multiplied, over all rows: those of all pairs if none is selected.
     macs_qk, macs_pv : int
         Necessary multiplications of the two arrays; a row that is computed again counts twice.
+    exits : int array
+        ``[slices]``: keys of which 1, 2, … slices were read, over all rows; empty on a core that
+        reads K whole.
+    seen : bool array
+        ``[queries, keys]``: no mask hides the pair; all False if no head lives.
     kept_scores, kept_values : bool array
         ``[heads, queries, keys]``: the pair took part in the softmax; its V row was multiplied.
     shares : int array
@@ -53,15 +60,23 @@ class LayerResult:
     out: np.ndarray
     rows: int
     empty_rows: int
+    pairs: int
     scores: int
     values: int
     macs_qk: int
     macs_pv: int
+    exits: np.ndarray
+    seen: np.ndarray
     kept_scores: np.ndarray
     kept_values: np.ndarray
     shares: np.ndarray
     recomputed: np.ndarray
     approximate: np.ndarray
+
+    @property
+    def slices(self) -> int:
+        """Slices of K that were read."""
+        return int((self.exits * np.arange(1, len(self.exits) + 1)).sum())
 
 
 def masks(
@@ -113,6 +128,9 @@ def attention_layer(
     kept[rows] = visibility(rows, job.queries, job.keys, job.causal, keys_seen)
     shape = (job.heads, *kept.shape)
     kept_values = np.zeros(shape, bool) if params.value_lanes else np.broadcast_to(kept, shape)
+    kept_scores = np.zeros(shape, bool)
+    slices = -(-job.bits // params.slice_bits) if params.slice_units else 0
+    exits = np.zeros(slices, np.int64)
     shares = np.zeros(job.keys, np.int64)
     recomputed = np.zeros(shape[:2], bool)
     block = max(1, _BLOCK // job.keys)
@@ -124,6 +142,9 @@ def attention_layer(
             softmax = row_softmax(params, job, int(head), q[head, part], k[kv], kept[part])
             row_terms, mantissa, exponent = softmax.terms, softmax.mantissa, softmax.exponent
             recomputed[head, part] = softmax.again
+            kept_scores[head, part] = softmax.seen
+            if softmax.slices is not None:
+                exits += np.bincount(softmax.slices.ravel(), minlength=slices + 1)[1:]
             if params.token_lanes:
                 shares += token_shares(params, row_terms, mantissa, exponent)
             if params.value_lanes:
@@ -137,18 +158,22 @@ def attention_layer(
             out[head, part] = normalise(params, acc, mantissa, exponent)
     alive = np.array(job.alive)
     living = int(alive.sum())
-    kept_scores = kept & alive[:, None, None]
-    spans = kept_scores.sum(axis=2)
+    spans = (kept & alive[:, None, None]).sum(axis=2)
     pairs = int(spans.sum())
+    if params.slice_units:
+        kept_values = kept_scores
     values = int(kept_values.sum())
     return LayerResult(
         out=out,
         rows=living * len(rows),
-        empty_rows=living * int((~kept[rows].any(axis=1)).sum()),
-        scores=pairs,
+        empty_rows=int((~kept_scores[np.ix_(np.flatnonzero(alive), rows)].any(axis=2)).sum()),
+        pairs=pairs,
+        scores=int(kept_scores.sum()),
         values=values,
         macs_qk=(pairs + int(spans[recomputed].sum())) * job.head_dim,
         macs_pv=values * job.head_dim,
+        exits=exits,
+        seen=kept & alive.any(),
         kept_scores=kept_scores,
         kept_values=kept_values,
         shares=shares,

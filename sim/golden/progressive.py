@@ -8,11 +8,12 @@ and the first result is dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.golden.bit_serial import bit_serial
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.score import score_integer
 from attnsieve.sim.golden.softmax import Terms, reciprocal, row_sum, terms
@@ -37,12 +38,18 @@ class Softmax:
         Reciprocals of their sums.
     again : bool array
         Rows that were computed a second time.
+    seen : bool array
+        Pairs that took part.
+    slices : int array or None
+        Slices of K that were read of each pair, 0 of a masked one; None where K is read whole.
     """
 
     terms: Terms
     mantissa: np.ndarray
     exponent: np.ndarray
     again: np.ndarray
+    seen: np.ndarray
+    slices: np.ndarray | None = None
 
 
 def key_limit(msb_bits: int) -> int:
@@ -70,6 +77,12 @@ def row_softmax(
     """Softmax of the queries ``q`` of a head over the keys ``k`` of its KV head, of which each row
     sees those in ``seen``."""
     scale = job.scales[head]
+    if params.slice_units:
+        found = bit_serial(
+            q, k, job.threshold_of(params, head), word_bits=job.bits, slice_bits=params.slice_bits
+        )
+        kept = _softmax(params, found.score, seen & found.kept, scale)
+        return replace(kept, slices=np.where(seen, found.slices, 0))
     if not job.progressive:
         return _softmax(params, score_integer(params, q, k), seen, scale)
     msb, _ = planes(k, job.key_width)
@@ -80,7 +93,7 @@ def row_softmax(
     exact = score_integer(params, q, k, job.key_width + LSB_BITS)
     scores = np.where(again[:, None], exact, coarse)
     last = _softmax(params, scores, seen, scale)
-    return Softmax(last.terms, last.mantissa, last.exponent, again)
+    return replace(last, again=again)
 
 
 def _softmax(
@@ -89,4 +102,4 @@ def _softmax(
     signed_fits("score", scores, params.score_bits)
     row_terms = terms(params, scores, seen, scale)
     mantissa, exponent = reciprocal(params, row_sum(params, row_terms))
-    return Softmax(row_terms, mantissa, exponent, np.zeros(len(scores), bool))
+    return Softmax(row_terms, mantissa, exponent, np.zeros(len(scores), bool), seen)

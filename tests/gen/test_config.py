@@ -19,7 +19,7 @@ def test_presets_are_the_documented_ones():
     found = {c.name: c for c in config.presets()}
     names = [
         "dense", "dense-full", "dense-tiny",
-        "spatten", "spatten-ecp5", "spatten-full", "spatten-tiny",
+        "leopard", "leopard-tiny", "spatten", "spatten-ecp5", "spatten-full", "spatten-tiny",
     ]  # fmt: skip
     assert list(found) == names
     assert found["dense"].core == CoreParams()
@@ -136,7 +136,10 @@ def test_settings(text, where, value):
         ("demand=1", r"dense: run\.demand: must be a valid boolean, not 1"),
         ("memory.latency=0", r"dense: memory\.latency: must be greater than or equal to 1, not 0"),
         ("status=fine", r"dense: status: must be 'supported' or 'experimental', not 'fine'"),
-        ("system=spattan", r"dense: system: must be 'dense' or 'spatten', not 'spattan'"),
+        (
+            "system=spattan",
+            r"dense: system: must be 'dense', 'spatten' or 'leopard', not 'spattan'",
+        ),
         ("name=a b", r"dense: name: string should match pattern .*, not 'a b'"),
     ],
 )
@@ -175,7 +178,10 @@ def test_unreadable_files(tmp_path):
 
 def test_unknown_systems():
     fails(r"unknown system 'dens'; did you mean 'dense'\?", "dens")
-    known = "dense, dense-full, dense-tiny, spatten, spatten-ecp5, spatten-full, spatten-tiny"
+    known = (
+        "dense, dense-full, dense-tiny, leopard, leopard-tiny, "
+        "spatten, spatten-ecp5, spatten-full, spatten-tiny"
+    )
     fails(rf"unknown system 'zzz'; known: {known}", "zzz")
 
 

@@ -26,6 +26,7 @@ TINY = replace(config.load("dense-tiny").core, queue_depth=2)
 WIDE = CoreParams(addr_width=40, max_keys=100, max_queries=70, queue_depth=1)
 PRUNES = config.load("spatten-tiny").core
 CORES = {"tiny": TINY, "wide": WIDE}
+SLICED = config.load("leopard-tiny").core
 
 
 class Software:
@@ -417,10 +418,10 @@ def _rebuilt(words, strobes, width):
     return value & (1 << width) - 1
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", [*CORES, "thresholds"])
 def test_tables_keep_a_set_per_job(core):
     """Every job's tables are read while software writes the next ones."""
-    params, rng = CORES[core], random.Random(core)
+    params, rng = (CORES | {"thresholds": SLICED})[core], random.Random(core)
 
     async def fill(ctx, software):
         tables = {}
@@ -438,6 +439,9 @@ def test_tables_keep_a_set_per_job(core):
         for head in range(params.max_heads):
             entry = await software.fetch(ctx, bank, head, table=1)
             assert entry & (1 << 22) - 1 == tables["HEAD_TABLE", head]
+            if params.threshold_bits:
+                entry = await software.fetch(ctx, bank, 128 + head, table=1)
+                assert entry == tables["HEAD_THRESHOLD", head]
         for name, most, lanes in (
             ("key", params.max_keys, params.groups),
             ("query", params.max_queries, 1),

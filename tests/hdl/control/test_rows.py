@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -13,11 +14,21 @@ from attnsieve.sim.unit import run_streams, simulate
 from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, words_of
 from .queued import Queued
 
+SLICED = replace(SMALL, slice_units=2)
 FIELDS = ("parts", "keys", "key_mask", "bank", "write", "last_of_head", "last_of_kv", "last_of_job")
 
 
 def scale_of(bank, head):
     return {"mantissa": 0x8000 + 100 * bank + head, "shift": (bank + head) % 64}
+
+
+def threshold_of(params, bank, head):
+    """A word, and the score that it stands for: some are beyond all scores."""
+    bits = params.threshold_bits
+    value = ((bank * 37 + head * 101) * 0x1234567 & 0xFFFFFFFF) - (1 << 31)
+    value = (value, value >> 32 - bits, -(1 << 31), (1 << 31) - 1)[(bank + head) % 4]
+    end = 1 << bits - 1
+    return value & 0xFFFFFFFF, min(max(value, -end), end - 1)
 
 
 def valid_of(bank, query):
@@ -52,6 +63,9 @@ def run(params, requests, stall, grant=1.0):
         memory.tables[bank] = [
             s["mantissa"] | s["shift"] << 16
             for s in (scale_of(bank, head) for head in range(params.max_heads))]
+        if params.threshold_bits:
+            memory.tables[bank] += [None] * (128 - params.max_heads) + [
+                threshold_of(params, bank, head)[0] for head in range(params.max_heads)]
 
     async def mask(ctx):
         while True:
@@ -68,6 +82,12 @@ def run(params, requests, stall, grant=1.0):
         assert {f: got[f] for f in FIELDS} == row
     for got, scale in zip(result.outputs["scale"], scales, strict=True):
         assert (got.mantissa, got.shift) == (scale["mantissa"], scale["shift"])
+    if params.threshold_bits:
+        assert [scale.threshold for scale in result.outputs["scale"]] == [
+            threshold_of(params, r["bank"], head)[1]
+            for r in requests for head in range(r["heads"])]
+        assert all(got.wide == r["wide"] for got, r in zip(
+            result.outputs["o"], (r for r in requests for _ in rows_of(params, r)), strict=True))
     return result
 
 
@@ -79,6 +99,22 @@ def test_rows(params, stall, grant):
         "queries": rng.randint(1, 6), "keys": 6 + i, "bank": i, "query_mask": i % 2}
         for i in range(params.banks)]
     run(params, requests, stall, grant)
+
+
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.5, 0.6)])
+def test_thresholds(stall, grant):
+    rng = random.Random(8)
+    requests = [good_request(SLICED, rng) | {
+        "queries": rng.randint(1, 4), "keys": 6 + i, "bank": i, "query_mask": i % 2,
+        "wide": i % 2} for i in range(SLICED.banks)]
+    run(SLICED, requests, stall, grant)
+
+
+def test_a_head_with_a_threshold_takes_three_cycles_more():
+    request = good_request(SLICED, random.Random(6)) | {
+        "heads": 4, "kv_heads": 2, "queries": 20, "keys": 40, "query_mask": 0}
+    result = run(SLICED, [request], 0.0)
+    assert result.last("o") + 1 == RowSequencer(params=SLICED).job_cycles + 4 * (20 + 6)
 
 
 def test_one_row_a_cycle_without_a_mask():

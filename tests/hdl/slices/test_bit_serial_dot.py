@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal, signed
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Array, Assert, Cover, Module, Signal, signed
+from amaranth.lib import wiring
 
-from attnsieve.hdl.slices.bit_serial_dot import BitSerialDot, start_layout, verdict_layout
+from attnsieve.hdl.slices.bit_serial_dot import BitSerialDot
 from attnsieve.hdl.slices.exit_bounds import ExitBounds
 from attnsieve.hdl.slices.slice_params import SliceParams
 from attnsieve.sim.formal import ProofError, prove
@@ -38,31 +38,34 @@ def bounds_of(p, query, threshold):
 
 
 class Unit(wiring.Component):
-    """The unit with two queries that never change, and their bounds."""
+    """The unit with its places in a circle; keys start once queries and bounds are there."""
 
-    def __init__(self, params, memory_latency, given):
-        self.params, self.given = params, given
+    def __init__(self, params, memory_latency, writes):
+        self.params, self.writes = params, writes
         self.dut = BitSerialDot(params=params, memory_latency=memory_latency)
-        super().__init__(
-            {
-                "i": In(stream.Signature(start_layout(params))),
-                "o": Out(stream.Signature(verdict_layout(params), always_ready=True)),
-                "read": Out(self.dut.read.signature),
-            }
-        )
+        names = ("start", "query", "bound", "o", "ended", "read")
+        super().__init__({name: self.dut.signature.members[name] for name in names})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = self.dut
-        wiring.connect(m, wiring.flipped(self.i), dut.i)
-        wiring.connect(m, dut.o, wiring.flipped(self.o))
-        wiring.connect(m, dut.read, wiring.flipped(self.read))
-        for number, (query, threshold) in enumerate(self.given):
-            bounds = bounds_of(self.params, query, threshold)
-            m.d.comb += [
-                *(to.eq(v) for to, v in zip(dut.bounds[number], bounds, strict=True)),
-                *(to.eq(int(v)) for to, v in zip(dut.queries[number], query, strict=True)),
-            ]
+        for name in ("query", "bound"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(dut, name))
+        for name in ("o", "read"):
+            wiring.connect(m, getattr(dut, name), wiring.flipped(getattr(self, name)))
+        m.d.comb += [  # not the turns that keys wait
+            self.ended.valid.eq(dut.ended.valid & ~dut.ended.p.waits),
+            self.ended.p.eq(dut.ended.p),
+        ]
+        cycle = Signal(range(self.writes + 2))
+        go = cycle == self.writes + 1
+        m.d.sync += cycle.eq(cycle + ~go)
+        m.d.comb += [
+            dut.arrive.eq(dut.leave),
+            dut.start.valid.eq(self.start.valid & go),
+            dut.start.p.eq(self.start.p),
+            self.start.ready.eq(dut.start.ready & go),
+        ]
         return m
 
 
@@ -84,43 +87,57 @@ def case(p, seed, count, shares=(0.3, 0.8)):
 def run(p, given, keys, jobs, memory_latency=2, **options):
     """Score keys; check every verdict. Returns the result, and what was read, in order."""
     sliced, asked = cut(keys, p.word_bits, p.slice_bits), []
-    dut = Unit(p, memory_latency, given)
+    bounds = [
+        {"row": row, "number": n, "bound": bound}
+        for row, pair in enumerate(given)
+        for n, bound in enumerate(bounds_of(p, *pair))
+    ]
+    dut = Unit(p, memory_latency, len(bounds))
 
     async def memory(ctx):
         rng, way = random.Random(1), []
         while True:
             port = dut.read
-            _, _, en, key, number = await ctx.tick().sample(port.en, port.key, port.number)
+            _, _, en, address = await ctx.tick().sample(port.en, port.address)
             found = [rng.randrange(1 << p.slice_bits) for _ in range(p.taps)]
             if en:
-                assert number < p.slices
+                key, number = divmod(address, p.slices)
                 asked.append((key, number))
                 found = [int(bits) for bits in sliced[number, key]]
             way.append(found)
             if len(way) >= memory_latency:
                 ctx.set(port.data, way.pop(0))
 
-    items = [{"key": key, "query": query} for key, query in jobs]
-    result = run_streams(dut, {"i": items}, {"o": len(items)}, testbenches=[memory], **options)
     want = [
         bit_serial(q, keys, threshold, word_bits=p.word_bits, slice_bits=p.slice_bits)
         for q, threshold in given
     ]
-    seen = []
-    for verdict in result.outputs["o"]:
-        kept, score, slices = (each[verdict.key] for each in want[verdict.query])
-        assert (verdict.kept, verdict.slices) == (kept, slices), verdict
-        assert not kept or verdict.score == score, verdict
-        seen.append((verdict.key, verdict.query))
-    assert sorted(seen) == sorted(jobs)
-    slices = [(k, n) for k, query in jobs for n in range(want[query].slices[k])]
+    kept = sorted((key, row) for key, row in jobs if want[row].kept[key])
+    inputs = {
+        "start": [
+            {"key": key, "row": row, "number": 0, "address": key * p.slices} for key, row in jobs
+        ],
+        "query": [{"row": row, "query": [int(v) for v in q]} for row, (q, _) in enumerate(given)],
+        "bound": bounds,
+    }
+    result = run_streams(
+        dut, inputs, {"o": len(kept), "ended": len(jobs)}, testbenches=[memory], **options
+    )
+    assert sorted((found.key, found.row) for found in result.outputs["o"]) == kept
+    for found in result.outputs["o"]:
+        assert found.score == want[found.row].score[found.key], found
+    ended = Counter((each.row, each.number + 1, each.kept) for each in result.outputs["ended"])
+    assert ended == Counter(
+        (row, int(want[row].slices[key]), int(want[row].kept[key])) for key, row in jobs
+    )
+    slices = [(k, n) for k, row in jobs for n in range(want[row].slices[k])]
     assert sorted(asked) == sorted(slices)  # none is read of a key that is decided
     return result, asked
 
 
 def both(count):
     """All keys for the first query, then all for the second one."""
-    return [(key, query) for query in range(2) for key in range(count)]
+    return [(key, row) for row in range(2) for key in range(count)]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -129,7 +146,7 @@ def both(count):
 def test_random_keys(size, memory_latency, stall):
     p = SliceParams(**SIZES[size])
     given, keys = case(p, 1, 40)
-    run(p, given, keys, both(40), memory_latency, stall={"i": stall})
+    run(p, given, keys, both(40), memory_latency, stall={"start": stall, "o": stall})
 
 
 @pytest.mark.parametrize("threshold", ["all", "none", "largest", "over it"])
@@ -163,8 +180,8 @@ def test_a_slice_in_every_cycle(memory_latency):
     given, keys = case(p, 3, 100)
     result, asked = run(p, given, keys, both(100), memory_latency)
     ring = BitSerialDot(params=p, memory_latency=memory_latency).latency
-    assert result.cycles <= len(asked) + (p.slices + 1) * ring
-    assert result.last("i") - result.first("i") < len(asked)
+    assert result.cycles - result.first("start") <= len(asked) + (p.slices + 1) * ring
+    assert result.last("start") - result.first("start") < len(asked)
 
 
 @pytest.mark.parametrize("memory_latency", [1, 3])
@@ -174,7 +191,13 @@ def test_the_stated_latency(size, memory_latency):
     given, keys = case(p, 4, 1, shares=(0, 0))  # it is kept
     result, _ = run(p, given, keys, [(0, 0)], memory_latency)
     ring = BitSerialDot(params=p, memory_latency=memory_latency).latency
-    assert result.last("o") - result.first("i") == p.slices * ring
+    assert result.last("o") - result.first("start") == p.slices * ring
+
+
+def test_nobody_takes_what_is_kept():
+    p = SliceParams(taps=4, word_bits=4)
+    given, keys = case(p, 5, 30, shares=(0, 0))  # all are
+    run(p, given, keys, both(30), stall={"o": 0.95})
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -204,8 +227,8 @@ def test_bad_parameters(parameter, message):
 
 class Proof(wiring.Component):
     """Any query, any key and any threshold: the verdict is that of the whole product, and a slice
-    is read only where the score could still reach the threshold. One key is inside: what places of
-    the ring have in common, queries, bounds and slices, does not change.
+    is read only where the score could still reach the threshold, whoever takes what is kept, and
+    when. Two keys are inside, which are the same: places have nothing else in common.
 
     Parameters
     ----------
@@ -222,39 +245,48 @@ class Proof(wiring.Component):
         p = self.params
         m.submodules.dut = dut = BitSerialDot(params=p, memory_latency=1)
         m.submodules.bounds = bounds = ExitBounds(params=p)
-        free_inputs(m, dut, but=("read.data", "queries", "bounds"))
+        free_inputs(m, dut, but=("read.data", "query", "bound", "arrive", "start"))
         free_inputs(m, bounds, but=("i",))
         key = [AnyConst(signed(p.word_bits)) for _ in range(p.taps)]
         query = [AnyConst(signed(p.query_bits)) for _ in range(p.taps)]
         threshold = AnyConst(signed(p.score_bits))
-        known = Signal(range(2 * bounds.latency))  # cycles
-        with m.If(known <= bounds.latency):
-            m.d.sync += known.eq(known + 1)
-        m.d.comb += Assume(dut.i.valid == (known == bounds.latency))
+        written = bounds.latency + p.slices
+        cycle = Signal(range(written + 3))
+        with m.If(cycle < written + 2):
+            m.d.sync += cycle.eq(cycle + 1)
         score = Signal(signed(p.score_bits))
         m.d.comb += [
             bounds.i.p.threshold.eq(threshold),
             *(to.eq(q) for to, q in zip(bounds.i.p.query, query, strict=True)),
-            *(to.eq(q) for port in dut.queries for to, q in zip(port, query, strict=True)),
-            *(port.eq(bounds.o.p) for port in dut.bounds),
+            *(to.eq(q) for to, q in zip(dut.query.p.query, query, strict=True)),
+            dut.query.valid.eq(cycle == 0),
+            dut.bound.valid.eq((cycle >= bounds.latency) & (cycle < written)),
+            dut.bound.p.number.eq(cycle - bounds.latency),
+            dut.bound.p.bound.eq(Array(bounds.o.p)[dut.bound.p.number]),
+            dut.start.valid.eq((cycle >= written) & (cycle < written + 2)),
+            dut.arrive.eq(dut.leave),
             score.eq(sum(k * q for k, q in zip(key, query, strict=True))),
         ]
         for number in range(p.slices):
             behind = (p.slices - 1 - number) * p.slice_bits
-            with m.If(dut.read.en & (dut.read.number == number)):
+            with m.If(dut.read.en & (dut.read.address == number)):
                 m.d.sync += [
                     bits.eq((word << p.pad) >> behind)
                     for bits, word in zip(dut.read.data, key, strict=True)
                 ]
-        verdict = dut.o.p
-        with m.If(dut.o.valid):
+        ended, kept = dut.ended, dut.o
+        with m.If(ended.valid & ended.p.waits):
+            m.d.comb += [Assert(~ended.p.kept), Assert(score >= threshold), Cover(1)]
+        with m.If(ended.valid & ~ended.p.waits):
             m.d.comb += [
-                Assert(verdict.kept == (score >= threshold + self.wrong)),
-                Assert(~verdict.kept | (verdict.score == score)),
-                Assert(~verdict.kept | (verdict.slices == p.slices)),
-                Cover(verdict.kept),
-                Cover(~verdict.kept & (verdict.slices == 1)),
+                Assert(ended.p.kept == (score >= threshold + self.wrong)),
+                Assert(~ended.p.kept | (ended.p.number == p.slices - 1)),
+                Assert(~ended.p.kept | kept.valid),
+                Cover(ended.p.kept),
+                Cover(~ended.p.kept & (ended.p.number == 0)),
             ]
+        with m.If(kept.valid):
+            m.d.comb += [Assert(kept.p.score == score), Cover(cycle > written)]
         self._exact(m, dut, key, query, threshold)
         return m
 
@@ -267,24 +299,26 @@ class Proof(wiring.Component):
                 ((word >> rest << rest) + ((q > 0) * ((1 << rest) - 1))) * q
                 for word, q in zip(key, query, strict=True)
             ]
-            with m.If(dut.read.en & (dut.read.number == number)):
+            with m.If(dut.read.en & (dut.read.address == number)):
                 m.d.comb += Assert(sum(best) >= threshold)
 
 
 def small(slice_bits):
-    return SliceParams(taps=2, query_bits=3, word_bits=4, slice_bits=slice_bits, keys=2)
+    return SliceParams(
+        taps=2, query_bits=3, word_bits=4, slice_bits=slice_bits, keys=2, rows=2, stored=1
+    )
 
 
 @pytest.mark.parametrize("slice_bits", [1, 2, 4])
 def test_proof_of_soundness(slice_bits):
     p = small(slice_bits)
     ring = BitSerialDot(params=p, memory_latency=1).latency
-    depth = ExitBounds(params=p).latency + p.slices * ring + 3
+    depth = ExitBounds(params=p).latency + p.slices * (ring + 1) + 4
     prove(Proof(p), depth=depth, name="bit-serial dot product", timeout=600)
 
 
 def test_everything_is_reached():
-    prove(Proof(small(4)), depth=20, mode="cover", name="bit-serial dot product")
+    prove(Proof(small(4)), depth=30, mode="cover", name="bit-serial dot product")
 
 
 def test_a_wrong_claim_is_refuted():

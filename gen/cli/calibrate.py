@@ -1,0 +1,49 @@
+"""``attnsieve calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnsieve.gen.cli.console import print_json
+from attnsieve.gen.cli.options import Json, Overlays, Settings, System, configuration
+from attnsieve.gen.errors import UserError
+from attnsieve.gen.output import output_file
+
+__all__ = ["command"]
+
+
+def command(
+    system: System,
+    trace: Annotated[
+        list[Path], typer.Option("--trace", metavar="T.npz", help="Trace of the set; repeatable.")
+    ],
+    keep: Annotated[
+        float, typer.Option("--keep", metavar="R", help="Share of the scores that is to stay.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="F.toml", help="File to write.")
+    ],
+    per: Annotated[
+        str, typer.Option("--per", metavar="P", help="What has a threshold: layer or head.")
+    ] = "layer",
+    config: Overlays = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Find the thresholds that keep a share of the scores of a calibration set."""
+    from attnsieve.sim.calibrate import calibrate
+    from attnsieve.sim.trace.trace import load
+
+    chosen = configuration(system, config, settings)
+    if not chosen.core.threshold_bits:
+        raise UserError(f"calibrate: system {chosen.system} has no thresholds")
+    found = calibrate([load(path) for path in trace], keep, per)  # type: ignore[arg-type]
+    with output_file(output) as file:
+        Path(file).write_text(found.as_toml())
+    if as_json:
+        print_json({"file": str(output), "source": found.source, "thresholds": found.layers})
+    else:
+        print(f"{output}: {found.source}")

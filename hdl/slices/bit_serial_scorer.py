@@ -1,0 +1,233 @@
+"""Q·K by bit-serial units: the scores of each row that reach its threshold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import line_layout, row_beat_layout, row_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.params import CoreParams, check_params
+from attnsieve.hdl.slices.exit_tally import ExitTally, exit_tally_layout
+from attnsieve.hdl.slices.key_cutter import KeyCutter, key_head_layout
+from attnsieve.hdl.slices.key_dealer import KeyDealer
+from attnsieve.hdl.slices.row_bounds import RowBounds
+from attnsieve.hdl.slices.row_count import RowCount
+from attnsieve.hdl.slices.slice_params import slice_params
+from attnsieve.hdl.slices.slice_store import SliceStore
+from attnsieve.hdl.slices.survivor_rows import SurvivorRows
+from attnsieve.hdl.slices.survivors import Survivors
+from attnsieve.hdl.slices.unit_circle import UnitCircle
+from attnsieve.hdl.stages.query_store import query_read_signature
+
+__all__ = ["BitSerialScorer"]
+
+
+class BitSerialScorer(wiring.Component):
+    """Computes the scores of each row's keys slice by slice, drops what is known to be below the
+    threshold of its head, and gives the others, exact, in the order of rows and keys.
+
+    Keys are cut into slices as they come (`KeyCutter`, `SliceStore`) and stay for all rows of their
+    KV head. Rows begin in order (`RowBounds`), their keys go to whichever unit is free
+    (`KeyDealer`, `UnitCircle`), those of the next rows too; what is kept is collected (`Survivors`)
+    and brought into order again (`SurvivorRows`). A row yields ``ceil(keys / groups)`` beats, one
+    at least. The row itself is passed on at ``o_row`` before its first beat.
+
+    Throughput: ``units`` slices per cycle, but at most one score that is kept, and a row in
+    `RowBounds.interval` cycles.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    row : In(stream(row_layout)), o_row : Out(stream(row_layout))
+        Rows; each is passed on before it is taken, and before its first beat.
+    threshold : In(stream(signed(score_bits)))
+        Of each head.
+    o : Out(stream(row_beat_layout))
+    tally : Out(stream(exit_tally_layout))
+        Counts of each job, after its last beat has been sent for.
+    head : In(stream(key_head_layout))
+        KV heads, in the order of their lines.
+    key : In(stream(line_layout, always ready)), key_space : Out
+        Lines of keys, and for how many more there is room.
+    query : Out(query_read_signature)
+        Read side of the query store.
+    mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
+        Key mask; see `ParallelScorer`.
+    busy : Out(1)
+        A slice is read.
+    wait_row, wait_output, wait_query, wait_key : Out(1)
+        Why none is: there is no row, there are scores that nobody takes, the query or the keys are
+        not there. Exactly one of these and ``busy`` is set.
+    """
+
+    row: stream.Interface
+    o_row: stream.Interface
+    threshold: stream.Interface
+    o: stream.Interface
+    tally: stream.Interface
+    head: stream.Interface
+    key: stream.Interface
+    key_space: Signal
+    query: Any
+    mask_data: Signal
+    busy: Signal
+    wait_row: Signal
+    wait_output: Signal
+    wait_query: Signal
+    wait_key: Signal
+
+    def __init__(self, *, params: CoreParams) -> None:
+        check_params(params)
+        self.params, self.slices = p, s = params, slice_params(params)
+        row = stream.Signature(row_layout(p))
+        super().__init__(
+            {
+                "row": In(row),
+                "o_row": Out(row),
+                "threshold": In(stream.Signature(signed(s.score_bits))),
+                "o": Out(stream.Signature(row_beat_layout(p))),
+                "tally": Out(stream.Signature(exit_tally_layout(p))),
+                "head": In(stream.Signature(key_head_layout(p))),
+                "key": In(stream.Signature(line_layout(p), always_ready=True)),
+                "key_space": Out(range(self.lines + 1)),
+                "query": Out(query_read_signature(p)),
+                "mask_bank": Out(p.bank_bits),
+                "mask_beat": Out(range(p.max_beats)),
+                "mask_used": Out(1),
+                "mask_en": Out(1),
+                "mask_data": In(p.groups),
+                "busy": Out(1),
+                "wait_row": Out(1),
+                "wait_output": Out(1),
+                "wait_query": Out(1),
+                "wait_key": Out(1),
+            }
+        )
+
+    @property
+    def lines(self) -> int:
+        """Lines that wait to be cut: four times as many as memory may have on the way, so that
+        it never waits for room on its way back."""
+        p = self.params
+        way = p.channels * p.outstanding_beats * p.beat_bytes
+        return 1 << (max(16, 4 * way // p.lanes) - 1).bit_length()
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p, s = self.params, self.slices
+        m.submodules.bounds = bounds = RowBounds(params=p)
+        m.submodules.dealer = dealer = KeyDealer(params=p)
+        m.submodules.circle = circle = UnitCircle(params=s)
+        m.submodules.survivors = survivors = Survivors(params=s)
+        m.submodules.count = count = RowCount(params=p)
+        m.submodules.rows = rows = SurvivorRows(params=p)
+        m.submodules.tally = tally = ExitTally(params=p)
+        store = self._keys(m, rows)
+        self._rows(m, bounds)
+        connect(m, bounds.query, circle.query)
+        connect(m, bounds.bound, circle.bound)
+        self._deal(m, bounds, dealer, rows)
+        for n in range(s.units):
+            connect(m, dealer.o[n], circle.start[n])
+            wiring.connect(m, circle.read[n], store.read[n])
+            connect(m, circle.o[n], survivors.i[n])
+            for counts in (count, tally):
+                m.d.comb += [
+                    counts.ended[n].valid.eq(circle.ended[n].valid),
+                    counts.ended[n].p.eq(circle.ended[n].p),
+                ]
+        connect(m, survivors.o, rows.i)
+        connect(m, dealer.dealt, count.dealt)
+        connect(m, rows.o, self.o)
+        connect(m, tally.o, self.tally)
+        m.d.comb += [
+            tally.row.valid.eq(dealer.row.valid),
+            tally.row.p.row.eq(dealer.row.p.row),
+            tally.row.p.job.eq(dealer.row.p.job),
+            tally.row.p.wide.eq(dealer.row.p.number == 0),
+            tally.end.eq(rows.end),
+            bounds.end.eq(rows.end),
+            dealer.append.eq(store.append),
+            count.stored.eq(rows.stored),
+            count.stored_row.eq(rows.i.p.row),
+            count.free.eq(rows.free),
+            count.freed.eq(rows.freed),
+            rows.complete.eq(count.complete),
+            bounds.free.eq(rows.free),
+        ]
+        self._activity(m, bounds, dealer, circle)
+        return m
+
+    def _keys(self, m: Module, rows: SurvivorRows) -> SliceStore:
+        """Lines to slices."""
+        p = self.params
+        m.submodules.lines = lines = Queue(shape=line_layout(p), depth=self.lines, lut_ram=False)
+        m.submodules.cutter = cutter = KeyCutter(params=p)
+        m.submodules.store = store = SliceStore(params=p)
+        m.d.comb += [
+            lines.i.valid.eq(self.key.valid),
+            lines.i.p.eq(self.key.p),
+            self.key_space.eq(self.lines - lines.level),
+            store.release.eq(rows.release),
+        ]
+        connect(m, self.head, cutter.head)
+        connect(m, lines.o, cutter.i)
+        connect(m, cutter.o, store.i)
+        return store
+
+    def _rows(self, m: Module, bounds: RowBounds) -> None:
+        """Rows begin as they are passed on: who needs them has them before their scores."""
+        row = self.row
+        connect(m, self.threshold, bounds.threshold)
+        wiring.connect(m, bounds.read, wiring.flipped(self.query))
+        m.d.comb += [
+            bounds.row.valid.eq(row.valid),
+            *(bounds.row.p[n].eq(row.p[n]) for n, _ in bounds.row.p.shape()),
+            row.ready.eq(bounds.row.ready),
+            self.o_row.valid.eq(bounds.begins),
+            self.o_row.p.eq(row.p),
+            bounds.hold.eq(~self.o_row.ready),
+        ]
+
+    def _deal(
+        self, m: Module, bounds: RowBounds, dealer: KeyDealer, rows: SurvivorRows
+    ) -> None:
+        """Rows that are prepared are dealt; what is needed of them later waits."""
+        m.submodules.dealt = dealt = Queue(shape=rows.row.p.shape(), depth=self.slices.rows)
+        connect(m, bounds.o, dealer.row)
+        connect(m, dealt.o, rows.row)
+        m.d.comb += [
+            dealt.i.valid.eq(dealer.row.valid & dealer.row.ready),
+            dealt.i.p.keys.eq(dealer.row.p.keys),
+            dealt.i.p.last_of_kv.eq(dealer.row.p.last_of_kv),
+            dealt.i.p.last_of_job.eq(dealer.row.p.last_of_job),
+            self.mask_bank.eq(dealer.mask_bank),
+            self.mask_beat.eq(dealer.mask_beat),
+            self.mask_used.eq(dealer.mask_used),
+            self.mask_en.eq(dealer.mask_en),
+            dealer.mask_data.eq(self.mask_data),
+        ]
+
+    def _activity(
+        self, m: Module, bounds: RowBounds, dealer: KeyDealer, circle: UnitCircle
+    ) -> None:
+        """What keeps the units from reading: where the next keys are held up."""
+        with m.If(Cat(port.en for port in circle.read).any()):
+            m.d.comb += self.busy.eq(1)
+        with m.Elif(dealer.wait_key):
+            m.d.comb += self.wait_key.eq(1)
+        with m.Elif(~dealer.wait_row | bounds.wait_free | (bounds.begins & bounds.hold)):
+            m.d.comb += self.wait_output.eq(1)
+        with m.Elif(bounds.wait_query):
+            m.d.comb += self.wait_query.eq(1)
+        with m.Else():
+            m.d.comb += self.wait_row.eq(1)

@@ -1,0 +1,96 @@
+"""Tells when all keys of a row are decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.lib.gates import count_flags
+from attnsieve.hdl.params import CoreParams, check_params
+from attnsieve.hdl.slices.bit_serial_dot import ended_layout
+from attnsieve.hdl.slices.key_dealer import dealt_layout, keys_dealt
+from attnsieve.hdl.slices.slice_params import slice_params
+
+__all__ = ["RowCount"]
+
+
+class RowCount(wiring.Component):
+    """Counts the keys of each row that are dealt and not yet dropped or stored.
+
+    Latency: `latency` cycles from a row's last key being dropped or stored; one less if its end is
+    dealt later, without a key.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    dealt : In(stream(dealt_layout, always ready))
+        Keys of a row that are on their way to the units.
+    ended : In(stream(ended_layout, always ready)).array(units)
+        Keys that are decided; those that are kept, or wait, do not count here.
+    stored : In(1), stored_row : In(range(rows))
+        A key that is kept has been stored.
+    complete : Out(rows)
+        Rows of which all keys are dealt and none is left.
+    free : In(1), freed : In(range(rows))
+        This row begins anew.
+    """
+
+    dealt: stream.Interface
+    ended: Any
+    stored: Signal
+    stored_row: Signal
+    complete: Signal
+    free: Signal
+    freed: Signal
+
+    #: Cycles from the last key of a row to its being complete.
+    latency = 3
+
+    def __init__(self, *, params: CoreParams) -> None:
+        check_params(params)
+        self.params, self.slices = p, s = params, slice_params(params)
+        ended = stream.Signature(ended_layout(s), always_ready=True)
+        super().__init__(
+            {
+                "dealt": In(stream.Signature(dealt_layout(p), always_ready=True)),
+                "ended": In(ended).array(s.units),
+                "stored": In(1),
+                "stored_row": In(range(s.rows)),
+                "complete": Out(s.rows),
+                "free": In(1),
+                "freed": In(range(s.rows)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p, s = self.params, self.slices
+        for row in range(s.rows):
+            more = Signal(range(keys_dealt(p) + 1), name=f"more{row}")
+            fewer = Signal(range(s.units + 2), name=f"fewer{row}")
+            left, end = Signal(p.key_bits + 1, name=f"left{row}"), Signal(name=f"end{row}")
+            mine = self.dealt.valid & (self.dealt.p.row == row)
+            out = [
+                *(e.valid & ~e.p.kept & ~e.p.waits & (e.p.row == row) for e in self.ended),
+                self.stored & (self.stored_row == row),
+            ]
+            m.d.sync += [
+                more.eq(0),
+                fewer.eq(count_flags(out)),
+                left.eq(left + more - fewer),
+                self.complete[row].eq(end & (left == 0) & (more == 0)),
+            ]
+            with m.If(mine):
+                m.d.sync += more.eq(self.dealt.p.keys)
+            with m.If(mine & self.dealt.p.last):
+                m.d.sync += end.eq(1)
+            with m.If(self.free & (self.freed == row)):
+                m.d.sync += [end.eq(0), self.complete[row].eq(0)]
+        return m

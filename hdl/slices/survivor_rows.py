@@ -1,0 +1,194 @@
+"""Scores of keys that are kept, put back into the order of their rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from attnsieve.hdl.layouts import row_beat_layout
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.credit import Credit
+from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.lib.ram import Ram
+from attnsieve.hdl.lib.reduce import either
+from attnsieve.hdl.params import CoreParams, check_params
+from attnsieve.hdl.slices.bit_serial_dot import survivor_layout
+from attnsieve.hdl.slices.slice_params import slice_params
+
+__all__ = ["SurvivorRows", "stored_row_layout"]
+
+
+def stored_row_layout(p: CoreParams) -> data.StructLayout:
+    """What must be known of a row to give its scores back."""
+    return data.StructLayout(
+        {"keys": unsigned(p.key_bits), "last_of_kv": unsigned(1), "last_of_job": unsigned(1)}
+    )
+
+
+class SurvivorRows(wiring.Component):
+    """Stores the scores of `slice_rows` rows as they come, and gives those of the oldest row, once
+    it is complete, beat by beat with its maximum.
+
+    Scores lie at the places of their keys, with a bit that tells that there is one; reading clears
+    it behind itself. Up to four rows have a memory each; of eight, two share one, and a score of
+    one of them waits while the other is read. After reset all bits are cleared: no score is stored,
+    and no row read, for as many cycles as a memory has beats.
+
+    Throughput: one score per cycle in, one beat per cycle out, from row to row too. Latency:
+    `latency` cycles from a row's being complete to its first beat.
+
+    Parameters
+    ----------
+    params : CoreParams
+        The core.
+
+    Members
+    -------
+    i : In(stream(survivor_layout))
+    row : In(stream(stored_row_layout))
+        Rows in order, before they are complete.
+    complete : In(slice_rows)
+        Rows whose scores are all stored.
+    stored : Out(1)
+        A score is stored; of the row at ``i``.
+    free : Out(1), freed : Out(range(slice_rows))
+        A row has been read.
+    end : Out(1)
+        With it its job.
+    release : Out(range(max_keys + 1))
+        Keys that are not needed any more: those of a KV head, with its last row.
+    o : Out(stream(row_beat_layout))
+    """
+
+    i: stream.Interface
+    row: stream.Interface
+    complete: Signal
+    stored: Signal
+    free: Signal
+    freed: Signal
+    end: Signal
+    release: Signal
+    o: stream.Interface
+
+    #: Cycles from a row's being complete to its first beat.
+    latency = 3
+    #: Beats on their way from the memory.
+    _BEATS = 8
+    #: Rows that have a memory of their own.
+    _BANKS = 4
+
+    def __init__(self, *, params: CoreParams) -> None:
+        check_params(params)
+        self.params, self.slices = p, s = params, slice_params(params)
+        super().__init__(
+            {
+                "i": In(stream.Signature(survivor_layout(s))),
+                "row": In(stream.Signature(stored_row_layout(p))),
+                "complete": In(s.rows),
+                "stored": Out(1),
+                "free": Out(1),
+                "freed": Out(range(s.rows)),
+                "end": Out(1),
+                "release": Out(range(p.max_keys + 1)),
+                "o": Out(stream.Signature(row_beat_layout(p))),
+            }
+        )
+
+    @property
+    def _beat_bits(self) -> int:
+        return (self.params.max_beats - 1).bit_length()
+
+    def elaborate(self, platform: Any) -> Module:
+        m, p = Module(), self.params
+        m.submodules.credit = credit = Credit(count=self._BEATS)
+        m.submodules.beats = beats = Queue(shape=row_beat_layout(p), depth=self._BEATS)
+        beat, read, last = Signal(self._beat_bits), Signal(), Signal()
+        sweep = Signal(init=1)  # bits are being cleared
+        shift = (p.groups - 1).bit_length()
+        final = (self.row.p.keys - 1) >> shift
+        m.d.comb += [
+            read.eq(
+                self.row.valid & self.complete.bit_select(self.freed, 1) & credit.some & ~sweep
+            ),
+            last.eq((self.row.p.keys == 0) | (beat == final)),
+            credit.take.eq(read),
+            credit.give.eq(self.o.valid & self.o.ready),
+            self.free.eq(read & last),
+            self.end.eq(self.free & self.row.p.last_of_job),
+            self.row.ready.eq(self.free),
+            self.release.eq(Mux(self.free & self.row.p.last_of_kv, self.row.p.keys, 0)),
+        ]
+        with m.If(read):
+            m.d.sync += beat.eq(Mux(last, 0, beat + 1))
+        with m.If(self.free):
+            m.d.sync += self.freed.eq(self.freed + 1)
+        words = self._memory(m, read, beat, sweep)
+        maximum = self._maximum(m)
+        there, ends, most = Signal(), Signal(), Signal(signed(p.score_bits), reset_less=True)
+        m.d.sync += [there.eq(read), ends.eq(last), most.eq(maximum)]
+        connect(m, beats.o, self.o)
+        m.d.sync += [
+            beats.i.valid.eq(there),
+            beats.i.p.last.eq(ends),
+            beats.i.p.maximum.eq(most),
+            *(beats.i.p.score[n].eq(word.score) for n, word in enumerate(words)),
+            beats.i.p.valid.eq(Cat(word.valid for word in words)),
+        ]
+        return m
+
+    def _memory(self, m: Module, read: Value, beat: Value, sweep: Signal) -> list[Any]:
+        """A memory per row, or for two, and lane. Returns what was read a cycle ago."""
+        p, s = self.params, self.slices
+        word = data.StructLayout({"valid": 1, "score": signed(p.score_bits)})
+        banks, shift = min(s.rows, self._BANKS), (p.groups - 1).bit_length()
+        split = (banks - 1).bit_length()
+        here = Cat(beat, self.freed[split:])
+        place = Cat((self.i.p.key >> shift)[: self._beat_bits], self.i.p.row[split:])
+        clear, cleared, bank = Signal(), Signal.like(here), Signal(range(banks))
+        count, wait = Signal.like(here), Signal()
+        with m.If(sweep):
+            m.d.sync += [count.eq(count + 1), sweep.eq(~count.all())]
+        m.d.sync += [clear.eq(read), cleared.eq(here), bank.eq(self.freed)]
+        m.d.comb += [
+            wait.eq(sweep | (clear & (bank == self.i.p.row[:split]))),
+            self.i.ready.eq(~wait),
+            self.stored.eq(self.i.valid & ~wait),
+        ]
+        lanes = []
+        for lane in range(p.groups):
+            mine = self.stored & ((self.i.p.key[:shift] == lane) if shift else 1)
+            shown, found = Signal(word, name=f"lane{lane}"), []
+            for n in range(banks):
+                m.submodules[f"memory{n}_{lane}"] = ram = Ram(shape=word, depth=1 << len(here))
+                wipe = clear & (bank == n)
+                m.d.comb += [
+                    ram.write.en.eq(sweep | wipe | (mine & (self.i.p.row[:split] == n))),
+                    ram.write.address.eq(Mux(sweep, count, Mux(wipe, cleared, place))),
+                    ram.write.data.valid.eq(~sweep & ~wipe),
+                    ram.write.data.score.eq(self.i.p.score),
+                    ram.read[0].address.eq(here),
+                    ram.read[0].en.eq(1),
+                ]
+                found.append(Mux(bank == n, Value.cast(ram.read[0].data), 0))
+            m.d.comb += Value.cast(shown).eq(either(found))
+            lanes.append(shown)
+        return lanes
+
+    def _maximum(self, m: Module) -> Value:
+        """The largest score of each row. Returns that of the row that is read."""
+        p, s = self.params, self.slices
+        best = [Signal(signed(p.score_bits), name=f"best{n}") for n in range(s.rows)]
+        some = Signal(s.rows)
+        found: Value = Const(0, signed(p.score_bits))
+        for n, score in enumerate(best):
+            with m.If(self.stored & (self.i.p.row == n)):
+                m.d.sync += some[n].eq(1)
+                with m.If(~some[n] | (self.i.p.score > score)):
+                    m.d.sync += score.eq(self.i.p.score)
+            with m.If(self.free & (self.freed == n)):
+                m.d.sync += some[n].eq(0)
+            found = Mux(self.freed == n, score, found)
+        return found

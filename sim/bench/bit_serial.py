@@ -1,0 +1,156 @@
+"""What bit-serial scores with early exit gain on a trace, on the generated Verilog.
+
+As a command::
+
+    python -m attnsieve.sim.bench.bit_serial leopard --trace minilm.npz --keep 0.5 0.3 0.15
+    python -m attnsieve.sim.bench.bit_serial leopard --trace minilm.npz --keep 0.3 \
+        --point slice_bits=1 --point slice_bits=4 --point slice_units=8,slice_bits=2
+
+Thresholds are calibrated on the trace itself, one per layer. Every run is compared with the golden
+model, and stands beside the same core with everything kept and the dense core of the same arrays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import UnusedElaboratable
+
+from attnsieve.gen.config import Configuration
+from attnsieve.gen.config import load as load_config
+from attnsieve.hdl.slices.slice_params import slice_params
+from attnsieve.sim.calibrate import calibrate
+from attnsieve.sim.driver.thresholds import Thresholds
+from attnsieve.sim.simulate import references, simulate
+from attnsieve.sim.trace.trace import Trace, load
+
+__all__ = ["Row", "measure"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    Parameters
+    ----------
+    point : str
+        Settings beside those of the system.
+    keep : float or None
+        Share of the scores that thresholds were to keep; None: everything is kept.
+    total : dict
+        Its ``total`` of stats.json.
+    units, slices : int
+        Bit-serial units, and slices of a key.
+    unpruned, baseline : int
+        Cycles with everything kept, and of the dense core.
+    """
+
+    point: str
+    keep: float | None
+    total: dict[str, Any]
+    units: int
+    slices: int
+    unpruned: int
+    baseline: int
+
+    @property
+    def pairs(self) -> int:
+        """Scores, each of which has all its slices read where everything is kept."""
+        return round(self.total["macs_qk"] / self.head_dim)
+
+    @property
+    def head_dim(self) -> int:
+        """Elements of a key."""
+        return int(self.total["head_dim"])
+
+    def text(self) -> str:
+        """A line of the table."""
+        total, cycles = self.total, self.total["cycles"]
+        columns = (
+            f"{self.point:32}",
+            "   all" if self.keep is None else f"{self.keep:6.2f}",
+            f"{total['kept_scores']:7.3f}",
+            f"{total['empty_rows']:7}",
+            f"{total['slices'] / self.pairs:7.2f}",
+            f"{total['slices'] / self.units / total['busy_cycles']:7.3f}",
+            f"{cycles:10}",
+            f"{self.unpruned / cycles:7.2f}",
+            f"{self.baseline / cycles:7.2f}",
+            f"{total['limit_ratio']:7.3f}",
+            f"{total['job_ratio']:7.3f}",
+        )
+        return "".join(columns)
+
+
+_HEADER = (
+    f"{'point':32}{'keep':>6}{'kept':>7}{'empty':>7}{'slices':>7}{'units':>7}{'cycles':>10}"
+    f"{'x all':>7}{'x dense':>8}{'limit':>6}{'job':>7}"
+)
+
+
+def measure(
+    config: Configuration, trace: Trace, keeps: Sequence[float], *, point: str = "", **options: Any
+) -> list[Row]:
+    """Runs of a configuration: everything kept, and each share of the scores.
+
+    Raises
+    ------
+    AssertionError
+        Something differs from the golden model.
+    """
+    slices = slice_params(config.core)
+    bits = options.get("bits") or config.run.bits
+    dense = references(config, bits)["baseline"]
+    baseline = _total(dense, trace, None, options)["cycles"]
+    found: list[tuple[float | None, dict[str, Any]]] = [
+        (keep, _total(config, trace, None if keep is None else calibrate([trace], keep), options))
+        for keep in (None, *keeps)
+    ]
+    unpruned = found[0][1]["cycles"]
+    return [
+        Row(point, keep, total, slices.units, slices.slices, unpruned, baseline)
+        for keep, total in found
+    ]
+
+
+def _total(
+    config: Configuration, trace: Trace, thresholds: Thresholds | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    result = simulate(config, trace, thresholds=thresholds, baseline=False, **options)
+    if result.mismatches:
+        raise AssertionError(f"{config.name}: {result.messages[0]}")
+    return {**result.stats["total"], "head_dim": trace.head_dim}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m attnsieve.sim.bench.bit_serial")
+    parser.add_argument("system", nargs="?", default="leopard", help="preset or TOML file")
+    parser.add_argument("--trace", required=True)
+    parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 0.3, 0.15])
+    parser.add_argument("--layers", help="part of the trace")
+    parser.add_argument("--bits", type=int, choices=(8, 12), help="operands")
+    parser.add_argument(
+        "--point", action="append", default=[], metavar="K=V,K=V", help="other settings; repeatable"
+    )
+    given = parser.parse_args(argv)
+    warnings.simplefilter("ignore", UnusedElaboratable)
+    trace = load(given.trace)
+    print(_HEADER)
+    for point in given.point or [""]:
+        settings = [f"core.{setting}" for setting in point.split(",") if setting]
+        config = load_config(given.system, settings=settings)
+        rows = measure(
+            config, trace, given.keep, point=point, layers=given.layers, bits=given.bits
+        )
+        for row in rows:
+            print(row.text(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Thresholds from recorded scores, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from attnsieve.sim.driver.thresholds import Thresholds
+from attnsieve.sim.errors import InputError
+from attnsieve.sim.golden.score import score_float
+from attnsieve.sim.trace.trace import Trace
+
+__all__ = ["Granularity", "calibrate"]
+
+#: What has a threshold of its own: LeOPArd has one per layer.
+Granularity = Literal["layer", "head"]
+
+
+def calibrate(
+    traces: Sequence[Trace], keep: float, granularity: Granularity = "layer"
+) -> Thresholds:
+    """The thresholds that keep a share of all unmasked scores of the traces.
+
+    Parameters
+    ----------
+    traces : sequence of Trace
+        Of one model: as many layers and heads each.
+    keep : float
+        Share of the scores, over 0 and at most 1.
+    granularity : str
+        One threshold per ``layer``, for all its heads, or one per ``head``.
+
+    Raises
+    ------
+    InputError
+        The traces are not of one model, or an option is wrong.
+    """
+    if not 0 < keep <= 1:
+        raise InputError(f"keep must be over 0 and at most 1, not {keep!r}")
+    if granularity not in get_args(Granularity):
+        raise InputError(f"granularity must be layer or head, not {granularity!r}")
+    if not traces:
+        raise InputError("calibrate needs a trace")
+    shapes = {trace.q.shape[:2] for trace in traces}
+    if len(shapes) > 1:
+        raise InputError("traces must be of one model: as many layers and heads each")
+    layers, heads = traces[0].q.shape[:2]
+    found = []
+    for layer in range(layers):
+        scores = [
+            np.concatenate([_scores(trace, layer, head) for trace in traces])
+            for head in range(heads)
+        ]
+        if granularity == "layer":
+            scores = [np.concatenate(scores)]
+        values = [_quantile(of_head, keep) for of_head in scores]
+        found.append(tuple(values * (heads // len(values))))
+    tokens = sum(int(trace.key_valid.sum()) for trace in traces)
+    source = f"keeps {keep:g} of the scores of {len(traces)} traces with {tokens} keys, "
+    return Thresholds(tuple(found), f"{source}per {granularity}")
+
+
+def _scores(trace: Trace, layer: int, head: int) -> np.ndarray:
+    """Unmasked scores of a head."""
+    scores = score_float(trace.q[layer, head], trace.k[layer, head // trace.group])
+    return scores[trace.pair_mask()]
+
+
+def _quantile(scores: np.ndarray, keep: float) -> float:
+    """The largest threshold that so large a share of the scores reaches."""
+    if not len(scores):
+        return 0.0
+    count = max(1, round(keep * len(scores)))
+    return float(np.partition(scores, len(scores) - count)[len(scores) - count])
