@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -37,8 +37,8 @@ class BitSerialScorer(wiring.Component):
     and brought into order again (`SurvivorRows`). A row yields ``ceil(keys / groups)`` beats, one
     at least. The row itself is passed on at ``o_row`` before its first beat.
 
-    Throughput: ``units`` slices per cycle, but at most one score that is kept, and a row in
-    `RowBounds.interval` cycles.
+    Throughput: ``units`` slices per cycle, but at most one score that is kept per cycle of each
+    parity of keys (of all, with one lane group), and a row in `RowBounds.interval` cycles.
 
     Parameters
     ----------
@@ -127,7 +127,6 @@ class BitSerialScorer(wiring.Component):
         m.submodules.bounds = bounds = RowBounds(params=p)
         m.submodules.dealer = dealer = KeyDealer(params=p)
         m.submodules.circle = circle = UnitCircle(params=s)
-        m.submodules.survivors = survivors = Survivors(params=s)
         m.submodules.count = count = RowCount(params=p)
         m.submodules.rows = rows = SurvivorRows(params=p)
         m.submodules.tally = tally = ExitTally(params=p)
@@ -139,13 +138,12 @@ class BitSerialScorer(wiring.Component):
         for n in range(s.units):
             connect(m, dealer.o[n], circle.start[n])
             wiring.connect(m, circle.read[n], store.read[n])
-            connect(m, circle.o[n], survivors.i[n])
             for counts in (count, tally):
                 m.d.comb += [
                     counts.ended[n].valid.eq(circle.ended[n].valid),
                     counts.ended[n].p.eq(circle.ended[n].p),
                 ]
-        connect(m, survivors.o, rows.i)
+        self._collect(m, circle, rows, count)
         connect(m, dealer.dealt, count.dealt)
         connect(m, rows.o, self.o)
         connect(m, tally.o, self.tally)
@@ -157,8 +155,6 @@ class BitSerialScorer(wiring.Component):
             tally.end.eq(rows.end),
             bounds.end.eq(rows.end),
             dealer.append.eq(store.append),
-            count.stored.eq(rows.stored),
-            count.stored_row.eq(rows.i.p.row),
             count.free.eq(rows.free),
             count.freed.eq(rows.freed),
             rows.complete.eq(count.complete),
@@ -216,6 +212,26 @@ class BitSerialScorer(wiring.Component):
             self.mask_en.eq(dealer.mask_en),
             dealer.mask_data.eq(self.mask_data),
         ]
+
+    def _collect(
+        self, m: Module, circle: UnitCircle, rows: SurvivorRows, count: RowCount
+    ) -> None:
+        """What is kept, by the parity of its key where there are two ways."""
+        ways = len(rows.i)
+        for way in range(ways):
+            survivors = Survivors(params=self.slices)
+            m.submodules[f"survivors{way}"] = survivors
+            connect(m, survivors.o, rows.i[way])
+            m.d.comb += count.stored_row[way].eq(rows.i[way].p.row)
+            for n, kept in enumerate(circle.o):
+                mine = kept.p.key[0] == way if ways > 1 else Const(1)
+                m.d.comb += [
+                    survivors.i[n].valid.eq(kept.valid & mine),
+                    survivors.i[n].p.eq(kept.p),
+                ]
+                with m.If(mine):
+                    m.d.comb += kept.ready.eq(survivors.i[n].ready)
+        m.d.comb += count.stored.eq(rows.stored)
 
     def _activity(
         self, m: Module, bounds: RowBounds, dealer: KeyDealer, circle: UnitCircle

@@ -12,7 +12,7 @@ from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.bit_serial_dot import ended_layout
 from attnsieve.hdl.slices.key_dealer import dealt_layout, keys_dealt
-from attnsieve.hdl.slices.slice_params import slice_params
+from attnsieve.hdl.slices.slice_params import slice_params, survivor_ways
 
 __all__ = ["RowCount"]
 
@@ -34,8 +34,8 @@ class RowCount(wiring.Component):
         Keys of a row that are on their way to the units.
     ended : In(stream(ended_layout, always ready)).array(units)
         Keys that are decided; those that are kept, or wait, do not count here.
-    stored : In(1), stored_row : In(range(rows))
-        A key that is kept has been stored.
+    stored : In(ways), stored_row : In(range(rows)).array(ways)
+        Keys that are kept have been stored.
     complete : Out(rows)
         Rows of which all keys are dealt and none is left.
     free : In(1), freed : In(range(rows))
@@ -45,7 +45,7 @@ class RowCount(wiring.Component):
     dealt: stream.Interface
     ended: Any
     stored: Signal
-    stored_row: Signal
+    stored_row: Any
     complete: Signal
     free: Signal
     freed: Signal
@@ -61,8 +61,8 @@ class RowCount(wiring.Component):
             {
                 "dealt": In(stream.Signature(dealt_layout(p), always_ready=True)),
                 "ended": In(ended).array(s.units),
-                "stored": In(1),
-                "stored_row": In(range(s.rows)),
+                "stored": In(survivor_ways(p)),
+                "stored_row": In(range(s.rows)).array(survivor_ways(p)),
                 "complete": Out(s.rows),
                 "free": In(1),
                 "freed": In(range(s.rows)),
@@ -74,12 +74,13 @@ class RowCount(wiring.Component):
         p, s = self.params, self.slices
         for row in range(s.rows):
             more = Signal(range(keys_dealt(p) + 1), name=f"more{row}")
-            fewer = Signal(range(s.units + 2), name=f"fewer{row}")
+            fewer = Signal(range(s.units + len(self.stored) + 1), name=f"fewer{row}")
             left, end = Signal(p.key_bits + 1, name=f"left{row}"), Signal(name=f"end{row}")
             mine = self.dealt.valid & (self.dealt.p.row == row)
             out = [
                 *(e.valid & ~e.p.kept & ~e.p.waits & (e.p.row == row) for e in self.ended),
-                self.stored & (self.stored_row == row),
+                *(one & (its == row) for one, its in
+                  zip(self.stored, self.stored_row, strict=True)),
             ]
             m.d.sync += [
                 more.eq(0),

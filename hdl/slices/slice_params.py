@@ -10,7 +10,7 @@ from amaranth.lib import data
 from attnsieve.hdl.lib.checks import check_int, check_power_of_two
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["SliceParams", "slice_params", "slices_skipped"]
+__all__ = ["SliceParams", "slice_params", "slices_skipped", "survivor_ways"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,12 @@ class SliceParams:
         """Of each slice what the sum up to it must reach for the key to go on, and of the last one
         to be kept; see `ExitBounds`."""
         return data.ArrayLayout(signed(self.sum_bits + 1), self.slices)
+
+
+def survivor_ways(params: CoreParams) -> int:
+    """Scores that can be stored in a cycle: of keys of even and of odd numbers, which go to
+    different lanes."""
+    return min(2, params.groups)
 
 
 def slices_skipped(params: CoreParams) -> int:

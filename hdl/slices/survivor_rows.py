@@ -16,7 +16,7 @@ from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.lib.reduce import either
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.bit_serial_dot import survivor_layout
-from attnsieve.hdl.slices.slice_params import slice_params
+from attnsieve.hdl.slices.slice_params import slice_params, survivor_ways
 
 __all__ = ["SurvivorRows", "stored_row_layout"]
 
@@ -37,7 +37,8 @@ class SurvivorRows(wiring.Component):
     one of them waits while the other is read. After reset all bits are cleared: no score is stored,
     and no row read, for as many cycles as a memory has beats.
 
-    Throughput: one score per cycle in, one beat per cycle out, from row to row too. Latency:
+    Throughput: a score per way and cycle in, way w for keys with ``key mod ways = w``; one beat per
+    cycle out, from row to row too. Latency:
     `latency` cycles from a row's being complete to its first beat.
 
     Parameters
@@ -47,13 +48,13 @@ class SurvivorRows(wiring.Component):
 
     Members
     -------
-    i : In(stream(survivor_layout))
+    i : In(stream(survivor_layout)).array(ways)
     row : In(stream(stored_row_layout))
         Rows in order, before they are complete.
     complete : In(slice_rows)
         Rows whose scores are all stored.
-    stored : Out(1)
-        A score is stored; of the row at ``i``.
+    stored : Out(ways)
+        A score is stored; of the row at ``i`` of this way.
     free : Out(1), freed : Out(range(slice_rows))
         A row has been read.
     end : Out(1)
@@ -63,7 +64,7 @@ class SurvivorRows(wiring.Component):
     o : Out(stream(row_beat_layout))
     """
 
-    i: stream.Interface
+    i: Any
     row: stream.Interface
     complete: Signal
     stored: Signal
@@ -85,10 +86,10 @@ class SurvivorRows(wiring.Component):
         self.params, self.slices = p, s = params, slice_params(params)
         super().__init__(
             {
-                "i": In(stream.Signature(survivor_layout(s))),
+                "i": In(stream.Signature(survivor_layout(s))).array(survivor_ways(p)),
                 "row": In(stream.Signature(stored_row_layout(p))),
                 "complete": In(s.rows),
-                "stored": Out(1),
+                "stored": Out(survivor_ways(p)),
                 "free": Out(1),
                 "freed": Out(range(s.rows)),
                 "end": Out(1),
@@ -127,13 +128,13 @@ class SurvivorRows(wiring.Component):
             m.d.sync += self.freed.eq(self.freed + 1)
         words = self._memory(m, read, beat, sweep)
         maximum = self._maximum(m)
-        there, ends, most = Signal(), Signal(), Signal(signed(p.score_bits), reset_less=True)
-        m.d.sync += [there.eq(read), ends.eq(last), most.eq(maximum)]
+        there, ends = Signal(), Signal()
+        m.d.sync += [there.eq(read), ends.eq(last)]
         connect(m, beats.o, self.o)
         m.d.sync += [
             beats.i.valid.eq(there),
             beats.i.p.last.eq(ends),
-            beats.i.p.maximum.eq(most),
+            beats.i.p.maximum.eq(maximum),
             *(beats.i.p.score[n].eq(word.score) for n, word in enumerate(words)),
             beats.i.p.valid.eq(Cat(word.valid for word in words)),
         ]
@@ -145,30 +146,31 @@ class SurvivorRows(wiring.Component):
         word = data.StructLayout({"valid": 1, "score": signed(p.score_bits)})
         banks, shift = min(s.rows, self._BANKS), (p.groups - 1).bit_length()
         split = (banks - 1).bit_length()
-        here = Cat(beat, self.freed[split:])
-        place = Cat((self.i.p.key >> shift)[: self._beat_bits], self.i.p.row[split:])
+        here, count = Cat(beat, self.freed[split:]), Signal(self._beat_bits + s.rows // 8)
         clear, cleared, bank = Signal(), Signal.like(here), Signal(range(banks))
-        count, wait = Signal.like(here), Signal()
         with m.If(sweep):
             m.d.sync += [count.eq(count + 1), sweep.eq(~count.all())]
         m.d.sync += [clear.eq(read), cleared.eq(here), bank.eq(self.freed)]
-        m.d.comb += [
-            wait.eq(sweep | (clear & (bank == self.i.p.row[:split]))),
-            self.i.ready.eq(~wait),
-            self.stored.eq(self.i.valid & ~wait),
-        ]
+        for port, stored in zip(self.i, self.stored, strict=True):
+            m.d.comb += [
+                port.ready.eq(~sweep & ~(clear & (bank == port.p.row[:split]))),
+                stored.eq(port.valid & port.ready),
+            ]
         lanes = []
         for lane in range(p.groups):
-            mine = self.stored & ((self.i.p.key[:shift] == lane) if shift else 1)
+            way = lane % len(self.stored)
+            port = self.i[way].p
+            place = Cat((port.key >> shift)[: self._beat_bits], port.row[split:])
+            mine = self.stored[way] & ((port.key[:shift] == lane) if shift else 1)
             shown, found = Signal(word, name=f"lane{lane}"), []
             for n in range(banks):
                 m.submodules[f"memory{n}_{lane}"] = ram = Ram(shape=word, depth=1 << len(here))
                 wipe = clear & (bank == n)
                 m.d.comb += [
-                    ram.write.en.eq(sweep | wipe | (mine & (self.i.p.row[:split] == n))),
+                    ram.write.en.eq(sweep | wipe | (mine & (port.row[:split] == n))),
                     ram.write.address.eq(Mux(sweep, count, Mux(wipe, cleared, place))),
                     ram.write.data.valid.eq(~sweep & ~wipe),
-                    ram.write.data.score.eq(self.i.p.score),
+                    ram.write.data.score.eq(port.score),
                     ram.read[0].address.eq(here),
                     ram.read[0].en.eq(1),
                 ]
@@ -178,17 +180,28 @@ class SurvivorRows(wiring.Component):
         return lanes
 
     def _maximum(self, m: Module) -> Value:
-        """The largest score of each row. Returns that of the row that is read."""
-        p, s = self.params, self.slices
-        best = [Signal(signed(p.score_bits), name=f"best{n}") for n in range(s.rows)]
-        some = Signal(s.rows)
-        found: Value = Const(0, signed(p.score_bits))
+        """The largest score of the row that was read a cycle ago, of all ways."""
+        shape = signed(self.params.score_bits)
+        largest: list[tuple[Signal, Signal]] = []
+        for way, (port, stored) in enumerate(zip(self.i, self.stored, strict=True)):
+            known, score = Signal(name=f"known{way}"), Signal(shape, name=f"largest{way}")
+            some, best = self._best(m, way, port.p, stored)
+            m.d.sync += [known.eq(some), score.eq(best)]
+            largest.append((known, score))
+        (known, score), (other, more) = largest[0], largest[-1]
+        return Mux(other & (~known | (more > score)), more, score)
+
+    def _best(self, m: Module, way: int, port: Any, stored: Value) -> tuple[Value, Value]:
+        """The largest score that a way has stored of the row that is read, if any."""
+        rows, shape = self.slices.rows, signed(self.params.score_bits)
+        best, some = [Signal(shape, name=f"best{way}_{n}") for n in range(rows)], Signal(rows)
+        found: Value = Const(0, shape)
         for n, score in enumerate(best):
-            with m.If(self.stored & (self.i.p.row == n)):
+            with m.If(stored & (port.row == n)):
                 m.d.sync += some[n].eq(1)
-                with m.If(~some[n] | (self.i.p.score > score)):
-                    m.d.sync += score.eq(self.i.p.score)
+                with m.If(~some[n] | (port.score > score)):
+                    m.d.sync += score.eq(port.score)
             with m.If(self.free & (self.freed == n)):
                 m.d.sync += some[n].eq(0)
             found = Mux(self.freed == n, score, found)
-        return found
+        return some.bit_select(self.freed, 1), found

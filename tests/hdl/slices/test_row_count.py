@@ -57,6 +57,11 @@ class Row:
         return cycle >= max(self.dealt_at + 2, self.decided_at + RowCount.latency)
 
 
+def ways(p):
+    """Scores that can be stored in a cycle."""
+    return 2 if p.groups > 1 else 1
+
+
 @dataclass
 class Bench:
     """Draws what happens in each cycle, and knows which rows are complete in it."""
@@ -70,10 +75,11 @@ class Bench:
     inside: list = field(default_factory=list)
 
     def inputs(self, rng):
-        """Of the next cycle: dealt, ended of all units, stored row, freed row."""
+        """Of the next cycle: dealt, ended of all units, rows stored by the ways, freed row."""
         p = self.params
         slots = p.slice_rows
-        dealt = stored = freed = None
+        dealt = freed = None
+        stored = [None] * ways(p)
         ended = [None] * p.slice_units
         inside = list(range(self.first, self.dealing))  # before what is dealt now
         if self.dealing < len(self.rows) and self.dealing < self.first + slots:
@@ -95,12 +101,13 @@ class Bench:
                     row.undecided -= 1
                     row.to_store += kind == "kept"
                     row.decided_at = self.cycle if not kind else row.decided_at
-        able = [n for n in pick if self.rows[n].to_store]
-        if able and rng.random() < self.pace:
-            row = self.rows[n := rng.choice(able)]
-            row.to_store -= 1
-            row.decided_at = self.cycle
-            stored = n % slots
+        for way in range(ways(p)):
+            able = [n for n in pick if self.rows[n].to_store]
+            if able and rng.random() < self.pace:
+                row = self.rows[n := rng.choice(able)]
+                row.to_store -= 1
+                row.decided_at = self.cycle
+                stored[way] = n % slots
         if self.first < self.dealing and self.rows[self.first].complete(self.cycle):
             oldest = self.rows[self.first]
             oldest.seen += 1
@@ -141,8 +148,9 @@ def run(p, rows, seed=1, **options):
                 ctx.set(port.valid, one is not None)
                 noise = {"row": rng.randrange(p.slice_rows), "kept": 0, "waits": 0}
                 ctx.set(port.p, one or noise)
-            ctx.set(dut.stored, stored is not None)
-            ctx.set(dut.stored_row, rng.randrange(p.slice_rows) if stored is None else stored)
+            ctx.set(dut.stored, sum((row is not None) << n for n, row in enumerate(stored)))
+            for port, row in zip(dut.stored_row, stored, strict=True):
+                ctx.set(port, rng.randrange(p.slice_rows) if row is None else row)
             ctx.set(dut.free, freed is not None)
             ctx.set(dut.freed, rng.randrange(p.slice_rows) if freed is None else freed)
             assert ctx.get(dut.complete) == bench.expected(), bench.cycle
@@ -209,7 +217,7 @@ def test_the_stated_latency(name, way):
         unit = dut.ended[-1]
         ctx.set(dut.dealt.p, {"row": row, "keys": way != "dealt", "last": way != "dealt-after"})
         ctx.set(unit.p, {"row": row, "kept": way == "stored"})
-        ctx.set(dut.stored_row, row)
+        ctx.set(dut.stored_row[-1], row)
         await pulse(ctx, dut.dealt.valid)
         latency = dut.latency - way.startswith("dealt")
         if way != "dealt":
@@ -220,7 +228,7 @@ def test_the_stated_latency(name, way):
             await ctx.tick().repeat(5)
             assert ctx.get(dut.complete) == 0
         if way == "stored":
-            await pulse(ctx, dut.stored)
+            await pulse(ctx, dut.stored[-1])
         if way == "dealt-after":
             ctx.set(dut.dealt.p, {"row": row, "keys": 0, "last": 1})
             await pulse(ctx, dut.dealt.valid)
@@ -238,9 +246,9 @@ def test_the_stated_latency(name, way):
 
 @pytest.mark.parametrize("name", [name for name, p in CORES.items() if p.max_keys > 1])
 def test_as_many_keys_as_can_be_at_once(name):
-    """Every unit drops one, and one is stored."""
+    """Every unit drops one, and each way stores one."""
     p, lanes = CORES[name], lanes_of(CORES[name])
-    dut, count = RowCount(params=p), p.slice_units + 1
+    dut, count = RowCount(params=p), p.slice_units + ways(p)
 
     async def bench(ctx):
         for left in range(count, 0, -lanes):
@@ -252,8 +260,9 @@ def test_as_many_keys_as_can_be_at_once(name):
         for port in dut.ended:
             ctx.set(port.valid, 1)
             ctx.set(port.p, {"row": 1})
-        ctx.set(dut.stored, 1)
-        ctx.set(dut.stored_row, 1)
+        ctx.set(dut.stored, (1 << ways(p)) - 1)
+        for port in dut.stored_row:
+            ctx.set(port, 1)
         await ctx.tick()
         for port in dut.ended:
             ctx.set(port.valid, 0)
@@ -297,7 +306,8 @@ class Proof(wiring.Component):
             dealt.eq(Mux(dut.dealt.valid & (dut.dealt.p.row == row), dut.dealt.p.keys, 0)),
             decided.eq(
                 sum(e.valid & ~e.p.waits & ~e.p.kept & (e.p.row == row) for e in dut.ended)
-                + (dut.stored & (dut.stored_row == row))
+                + sum(one & (its == row) for one, its in
+                      zip(dut.stored, dut.stored_row, strict=True))
             ),
             Assume(decided <= left),
             Assume(dut.dealt.p.keys <= 2),

@@ -146,20 +146,22 @@ class Feed:
                 for row in self.rows:
                     row.stored = cycle
             offer = self._choose() if offer is None else offer
-            ctx.set(dut.i.valid, offer is not None)
             payload = {"row": self.random.randrange(slots), "key": 0, "score": -1}
             if offer is not None:
                 row, key = self.rows[offer], self.rows[offer].left[0]
                 payload = {"row": offer % slots, "key": key, "score": row.scores[key]}
-            ctx.set(dut.i.p, payload)
+            way = payload["key"] % len(dut.i)
+            for n, port in enumerate(dut.i):
+                ctx.set(port.valid, offer is not None and n == way)
+                ctx.set(port.p, payload)
             ctx.set(dut.complete, self._complete(cycle))
             _, _, ready, stored, free, freed, end, release = await ctx.tick().sample(
-                dut.i.ready, dut.stored, dut.free, dut.freed, dut.end, dut.release
+                dut.i[way].ready, dut.stored, dut.free, dut.freed, dut.end, dut.release
             )
             if cycle == self.restart[0]:  # the reset is active
                 cycle, offer = cycle + 1, None
                 continue
-            assert stored == (offer is not None and ready), cycle
+            assert stored == (offer is not None and ready) << way, cycle
             if offer is not None:
                 self.offers.append(Offer(cycle, offer, ready))
             if stored:
@@ -345,25 +347,32 @@ class Proof(wiring.Component):
         watched, key = AnyConst(4), AnyConst(range(p.max_keys))
         slot = watched[: (slots - 1).bit_length()]
         freed, rows, beat = Signal(4), Signal(4), Signal(4)  # rows read, rows out, beat of this one
-        there, score, some = Signal(), Signal.like(dut.i.p.score), Signal()
+        there, score, some = Signal(), Signal.like(dut.i[0].p.score), Signal()
+        given = Signal.like(score)
         finish = AnySeq(slots)
         m.d.comb += [
             Assume(dut.row.p.keys <= p.max_keys),
-            Assume(dut.i.p.key < p.max_keys),
-            Assume(dut.i.p.score == dut.i.p.score[: p.score_bits].as_signed()),
-            # a row is complete until it is free, and no score comes meanwhile
-            Assume(~(dut.i.valid & dut.complete.bit_select(dut.i.p.row, 1))),
             Assert(dut.freed == freed[: len(dut.freed)]),
-            Assert(dut.stored == (dut.i.valid & dut.i.ready)),
         ]
+        mine = Signal()
+        for way, port in enumerate(dut.i):
+            m.d.comb += [
+                Assume(port.p.key < p.max_keys),
+                Assume(port.p.key % len(dut.i) == way),
+                Assume(port.p.score == port.p.score[: p.score_bits].as_signed()),
+                # a row is complete until it is free, and no score comes meanwhile
+                Assume(~(port.valid & dut.complete.bit_select(port.p.row, 1))),
+                Assert(dut.stored[way] == (port.valid & port.ready)),
+            ]
+            with m.If(dut.stored[way] & (port.p.row == slot) & (port.p.key == key)):
+                m.d.comb += [mine.eq(1), given.eq(port.p.score)]
         m.d.sync += dut.complete.eq((dut.complete | finish) & ~(dut.free << dut.freed))
-        mine = dut.stored & (dut.i.p.row == slot) & (dut.i.p.key == key)
         now = (freed <= watched) & (freed + slots > watched)  # it is inside
         with m.If(mine):
             m.d.comb += Assume(~some)  # once of each row
             m.d.sync += some.eq(1)
             with m.If(now):
-                m.d.sync += [there.eq(1), score.eq(dut.i.p.score)]
+                m.d.sync += [there.eq(1), score.eq(given)]
         with m.If(dut.free):
             m.d.sync += freed.eq(freed + 1)
             with m.If(dut.freed == slot):
