@@ -69,6 +69,9 @@ class CoreParams:
         a key is known to be below its head's threshold; 0: the array does.
     slice_bits : int
         Bits of K that such a unit takes per cycle: 1, 2 or 4.
+    slice_dealing : str
+        ``"dynamic"``: any unit that is free takes the next key; or ``"static"``, the paper's: key j
+        stays with unit ``j mod slice_units``.
     slice_rows : int
         Rows that these units may work on at once, a power of two: 2 to 8.
     lut_ram : bool
@@ -98,6 +101,7 @@ class CoreParams:
     value_demand: bool = False
     slice_units: int = 0
     slice_bits: int = 2
+    slice_dealing: str = "dynamic"
     slice_rows: int = 8
     lut_ram: bool = True
 
@@ -147,6 +151,10 @@ class CoreParams:
         check_int("slice_units", self.slice_units, 0, 16)
         if self.slice_bits not in (1, 2, 4):
             raise ValueError(f"slice_bits must be 1, 2 or 4, not {self.slice_bits!r}")
+        if self.slice_dealing not in ("dynamic", "static"):
+            raise ValueError(
+                f'slice_dealing must be "dynamic" or "static", not {self.slice_dealing!r}'
+            )
         check_power_of_two("slice_rows", self.slice_rows, 2, 8)
         if (self.prunes or self.slice_units) and not self.lut_ram:
             raise ValueError("lut_ram must be true on a core that prunes, not false")

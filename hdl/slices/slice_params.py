@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
@@ -22,7 +23,8 @@ class SliceParams:
     from the longest word's first: an 8-bit word of a core for 12 bits starts with a later one.
 
     The n-th slice of key j lies in bank ``(j + n) mod units``. So a key that moves on from unit to
-    unit with every slice finds it in the bank of that unit, and no unit ever waits for a bank.
+    unit with every slice finds it in the bank of that unit, and no unit ever waits for a bank. With
+    static dealing all slices of key j lie in bank ``j mod units``, and it stays there.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ class SliceParams:
         Rows that may be inside at once, a power of two: 2 to 8.
     stored : int
         Keys that there is room for, at least; see `groups`.
+    static : bool
+        A key stays with one unit.
     """
 
     taps: int = 64
@@ -50,6 +54,7 @@ class SliceParams:
     units: int = 1
     rows: int = 4
     stored: int = 2048
+    static: bool = False
 
     def __post_init__(self) -> None:
         check_int("taps", self.taps, 1, 128)
@@ -92,6 +97,15 @@ class SliceParams:
         """Slices of keys in a bank: of each group as many as a key has."""
         return self.groups * self.slices
 
+    def bank(self, key: Any, number: Any) -> Any:
+        """Bank of the n-th slice of a key."""
+        return (key if self.static else key + number) % self.units
+
+    @property
+    def turns(self) -> int:
+        """Cycles in which all slices of a key can be written, one per bank and cycle."""
+        return self.slices if self.static else -(-self.slices // self.units)
+
     def left(self, number: int) -> int:
         """Bits of a word behind slice ``number``."""
         return max(0, self.word_bits - (number + 1) * self.slice_bits)
@@ -132,4 +146,5 @@ def slice_params(params: CoreParams) -> SliceParams:
         units=params.slice_units,
         rows=params.slice_rows,
         stored=2 * params.buffer_elements // params.max_head_dim,
+        static=params.slice_dealing == "static",
     )

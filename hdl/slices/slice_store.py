@@ -19,11 +19,11 @@ __all__ = ["SliceStore"]
 
 
 class SliceStore(wiring.Component):
-    """A ring of keys. Slice n of key j is in bank ``(j + n) mod units``, at address
+    """A ring of keys. Slice n of key j is in bank `SliceParams.bank`, at address
     ``(j div units) * slices + n``, with j counted on from head to head.
 
     All slices of a piece are written at once if there are no more of them than banks, so one piece
-    per cycle; else they take ``ceil(slices / units)`` cycles. Room is counted in keys: there is
+    per cycle; else they take `SliceParams.turns` cycles. Room is counted in keys: there is
     some for ``groups * units``.
 
     Latency: a key may be read in the cycle after ``append``, which is `latency` cycles after its
@@ -70,7 +70,7 @@ class SliceStore(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         s = self.slices
-        turns = -(-s.slices // s.units)
+        turns = s.turns
         turn, last_turn = Signal(range(turns)), Signal()
         key, group = Signal(range(s.units)), Signal(range(s.groups))  # where the piece's key is
         base = Signal(range(s.bank_depth))  # of its group
@@ -126,10 +126,10 @@ class SliceStore(wiring.Component):
             value = Signal(len(ram.write.data), name=f"slice{bank}", reset_less=True)
             m.d.sync += enable.eq(0)
             with m.Switch(Cat(at, its_turn)):
-                for case in range(s.units * -(-s.slices // s.units)):
+                for case in range(s.units * s.turns):
                     mine = divmod(case, s.units)
-                    number = (bank - mine[1]) % s.units + mine[0] * s.units
-                    if number < s.slices:
+                    number = self._number(bank, *mine)
+                    if number is not None:
                         with m.Case(mine[1] | mine[0] << len(at)):
                             m.d.sync += enable.eq(Mux(valid, there, 0))
                             m.d.sync += [address.eq(first + number), value.eq(cut[number])]
@@ -139,6 +139,14 @@ class SliceStore(wiring.Component):
                 ram.write.data.eq(value),
             ]
             self._reader(m, ram, self.read[bank])
+
+    def _number(self, bank: int, turn: int, key: int) -> int | None:
+        """The slice of a key that a bank gets in a turn, if any."""
+        s = self.slices
+        if s.static:
+            return turn if s.bank(key, turn) == bank else None
+        number = (bank - key) % s.units + turn * s.units
+        return number if number < s.slices else None
 
     def _slices(self) -> list[Value]:
         """Of each slice the bits of all elements, most significant slice first; what 8-bit words

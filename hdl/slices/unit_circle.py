@@ -23,7 +23,8 @@ __all__ = ["UnitCircle"]
 
 
 class UnitCircle(wiring.Component):
-    """``units`` bit-serial units; what leaves one arrives at the next.
+    """``units`` bit-serial units; what leaves one arrives at the next, or with static dealing at
+    the same again.
 
     A key starts at the unit that has its first slice, in any place that is free there, and each of
     its further slices is in the bank of the unit that it comes to. ``units * latency`` keys are
@@ -96,6 +97,6 @@ class UnitCircle(wiring.Component):
                 unit.query.p.eq(self.query.p),
                 unit.bound.valid.eq(self.bound.valid),
                 unit.bound.p.eq(self.bound.p),
-                units[(n + 1) % count].arrive.eq(unit.leave),
+                units[self.params.bank(n, 1)].arrive.eq(unit.leave),
             ]
         return m

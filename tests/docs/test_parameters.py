@@ -113,6 +113,11 @@ def test_what_flags_need(name, changes, needs):
         CoreParams(**{**lists, **changes, name: True})
 
 
+def test_slice_dealing_names_a_way():
+    with pytest.raises(ValueError, match='slice_dealing must be "dynamic" or "static"'):
+        CoreParams(slice_dealing="random")
+
+
 def test_top_k_names_an_engine():
     with pytest.raises(ValueError, match='top_k must be "radix" or "quick"'):
         CoreParams(top_k="sort")

@@ -19,7 +19,8 @@ def test_presets_are_the_documented_ones():
     found = {c.name: c for c in config.presets()}
     names = [
         "dense", "dense-full", "dense-tiny",
-        "leopard", "leopard-hp", "leopard-tiny", "spatten", "spatten-ecp5", "spatten-full", "spatten-tiny",
+        "leopard", "leopard-hp", "leopard-tiny",
+        "spatten", "spatten-ecp5", "spatten-full", "spatten-tiny",
     ]  # fmt: skip
     assert list(found) == names
     assert found["dense"].core == CoreParams()

@@ -14,10 +14,10 @@ _TALLY = "slices/test_exit_tally.py::test_"
 
 SLICE_BACK_BUGS = [
     # -- unit_circle
-    Bug("slices/unit_circle.py", "units[(n + 1) % count]", "units[(n - 1) % count]",
+    Bug("slices/unit_circle.py", "units[self.params.bank(n, 1)]", "units[(n - 1) % count]",
         "keys go round the other way", f"{_CIRCLE}random_keys[padded-0.0]", quick=True),
-    Bug("slices/unit_circle.py", "units[(n + 1) % count].arrive.eq(unit.leave)",
-        "units[(n + 1) % count].arrive.eq(unit.leave if n < count - 1 else 0)",
+    Bug("slices/unit_circle.py", "units[self.params.bank(n, 1)].arrive.eq(unit.leave)",
+        "units[self.params.bank(n, 1)].arrive.eq(unit.leave if n < count - 1 else 0)",
         "the circle is not closed", f"{_CIRCLE}random_keys[padded-0.0]"),
     Bug("slices/unit_circle.py", "connect(m, unit.read, flipped(self.read[n]))",
         "connect(m, unit.read, flipped(self.read[(n + 1) % count]))",

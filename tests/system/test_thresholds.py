@@ -41,6 +41,7 @@ def test_thousands_of_random_jobs(name, cases):
     "settings",
     [
         ["slice_bits=1", "slice_units=5"], ["slice_bits=4", "slice_rows=2"],
+        ["slice_dealing=static", "lanes=32", "slice_units=3"],
         ["slice_units=1", "operand_bits=12"], ["lanes=64", "slice_units=8", "operand_bits=12"],
     ],
     ids=lambda settings: "-".join(settings),

@@ -37,6 +37,7 @@ CORES = {
     "four-groups": core(4, slice_units=6, max_head_dim=64),
     "three-units": core(2, slice_units=3, slice_bits=1, max_head_dim=48),
     "eight-units": core(4, slice_units=8, slice_bits=4, slice_rows=2),
+    "static": core(2, slice_units=3, slice_dealing="static"),
     "8-bit": core(2, slice_units=5, operand_bits=8),
     "long-keys": core(1, max_head_dim=128, max_keys=20),
 }

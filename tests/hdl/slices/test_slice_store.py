@@ -15,7 +15,10 @@ from attnsieve.hdl.slices.slice_store import SliceStore
 from attnsieve.sim.formal import ProofError, free_inputs, prove
 from attnsieve.sim.unit import run_streams
 
-from .front_cores import CORES, segments_of
+from .front_cores import CORES as ALL
+from .front_cores import core, segments_of
+
+CORES = ALL | {"static": core(lanes=32, max_head_dim=32, slice_units=3, slice_dealing="static")}
 
 
 def slices_of(p, word, wide):
@@ -35,7 +38,14 @@ def capacity(p):
 
 def turns(p):
     """Cycles that a piece takes."""
+    if p.slice_dealing == "static":
+        return p.operand_bits // p.slice_bits
     return -(-p.operand_bits // (p.slice_bits * p.slice_units))
+
+
+def bank_of(p, key, number):
+    """Where a slice lies."""
+    return (key if p.slice_dealing == "static" else key + number) % p.slice_units
 
 
 def random_key(p, rng, head_dim, wide=True):
@@ -120,7 +130,7 @@ class Reader:
             return None
         key = there - 1 if rng.random() < self.newest else rng.randrange(self.released, there)
         words, wide = self.keys[key]
-        numbers = [n for n in range(count) if (key + n) % p.slice_units == bank
+        numbers = [n for n in range(count) if bank_of(p, key, n) == bank
                    and n < (p.operand_bits if wide else 8) // p.slice_bits]  # fmt: skip
         if not numbers:
             return None
@@ -180,7 +190,9 @@ def test_pieces_are_taken_as_fast_as_stated(name):
     reader, result = run(p, keys, cuts=1)
     first = turns(p) - 1
     assert result.times["i"] == list(range(first, (len(result.times["i"])) * turns(p), turns(p)))
-    assert (turns(p) == 1) == (p.slice_units >= p.operand_bits // p.slice_bits)
+    assert (turns(p) == 1) == (
+        p.slice_units >= p.operand_bits // p.slice_bits and p.slice_dealing == "dynamic"
+    )
     assert reader.append_cycles[0] == min(2, p.max_parts) * turns(p) - 1 + SliceStore.latency
 
 
@@ -193,7 +205,8 @@ def test_a_key_is_read_in_the_cycle_after_append(name):
     p, rng = CORES[name], random.Random(2)
     keys = [(random_key(p, rng, 16), True) for _ in range(capacity(p) + 3)]
     reader, _ = run(p, keys, newest=1, release=1)
-    banks = min(p.slice_units, p.operand_bits // p.slice_bits)  # with slices of one key
+    slices = range(p.operand_bits // p.slice_bits)
+    banks = len({bank_of(p, 0, n) for n in slices})  # with slices of one key
     assert reader.fresh == banks * len(keys)
 
 
