@@ -45,8 +45,11 @@ SLICE_FRONT_BUGS = [
         "a piece is written over those before it", f"{_STORE}random_keys[narrow-1-0.6]"),
     Bug("slices/slice_store.py", "Mux(last_group, 0, base + s.slices)", "base + s.slices",
         "the ring does not start anew", f"{_STORE}random_keys[narrow-0-0.0]"),
-    Bug("slices/slice_store.py", "(bank - mine[1]) % s.units", "(bank + mine[1]) % s.units",
+    Bug("slices/slice_store.py", "(bank - key) % s.units", "(bank + key) % s.units",
         "slices go round the banks backwards", f"{_STORE}random_keys[bits-0-0.0]"),
+    Bug("slices/slice_store.py", "return turn if s.bank(key, turn) == bank else None",
+        "return turn", "all banks get the slices of every key",
+        f"{_STORE}random_keys[static-0-0.0]"),
     # -- key_dealer
     Bug("slices/key_dealer.py", "queue.level < self.depth - 3", "queue.level < self.depth - 2",
         "a key more is dealt than the queue takes", f"{_DEALER}a_unit_that_stands", quick=True),
