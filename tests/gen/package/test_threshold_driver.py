@@ -1,0 +1,114 @@
+"""The C driver of a core with thresholds: random jobs, written down in C, on the RTL."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from attnsieve.hdl.control.status import StatusCode
+from attnsieve.sim.bench.campaign import random_image
+from attnsieve.sim.bench.jobs import memories
+from attnsieve.sim.bench.memory import Stalls, Timing
+from attnsieve.sim.driver.registers import mask_words
+from tests.gen.package.test_pruning_driver import READ, WRITE, Bus, compiled, table
+from tests.system.cores import config, machine
+
+TINY = "leopard-tiny"
+
+RUN = """
+int run_job(const struct attnsieve_bus *bus, unsigned number, struct attnsieve_counters *counters)
+{
+    struct attnsieve core = { *bus };
+    int status = attnsieve_start(&core, &jobs[number]);
+
+    if (!status)
+        status = attnsieve_wait(&core, 100000);
+    attnsieve_read_counters(&core, counters);
+    return status;
+}
+"""
+
+
+def c_job(image):
+    """The job as C writes it."""
+    job = image.job
+    entries = [f"{{ {mantissa}, {shift} }}" for mantissa, shift in job.scales]
+    fields = {"scales": table(entries, "struct attnsieve_scale"), "causal": int(job.causal)}
+    if job.thresholds:
+        least = -(1 << 31)  # no constant of C
+        words = ["-2147483647 - 1" if limit == least else limit for limit in job.thresholds]
+        fields["thresholds"] = table(words, "int32_t")
+    for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
+        fields[name] = getattr(job, name)
+    for name, mask in (("key_mask", image.key_valid), ("query_mask", image.query_valid)):
+        if mask is not None:
+            fields[name] = table([f"{word}u" for word in mask_words(mask)])
+    for name, tensor in image.tensors.items():
+        fields[name] = f"{{ {tensor.base}, {tensor.stride} }}"
+    return "{ " + ", ".join(f".{name} = {value}" for name, value in fields.items()) + " }"
+
+
+@pytest.fixture(scope="module")
+def images():
+    params = config(TINY).core
+    return [
+        random_image(params, np.random.default_rng(seed), jobs=3, most_cycles=800)[0]
+        for seed in range(8)
+    ]
+
+
+@pytest.fixture(scope="module")
+def library(images, tmp_path_factory):
+    """The driver, with a table of the jobs."""
+    folder = tmp_path_factory.mktemp("driver")
+    jobs = [c_job(job) for image in images for job in image.jobs]
+    text = '#include "attnsieve.h"\n\nstatic const struct attnsieve_job jobs[] = {\n'
+    (folder / "jobs.c").write_text(text + ",\n".join(jobs) + "\n};\n" + RUN)
+    arguments = ["-shared", "-fPIC", "-Wno-conversion", "-o", "driver.so"]
+    compiled(folder, config(TINY).core, ["attnsieve.c", "example.c", "jobs.c"], arguments)
+    return ctypes.CDLL(str(folder / "driver.so"))
+
+
+@pytest.fixture
+def core():
+    """The machine after a reset, and its registers as callbacks for C."""
+    m = machine(TINY)
+
+    def write(context, offset, value):
+        m.write(offset, value)
+
+    m.set_timing(Timing(latency=20, bytes_per_cycle=4))
+    m.set_stalls(Stalls())
+    m.clear()
+    m.reset(4)
+    return m, Bus(READ(lambda context, offset: m.read(offset)), WRITE(write), None)
+
+
+def test_jobs_written_in_c(library, images, core):
+    """Memory to the last byte is the golden model's; jobs keep all, some and nothing."""
+    m, bus = core
+    counters = (ctypes.c_uint64 * 32)()
+    for first, image in enumerate(images):
+        m.set_memory(memories(image).copy())
+        for number in range(len(image.jobs)):
+            at = len(image.jobs) * first + number
+            assert library.run_job(ctypes.byref(bus), at, counters) == StatusCode.OK.value
+        got = image.linear_from(list(m.memory))
+        np.testing.assert_array_equal(got, image.expected(), str(first))
+    assert m.violations is None
+    jobs = [job for image in images for job in image.jobs]
+    assert any(not job.job.thresholds for job in jobs)
+    assert any(0 < job.expected.scores < job.expected.pairs for job in jobs)
+    assert any(job.expected.empty_rows for job in jobs)
+
+
+def test_the_example(library, core):
+    class Memory(ctypes.Structure):
+        _fields_ = [("channel", ctypes.c_void_p * 1), ("base", ctypes.c_uint64)]
+
+    m, bus = core
+    m.set_memory(np.zeros((1, 8192), np.uint8))
+    memory = Memory((ctypes.c_void_p * 1)(m.memory[0].ctypes.data), 4096)
+    counters = (ctypes.c_uint64 * 32)()
+    arguments = (ctypes.byref(bus), ctypes.byref(memory), ctypes.byref(counters))
+    assert library.example_run(*arguments) == StatusCode.OK.value
