@@ -113,6 +113,10 @@ def test_no_command_shows_help(attnsieve):
         ("simulate dense --trace none.npz -o x", r"none\.npz cannot be read: .*"),
         ("simulate dense --trace /dev/null -o x", "/dev/null.*"),
         ("simulate dense --trace t --thresholds f -o x", "--thresholds: system dense has no .*"),
+        ("simulate leopard --workload b --thresholds f -o x", "--thresholds is for traces; .*"),
+        ("calibrate dense --trace t --keep 0.3 -o f", "calibrate: system dense has no thresholds"),
+        ("calibrate leopard --trace none.npz --keep 0.3 -o f", r"none\.npz cannot be read: .*"),
+        ("calibrate leopard --trace t", "Missing option '--keep'; see attnsieve --help"),
         ("trace minilm", "Missing option '-o' / '--output'; see attnsieve --help"),
         ("trace bert -o t.npz", "model must be one of minilm, smollm2, not 'bert'"),
         ("trace minilm -o /proc/t.npz", r"/proc/t\.npz: cannot be written: .*"),
@@ -200,3 +204,19 @@ def test_the_command_is_installed():
     done = subprocess.run([program, "synth", "dense"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "attnsieve: Missing option '--target'; see attnsieve --help\n"
+
+
+def test_calibrate_and_what_simulate_makes_of_it(attnsieve, trace):
+    """Thresholds that are calibrated, those of another trace, and a wrong share."""
+    limits = trace.with_suffix(".toml")
+    wrong(attnsieve, "keep must be over 0 and at most 1, not 2.0",
+          "calibrate", "leopard-tiny", "--trace", trace, "--keep", 2, "-o", "f.toml")  # fmt: skip
+    status, out, err = attnsieve(
+        "calibrate", "leopard-tiny", "--trace", trace, "--keep", 0.5, "-o", limits, "--json"
+    )
+    assert (status, err) == (0, "")
+    assert np.shape(json.loads(out)["thresholds"]) == (2, 2)
+    limits.write_text(limits.read_text() + "\n[[layers]]\nthresholds = [0.0, 0.0]\n")
+    words = ("simulate", "leopard-tiny", "--trace", trace, "--thresholds", limits, "-o", "x")
+    wrong(attnsieve, "thresholds must be of 2 layers as the trace, not 3", *words)
+    limits.unlink()
