@@ -4,10 +4,11 @@ import functools
 
 from attnsieve.gen.config import load
 from attnsieve.gen.verilog import generate_verilog
+from attnsieve.sim.bench.campaign import job_cases, run_campaign
 from attnsieve.sim.bench.program import execute
 from attnsieve.sim.compiled import CompiledMachine
 
-__all__ = ["config", "machine", "run_case", "verilog"]
+__all__ = ["campaign", "config", "machine", "run_case", "verilog"]
 
 config = functools.cache(load)
 
@@ -21,6 +22,15 @@ def verilog(name):
 def machine(name):
     """A machine of a preset, shared: every user sets memory, timing and stalls, and resets."""
     return CompiledMachine(verilog(name), config(name).top, memory_bytes=4096, touch=True)
+
+
+def campaign(name, cases, **options):
+    """Random jobs of a preset; all are right."""
+    chosen = config(name)
+    made = job_cases(chosen.core, cases, most_cycles=options.pop("most_cycles", 2000))
+    coverage, failures = run_campaign(chosen, made, verilog=verilog(name), **options)
+    assert not failures, "\n".join(map(str, failures))
+    assert coverage.cases == cases
 
 
 def run_case(name, case):

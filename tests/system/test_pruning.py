@@ -6,7 +6,7 @@ import pytest
 from attnsieve.gen.config import load
 from attnsieve.hdl.control.register_map import register_map
 from attnsieve.hdl.control.status import StatusCode
-from attnsieve.sim.bench.campaign import job_cases, random_image, run_campaign
+from attnsieve.sim.bench.campaign import random_image
 from attnsieve.sim.bench.jobs import (
     check_jobs,
     memories,
@@ -21,17 +21,9 @@ from attnsieve.sim.bench.program import Case, Operation, execute
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.simulate import simulate
 from attnsieve.sim.trace import Trace
-from tests.system.cores import config, machine, run_case, verilog
+from tests.system.cores import campaign, config, machine, run_case
 
 TINY = "spatten-tiny"
-
-
-def campaign(name, cases, **options):
-    chosen = config(name)
-    made = job_cases(chosen.core, cases, most_cycles=options.pop("most_cycles", 2000))
-    coverage, failures = run_campaign(chosen, made, verilog=verilog(name), **options)
-    assert not failures, "\n".join(map(str, failures))
-    assert coverage.cases == cases
 
 
 def test_random_jobs():

@@ -13,18 +13,10 @@ from attnsieve.sim.calibrate import calibrate
 from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.simulate import simulate
 from attnsieve.sim.trace import Trace
-from tests.system.cores import config, machine, run_case, verilog
+from tests.system.cores import campaign, config, machine, run_case
 from tests.system.faults import CODES, LIMIT, assert_only_outputs_written, case
 
 TINY = "leopard-tiny"
-
-
-def campaign(name, cases, **options):
-    chosen = config(name)
-    made = job_cases(chosen.core, cases, most_cycles=options.pop("most_cycles", 2000))
-    coverage, failures = run_campaign(chosen, made, verilog=verilog(name), **options)
-    assert not failures, "\n".join(map(str, failures))
-    assert coverage.cases == cases
 
 
 def test_random_jobs():

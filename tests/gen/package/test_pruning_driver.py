@@ -114,10 +114,9 @@ class Bus(ctypes.Structure):
     _fields_ = [("read", READ), ("write", WRITE), ("context", ctypes.c_void_p)]
 
 
-@pytest.fixture
-def core():
-    """The machine after a reset, and its registers as callbacks for C."""
-    m = machine(TINY)
+def fresh_core(name):
+    """The machine of a preset after a reset, and its registers as callbacks for C."""
+    m = machine(name)
 
     def write(context, offset, value):
         m.write(offset, value)
@@ -127,6 +126,11 @@ def core():
     m.clear()
     m.reset(4)
     return m, Bus(READ(lambda context, offset: m.read(offset)), WRITE(write), None)
+
+
+@pytest.fixture
+def core():
+    return fresh_core(TINY)
 
 
 def run_job(library, bus, number, job):

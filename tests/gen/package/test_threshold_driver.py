@@ -8,10 +8,9 @@ import pytest
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.sim.bench.campaign import random_image
 from attnsieve.sim.bench.jobs import memories
-from attnsieve.sim.bench.memory import Stalls, Timing
 from attnsieve.sim.driver.registers import mask_words
-from tests.gen.package.test_pruning_driver import READ, WRITE, Bus, compiled, table
-from tests.system.cores import config, machine
+from tests.gen.package.test_pruning_driver import compiled, fresh_core, table
+from tests.system.cores import config
 
 TINY = "leopard-tiny"
 
@@ -72,16 +71,7 @@ def library(images, tmp_path_factory):
 @pytest.fixture
 def core():
     """The machine after a reset, and its registers as callbacks for C."""
-    m = machine(TINY)
-
-    def write(context, offset, value):
-        m.write(offset, value)
-
-    m.set_timing(Timing(latency=20, bytes_per_cycle=4))
-    m.set_stalls(Stalls())
-    m.clear()
-    m.reset(4)
-    return m, Bus(READ(lambda context, offset: m.read(offset)), WRITE(write), None)
+    return fresh_core(TINY)
 
 
 def test_jobs_written_in_c(library, images, core):
