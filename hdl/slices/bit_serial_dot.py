@@ -10,7 +10,6 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.checks import check_int
 from attnsieve.hdl.lib.delay import delayed
-from attnsieve.hdl.lib.pointer import next_index
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.slices.slice_params import SliceParams
 from attnsieve.hdl.stages.scorer_array import sum_tree
@@ -61,7 +60,6 @@ def place_layout(p: SliceParams) -> data.StructLayout:
             "valid": unsigned(1),
             "first": unsigned(1),  # no slice of the key has been read
             "done": unsigned(1),  # its score is known and waits to be taken
-            "hops": range(p.hops),  # units that it has passed since it was offered
             **start_layout(p).members,  # of the slice at hand
             "sum": signed(p.sum_bits),  # of those before
         }
@@ -112,8 +110,8 @@ class BitSerialDot(wiring.Component):
     bit-serial unit; the circle is of this project).
 
     A key that is kept waits at ``o`` to be taken. If another one waits there, it goes on in its
-    place, and tries again when it is back at this unit: so units stand, for want of places, where
-    nobody takes what is kept; and none gets the places of others.
+    place, and tries again at the next unit: so units stand, for want of places, where nobody takes
+    what is kept.
 
     Latency: `latency` cycles from unit to unit. Throughput: one slice per cycle.
 
@@ -204,7 +202,7 @@ class BitSerialDot(wiring.Component):
         m.d.sync += asked.eq(self.arrive)
         with m.If(~self.arrive.valid):
             m.d.sync += [asked.valid.eq(start.valid), asked.first.eq(1)]
-            m.d.sync += [asked.done.eq(0), asked.hops.eq(0), asked.sum.eq(0)]
+            m.d.sync += [asked.done.eq(0), asked.sum.eq(0)]
             m.d.sync += [getattr(asked, n).eq(getattr(start.p, n)) for n, _ in start.p.shape()]
         return asked
 
@@ -252,12 +250,11 @@ class BitSerialDot(wiring.Component):
     def _judge(self, m: Module, summed: Any, bound: Value) -> None:
         """Whether the sum is enough, and where the key goes."""
         p, out = self.params, self.o
-        short, last, kept, room, free = (Signal() for _ in range(5))
+        short, last, kept, room = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             short.eq(summed.sum < bound),
             last.eq(summed.number == p.slices - 1),
-            free.eq(~out.valid | out.ready),
-            room.eq(free & (summed.hops == 0)),
+            room.eq(~out.valid | out.ready),
             kept.eq(summed.valid & last & ~short & room),
         ]
         m.d.sync += [
@@ -270,15 +267,13 @@ class BitSerialDot(wiring.Component):
             self.ended.p.kept.eq(~short & room),
             self.ended.p.waits.eq(~short & ~room),
         ]
-        with m.If(last):
-            m.d.sync += self.leave.hops.eq(next_index(summed.hops, p.hops))
-        with m.Else():
+        with m.If(~last):
             m.d.sync += [
                 self.leave.number.eq(summed.number + 1),
                 self.leave.address.eq(summed.address + 1),
                 self.leave.first.eq(0),
             ]
-        with m.If(free):
+        with m.If(room):
             m.d.sync += [
                 out.valid.eq(kept),
                 out.p.key.eq(summed.key),

@@ -106,11 +106,6 @@ class SliceParams:
         """Cycles in which all slices of a key can be written, one per bank and cycle."""
         return self.slices if self.static else -(-self.slices // self.units)
 
-    @property
-    def hops(self) -> int:
-        """Units that a key comes to before it is back at the first one."""
-        return 1 if self.static else self.units
-
     def left(self, number: int) -> int:
         """Bits of a word behind slice ``number``."""
         return max(0, self.word_bits - (number + 1) * self.slice_bits)

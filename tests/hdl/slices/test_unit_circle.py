@@ -249,19 +249,6 @@ def test_the_stated_latency(size):
         assert result.first(f"o.{unit_of(p, key, p.slices - 1)}") == start + p.slices * latency
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_keys_that_wait_keep_their_places(size):
-    """They are taken where they were offered first, whoever takes them, and when."""
-    p = SIZES[size]
-    keys, rows = case(p, 8, 24, shares=(1.0,))
-    units = range(p.units)
-    stall = {f"o.{n}": 0.9 for n in units}
-    result, _ = run(p, keys, rows, all_jobs(p, keys), stall=stall, settle=3000)
-    for n in units:
-        for kept in result.outputs[f"o.{n}"]:
-            assert unit_of(p, kept.key, p.slices - 1) == n
-
-
 @pytest.mark.parametrize("seed", [5, 6])
 @pytest.mark.parametrize("size", SIZES)
 def test_all_units_read_in_every_cycle(size, seed):
