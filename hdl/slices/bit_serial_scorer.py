@@ -219,7 +219,7 @@ class BitSerialScorer(wiring.Component):
         """What is kept, by the parity of its key where there are two ways."""
         ways = len(rows.i)
         for way in range(ways):
-            survivors = Survivors(params=self.slices, depth=16)
+            survivors = Survivors(params=self.slices)
             m.submodules[f"survivors{way}"] = survivors
             connect(m, survivors.o, rows.i[way])
             m.d.comb += count.stored_row[way].eq(rows.i[way].p.row)
