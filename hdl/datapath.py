@@ -181,6 +181,11 @@ class Datapath(wiring.Component):
                 f"Memory must deliver at most {self.queries.capacity} lines at once (lanes "
                 f"{p.lanes}), not {self.loader.granule_lines}: use fewer or narrower channels"
             )
+        if self.queries.capacity > (1 << p.kv_lines.bit_length()) - 1:  # the loader counts so far
+            raise ValueError(
+                f"buffer_elements must be at least {self.queries.capacity * p.lanes // 2}, so that "
+                f"K has as many lines as the query store, not {p.buffer_elements}"
+            )
         _check_slices(p)
         read = AXI4Signature(addr_width=p.addr_width, data_width=p.data_width, write=False)
         write = AXI4Signature(addr_width=p.addr_width, data_width=p.data_width, read=False)

@@ -149,6 +149,7 @@ class CoreParams:
             if not isinstance(value, bool):
                 raise TypeError(f"{name} must be true or false, not {value!r}")
         check_int("slice_units", self.slice_units, 0, 16)
+        check_int("slice_bits", self.slice_bits, 1)
         if self.slice_bits not in (1, 2, 4):
             raise ValueError(f"slice_bits must be 1, 2 or 4, not {self.slice_bits!r}")
         if self.slice_dealing not in ("dynamic", "static"):

@@ -67,6 +67,8 @@ class WorkloadImages:
     def image(self, job: WorkloadJob) -> CountedJob:
         """The job, by its counts."""
         params = self.params
+        if params.slice_units:
+            raise InputError("workloads need a core that reads K whole (slice_units 0)")
         none = not (params.token_lanes and params.value_lanes)
         if none and (job.keys < job.length or job.values < job.keys):
             raise InputError("the workload drops keys or values: name a core that prunes")

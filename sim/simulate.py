@@ -226,7 +226,7 @@ def simulate(
     runs = {"run": figures}
     if baseline:
         for name, reference in references(config, bits).items():
-            if reference == config:
+            if reference == config and thresholds is None:
                 runs[name] = figures
                 continue
             other = simulate(

@@ -116,10 +116,10 @@ class BitSerialScorer(wiring.Component):
     @property
     def lines(self) -> int:
         """Lines that wait to be cut: four times as many as memory may have on the way, so that
-        it never waits for room on its way back."""
+        it never waits for room on its way back; but no more than the loader can count."""
         p = self.params
         way = p.channels * p.outstanding_beats * p.beat_bytes
-        return 1 << (max(16, 4 * way // p.lanes) - 1).bit_length()
+        return min(p.kv_lines, 1 << (max(16, 4 * way // p.lanes) - 1).bit_length())
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -224,7 +224,7 @@ class BitSerialScorer(wiring.Component):
             connect(m, survivors.o, rows.i[way])
             m.d.comb += count.stored_row[way].eq(rows.i[way].p.row)
             for n, kept in enumerate(circle.o):
-                mine = kept.p.key[0] == way if ways > 1 else Const(1)
+                mine = kept.p.key[:1] == way if ways > 1 else Const(1)
                 m.d.comb += [
                     survivors.i[n].valid.eq(kept.valid & mine),
                     survivors.i[n].p.eq(kept.p),

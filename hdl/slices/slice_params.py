@@ -64,6 +64,7 @@ class SliceParams:
         check_int("units", self.units, 1, 16)
         check_int("stored", self.stored, 1)
         check_power_of_two("rows", self.rows, 2, 8)
+        check_int("slice_bits", self.slice_bits, 1)
         if self.slice_bits not in (1, 2, 4):
             raise ValueError(f"slice_bits must be 1, 2 or 4, not {self.slice_bits!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +64,13 @@ class Thresholds:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise InputError(f"{path}: {where}: {first['msg']}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: {error or 'nested too deep'}") from error
         return cls(tuple(tuple(layer.thresholds) for layer in found.layers), found.source)
 
     def as_toml(self) -> str:
         """The file that `load` reads back."""
-        lines = [f'source = "{self.source}"']
+        lines = [f"source = {json.dumps(self.source, ensure_ascii=False)}"]
         for layer in self.layers:
             values = ", ".join(repr(float(value)) for value in layer)
             lines += ["", "[[layers]]", f"thresholds = [{values}]"]
@@ -94,5 +95,6 @@ def threshold_codes(quantised: Quantised, thresholds: np.ndarray) -> tuple[int, 
     one exactly if its real value reaches the threshold."""
     group = len(quantised.q) // len(quantised.k)
     unit = np.asarray(quantised.s_q) * np.repeat(quantised.s_k, group)
-    codes = np.ceil(np.asarray(thresholds) * np.sqrt(quantised.q.shape[-1]) / unit)
+    with np.errstate(over="ignore"):  # what is infinite is beyond every score
+        codes = np.ceil(np.asarray(thresholds) * np.sqrt(quantised.q.shape[-1]) / unit)
     return tuple(int(code) for code in np.clip(codes, _LEAST, _MOST))

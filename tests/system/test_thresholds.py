@@ -34,6 +34,7 @@ def test_thousands_of_random_jobs(name, cases):
     [
         ["slice_bits=1", "slice_units=5"], ["slice_bits=4", "slice_rows=2"],
         ["slice_dealing=static", "lanes=32", "slice_units=3"],
+        ["outstanding_beats=1024"], ["max_keys=1", "lanes=32"],
         ["slice_units=1", "operand_bits=12"], ["lanes=64", "slice_units=8", "operand_bits=12"],
     ],
     ids=lambda settings: "-".join(settings),
@@ -44,6 +45,14 @@ def test_other_sizes(settings):
     coverage, failures = run_campaign(chosen, job_cases(chosen.core, 200, most_cycles=2000))
     assert not failures, "\n".join(map(str, failures))
     assert coverage.cases == 200
+
+
+def test_a_small_buffer():
+    """It has fewer lines than memory may have on the way."""
+    small = load(TINY, settings=["max_keys=16", "max_head_dim=16", "buffer_elements=128"])
+    coverage, failures = run_campaign(small, job_cases(small.core, 10, most_cycles=500))
+    assert not failures, "\n".join(map(str, failures))
+    assert coverage.cases == 10
 
 
 @pytest.mark.parametrize("on", [pytest.param("verilator", marks=pytest.mark.full), "icarus"])
@@ -156,6 +165,16 @@ def test_out_follows_from_what_is_kept(options, keep):
     assert result.stats["total"]["kept_scores"] == pytest.approx(share, abs=1e-6)
     assert result.stats["total"]["empty_rows"] == (~kept.any(axis=-1)).sum()
     assert result.stats["total"]["waste_macs"] == 0
+
+
+def test_the_references_keep_everything():
+    trace = a_trace()
+    result = simulate(load(TINY), trace, thresholds=calibrate([trace], 0.1))
+    assert result.mismatches == 0
+    for name in ("unpruned", "baseline"):
+        assert result.stats[name]["total"]["kept_scores"] == 1
+    assert result.stats["unpruned"]["total"]["slices"] > result.stats["total"]["slices"]
+    assert result.stats["unpruned"]["total"]["cycles"] > result.stats["total"]["cycles"]
 
 
 def test_without_thresholds_all_is_kept():

@@ -9,7 +9,7 @@ from attnsieve.sim.golden.quantise import quantise_layer
 
 
 def test_a_file_comes_back(tmp_path):
-    made = Thresholds(((0.1, -2.5), (3.0, 1e-9)), "of a test")
+    made = Thresholds(((0.1, -2.5), (3.0, 1e-9)), 'of a "test" \\ of größe')
     path = tmp_path / "t.toml"
     path.write_text(made.as_toml())
     assert Thresholds.load(path) == made
@@ -24,6 +24,7 @@ def test_a_file_comes_back(tmp_path):
         ("source = 'a'\n", r"layers: Field required"),
         ("[[layers]]\nthresholds = [1.0]\nmore = 1\n", r"layers\.0\.more: Extra inputs"),
         ("[[layers]\n", r"t\.toml: .*"),
+        ("[[layers]]\nthresholds = [1" + "0" * 5000 + "]\n", r"t\.toml: .*digits.*"),
     ],
 )
 def test_wrong_files(tmp_path, text, message):
@@ -70,4 +71,5 @@ def test_what_no_register_holds_is_its_end():
     q = rng.standard_normal((1, 3, 16)).astype(np.float32)
     layer = quantise_layer(q, q, q, 12)
     assert threshold_codes(layer, np.array([1e30])) == ((1 << 31) - 1,)
+    assert threshold_codes(layer, np.array([1.7e308])) == ((1 << 31) - 1,)
     assert threshold_codes(layer, np.array([-1e30])) == (-(1 << 31),)
