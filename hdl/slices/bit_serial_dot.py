@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -225,11 +225,17 @@ class BitSerialDot(wiring.Component):
         p = self.params
         products = []
         for tap, bits in enumerate(self.read.data):
-            digit = Cat(bits, there.first & bits[-1]).as_signed()
             product = Signal(signed(p.query_bits + p.slice_bits), name=f"product{tap}")
-            m.d.sync += product.eq(query[tap] * digit)
+            m.d.sync += product.eq(self._product(query[tap], bits, there.first))
             products.append(product)
         return sum_tree(m, Const(1), products, self._TERMS)
+
+    @staticmethod
+    def _product(value: Value, bits: Value, first: Value) -> Value:
+        """A sum of shifted values, one per bit: written as a product it would take a multiplier."""
+        *lower, highest = [Mux(bit, value, 0) << n for n, bit in enumerate(bits)]
+        rest = sum(lower, start=Const(0, 1))
+        return Mux(first, rest - highest, rest + highest)
 
     def _bound(self, m: Module, place: Any) -> Any:
         """That of a place's row and slice, a cycle later."""

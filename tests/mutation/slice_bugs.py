@@ -18,9 +18,11 @@ SLICE_BUGS = [
     Bug("slices/exit_bounds.py", "threshold << p.pad", "threshold",
         "the last bound forgets the zeros behind a word", f"{_DOT}bounds[padded]"),
     # -- bit_serial_dot
-    Bug("slices/bit_serial_dot.py", "Cat(bits, there.first & bits[-1])", "Cat(bits, bits[-1])",
+    Bug("slices/bit_serial_dot.py", "Mux(first, rest - highest, rest + highest)",
+        "rest - highest",
         "every slice has a sign", f"{_DOT}random_keys[bits-1-0.0]", quick=True),
-    Bug("slices/bit_serial_dot.py", "there.first & bits[-1]", "0",
+    Bug("slices/bit_serial_dot.py", "Mux(first, rest - highest, rest + highest)",
+        "rest + highest",
         "no slice has a sign", f"{_DOT}random_keys[bits-1-0.0]"),
     Bug("slices/bit_serial_dot.py", "short.eq(summed.sum < bound)",
         "short.eq(summed.sum <= bound)", "a score that equals the threshold is pruned",
