@@ -65,7 +65,7 @@ def test_a_core_whose_blocks_cannot_be_joined():
     [
         "dense-tiny",
         "dense",
-        "spatten-tiny",
+        "spatten-tiny", "leopard-tiny",
         *(
             pytest.param(name, marks=pytest.mark.full)
             for name in ("dense-full", "spatten", "spatten-ecp5")
