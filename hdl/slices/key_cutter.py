@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -110,6 +110,9 @@ class KeyCutter(wiring.Component):
                 self.o.p.segments[place].eq(
                     line.word_select((group - part + place)[:bits] if bits else 0, width)
                 ),
-                self.o.p.write[place].eq((place >= part) & (place < part + size)),
+                self.o.p.write[place].eq(
+                    (Const(1) if place == p.max_parts - 1 else part <= place)
+                    & (part + size > place)
+                ),
             )
         ]

@@ -250,4 +250,7 @@ class KeyDealer(wiring.Component):
 
 def _turns(unit: Value, other: int, units: int) -> Value:
     """``(other - unit) mod units``."""
-    return Mux(unit > other, other + units - unit, other - unit)[: units.bit_length()]
+    ahead = (other - unit)[: units.bit_length()]
+    if other == units - 1:  # no unit is behind it
+        return ahead
+    return Mux(unit > other, other + units - unit, ahead)[: units.bit_length()]
