@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,14 +11,14 @@ from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.score import score_float
 from attnsieve.sim.trace.trace import Trace
 
-__all__ = ["Granularity", "calibrate"]
+__all__ = ["GRANULARITIES", "calibrate"]
 
-#: What has a threshold of its own: LeOPArd has one per layer.
-Granularity = Literal["layer", "head"]
+#: What may have a threshold of its own: LeOPArd has one per layer.
+GRANULARITIES = ("layer", "head")
 
 
 def calibrate(
-    traces: Sequence[Trace], keep: float, granularity: Granularity = "layer"
+    traces: Sequence[Trace], keep: float, granularity: str = "layer"
 ) -> Thresholds:
     """The thresholds that keep a share of all unmasked scores of the traces.
 
@@ -39,7 +38,7 @@ def calibrate(
     """
     if not 0 < keep <= 1:
         raise InputError(f"keep must be over 0 and at most 1, not {keep!r}")
-    if granularity not in get_args(Granularity):
+    if granularity not in GRANULARITIES:
         raise InputError(f"granularity must be layer or head, not {granularity!r}")
     if not traces:
         raise InputError("calibrate needs a trace")

@@ -40,7 +40,7 @@ def command(
     chosen = configuration(system, config, settings)
     if not chosen.core.threshold_bits:
         raise UserError(f"calibrate: system {chosen.system} has no thresholds")
-    found = calibrate([load(path) for path in trace], keep, per)  # type: ignore[arg-type]
+    found = calibrate([load(path) for path in trace], keep, per)
     with output_file(output) as file:
         Path(file).write_text(found.as_toml())
     if as_json:

@@ -7,6 +7,7 @@ from enum import Enum
 
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.slices.slice_params import slice_params
 
 __all__ = [
     "ADDRESS_BITS",
@@ -63,8 +64,8 @@ def exit_counters(params: CoreParams) -> tuple[tuple[str, str], ...]:
     """Counters of bit-serial units, behind the others."""
     if not params.slice_units:
         return ()
-    slices = -(-params.operand_bits // params.slice_bits)
-    exits = ((f"exits_{n}", f"Keys of which {n} slices were read") for n in range(1, slices + 1))
+    numbers = range(1, slice_params(params).slices + 1)
+    exits = ((f"exits_{n}", f"Keys of which {n} slices were read") for n in numbers)
     held = "Turns in which a unit held a key that was kept, for want of room where it goes"
     return (*exits, ("queue_stalls", held))
 
