@@ -85,6 +85,11 @@ class RunOptions(_Section):
         Share of the query heads that a layer keeps, on the average of the layers that drop any.
     ranking : str
         Which tokens are kept: ``importance``, ``age`` or ``static``.
+    pin_first, pin_newest : int
+        So many of the first keys, and of the last that a query sees, are kept whatever their
+        scores, on cores with thresholds.
+    pin_self : bool
+        And the key at the query's own position.
     """
 
     bits: Literal[8, 12] = 8
@@ -96,6 +101,9 @@ class RunOptions(_Section):
     keep_values: float = Field(1.0, gt=0, le=1)
     keep_heads: float = Field(1.0, gt=0, le=1)
     ranking: Literal["importance", "age", "static"] = "importance"
+    pin_first: int = Field(0, ge=0, le=65535)
+    pin_newest: int = Field(0, ge=0, le=65535)
+    pin_self: bool = False
 
 
 class SynthOptions(_Section):

@@ -83,6 +83,13 @@ def row_layout(p: CoreParams) -> data.StructLayout:
         "segment": range(p.held_segments),  # of its query in the query store
     }
     demand = {"demand": unsigned(1)}  # V is read when the row is known to keep it
+    slices = {
+        "wide": unsigned(1),  # Q and K have 12 bits
+        "relative": unsigned(1),  # thresholds are below the row's maximum
+        "pin_first": unsigned(p.key_bits),  # so many of the first keys are kept,
+        "pin_newest": unsigned(p.key_bits),  # so many of the last that it sees,
+        "own": unsigned(p.key_bits),  # and this one; none has the highest number
+    }
     return data.StructLayout(
         {
             "parts": unsigned(p.part_bits),
@@ -97,7 +104,7 @@ def row_layout(p: CoreParams) -> data.StructLayout:
             **(listed if p.token_lanes else {}),
             **(planes if p.progressive else {}),
             **(demand if p.value_demand else {}),
-            **({"wide": unsigned(1)} if p.slice_units else {}),  # Q and K have 12 bits
+            **(slices if p.slice_units else {}),
         }
     )
 

@@ -148,7 +148,7 @@ def operands(image: CountedJob, rng: np.random.Generator) -> JobImage:
             scales[head] = scale_pair(target / max(spread, 1.0))
             tried = replace(job, scales=tuple(scales))
             found = row_softmax(
-                image.params, tried, int(head), q[head], k[head // job.group], valid
+                image.params, tried, int(head), q[head], k[head // job.group], valid, np.arange(1)
             )
             if bool(found.again[0]) == again:
                 break

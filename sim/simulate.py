@@ -29,6 +29,7 @@ from attnsieve.sim.driver.plan import LayerPlan
 from attnsieve.sim.driver.precision import Precision, threshold_code
 from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.errors import InputError
+from attnsieve.sim.golden.job import Pins
 from attnsieve.sim.golden.progressive import LSB_BITS
 from attnsieve.sim.limits import Necessary, limit_cycles
 from attnsieve.sim.outputs import output_arrays
@@ -221,6 +222,7 @@ def simulate(
             "layers": chosen_layers,
             "heads": chosen_heads,
             "thresholds": None if thresholds is None else thresholds.layers,
+            "relative": thresholds is not None and thresholds.relative,
         },
     }
     runs = {"run": figures}
@@ -272,6 +274,7 @@ def _plans(
     return cascade(
         config.core, trace, layers, bits, pruning, precision,
         heads=heads, thresholds=thresholds, rng=rng,
+        pins=Pins(first=options.pin_first, newest=options.pin_newest, own=options.pin_self),
     )  # fmt: skip
 
 
@@ -291,7 +294,7 @@ def references(config: Configuration, bits: int) -> dict[str, Configuration]:
     options = config.run
     everything = {
         "keep_tokens": 1.0, "keep_values": 1.0, "keep_heads": 1.0, "threshold": 0.0,
-        "demand": False,
+        "demand": False, "pin_first": 0, "pin_newest": 0, "pin_self": False,
     }  # fmt: skip
     whole: int = options.key_bits
     if options.threshold:

@@ -141,7 +141,7 @@ def layer_stats(
     params, result, job = image.params, image.expected, image.job
     work = Necessary(
         macs_qk=result.macs_qk, macs_pv=result.macs_pv, granules=image.needed_granules,
-        slices=result.slices,
+        slices=result.needed,
     )  # fmt: skip
     last = _last_values(image)
     if done_macs is None:

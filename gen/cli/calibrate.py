@@ -20,27 +20,44 @@ def command(
     trace: Annotated[
         list[Path], typer.Option("--trace", metavar="T.npz", help="Trace of the set; repeatable.")
     ],
-    keep: Annotated[
-        float, typer.Option("--keep", metavar="R", help="Share of the scores that is to stay.")
-    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="F.toml", help="File to write.")
     ],
+    keep: Annotated[
+        float | None,
+        typer.Option("--keep", metavar="R", help="Share of the scores that is to stay."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin", metavar="M", help="Keep what is at most M below the row's largest score."
+        ),
+    ] = None,
     per: Annotated[
         str, typer.Option("--per", metavar="P", help="What has a threshold: layer or head.")
     ] = "layer",
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Thresholds below the row's largest score.")
+    ] = False,
     config: Overlays = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Find the thresholds that keep a share of the scores of a calibration set."""
-    from attnsieve.sim.calibrate import calibrate
+    from attnsieve.sim.calibrate import calibrate, constant_margin
     from attnsieve.sim.trace.trace import load
 
     chosen = configuration(system, config, settings)
     if not chosen.core.threshold_bits:
         raise UserError(f"calibrate: system {chosen.system} has no thresholds")
-    found = calibrate([load(path) for path in trace], keep, per)
+    if (keep is None) == (margin is None):
+        raise UserError("calibrate takes either --keep or --margin")
+    traces = [load(path) for path in trace]
+    if margin is not None:
+        found = constant_margin(traces, margin)
+    else:
+        assert keep is not None
+        found = calibrate(traces, keep, per, relative)
     with output_file(output) as file:
         Path(file).write_text(found.as_toml())
     if as_json:

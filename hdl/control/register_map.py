@@ -337,7 +337,11 @@ def _job(p: CoreParams) -> tuple[Register, ...]:
     pins = (
         ("PIN_FIRST", "Keys from the first that are always kept; no effect in a dense core", 16),
         ("PIN_NEWEST", "Newest keys that are always kept; no effect in a dense core", 16),
-        ("PIN_SELF", "1: a query keeps its own position; no effect yet", 1),
+        (
+            "PIN_SELF",
+            "1: a query keeps the key at its own position; only in a core with thresholds",
+            1,
+        ),
         ("JOB_TAG", "Free for software; comes back in RESULT", 16),
     )
     mode = (
@@ -345,6 +349,11 @@ def _job(p: CoreParams) -> tuple[Register, ...]:
         _bit("causal", 1, rw, "Query i sees keys 0 to i + KEYS - QUERIES"),
         _bit("key_mask", 2, rw, "Keys whose bit in KEY_MASK is 0 are not seen"),
         _bit("query_mask", 3, rw, "Rows whose bit in QUERY_MASK is 0 are not written"),
+        *(
+            (_bit("relative", 4, rw, "HEAD_THRESHOLD lies below the largest score of each row"),)
+            if p.threshold_bits
+            else ()
+        ),
     )
     registers = [
         Register(name=name, offset=0x080 + 4 * n, doc=f"{doc}.", fields=_value(rw, doc, width=16))

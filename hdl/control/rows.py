@@ -26,7 +26,11 @@ _WORDS = ("HEADS", "QUERIES", "KEYS", "HEAD_DIM", "MODE", "GROUP")
 
 def row_words(params: CoreParams) -> tuple[str, ...]:
     """Words of a job that its rows need."""
-    return (*_WORDS, *(("KEEP_VALUES",) if params.value_lanes else ()))
+    return (
+        *_WORDS,
+        *(("KEEP_VALUES",) if params.value_lanes else ()),
+        *(("PIN_FIRST", "PIN_NEWEST", "PIN_SELF") if params.slice_units else ()),
+    )
 
 
 class RowSequencer(wiring.Component):
@@ -35,6 +39,9 @@ class RowSequencer(wiring.Component):
     Query ``i`` sees the first ``i + keys - queries + 1`` keys of a causal job, all keys otherwise.
     A masked query sees none and is not written; only where it is the last row of a KV head does it
     see all keys, so that the rows of that head are released as always.
+
+    The key at a query's position is the last one that it sees in a causal job, and the one with the
+    query's number otherwise.
 
     A job takes `job_cycles` cycles to read. A row takes one cycle, or two with a query mask; a head
     takes three more, and three again where heads have thresholds, and waits for room for its scale.
@@ -102,6 +109,7 @@ class RowSequencer(wiring.Component):
             s.final_head.eq(s.head == s.last_head),
             s.final_member.eq(s.member == s.last_member),
             s.ahead.eq(s.keys - s.last_query),
+            s.offset.eq(Mux(s.causal, s.keys - s.last_query - 1, 0)),
         ]
         reader = self._read(m, s)
         with m.FSM() as fsm:
@@ -157,6 +165,8 @@ class RowSequencer(wiring.Component):
             "final_head": 1,
             "final_member": 1,
             "ahead": p.key_bits,  # keys that the first query sees of a causal job
+            "offset": p.key_bits,  # from a query to the key at its position
+            "own": 1,  # that key is pinned
             "valid": 1,  # the query is
         }
         return SimpleNamespace(**{name: Signal(n, name=name) for name, n in bits.items()})
@@ -176,7 +186,9 @@ class RowSequencer(wiring.Component):
             Cat(self.scale.p.mantissa, self.scale.p.shift).eq(word),
         ]
         mode = [row.key_mask, s.query_mask]
-        wide = [row.wide.eq(word[0])] if self.params.slice_units else []
+        bits = self.params.key_bits
+        slices = self.params.slice_units > 0
+        wide = [row.wide.eq(word[0]), row.relative.eq(word[4])] if slices else []
         into = {
             "HEADS": s.last_head.eq(word - 1),
             "QUERIES": s.last_query.eq(word - 1),
@@ -188,7 +200,11 @@ class RowSequencer(wiring.Component):
             "GROUP": s.last_member.eq(word - 1),
         }
         if self.params.value_lanes:
-            into["KEEP_VALUES"] = row.values.eq(saturated(word, self.params.key_bits))
+            into["KEEP_VALUES"] = row.values.eq(saturated(word, bits))
+        if slices:
+            into["PIN_FIRST"] = row.pin_first.eq(saturated(word, bits))
+            into["PIN_NEWEST"] = row.pin_newest.eq(saturated(word, bits))
+            into["PIN_SELF"] = s.own.eq(word[0])
         for name, arrive in zip(self.words, reader.arrive, strict=True):
             with m.If(arrive):
                 m.d.sync += into[name]
@@ -207,6 +223,10 @@ class RowSequencer(wiring.Component):
             row.keys.eq(Mux(row.write | row.last_of_kv, visible, 0)),
             row.bank.eq(self.bank),
         ]
+        if self.params.slice_units:
+            own = s.query + s.offset
+            none = ~s.own | own[self.params.key_bits :].any()
+            m.d.comb += row.own.eq(Mux(none, -1, own))
 
     def _advance(self, m: Module, s: SimpleNamespace) -> None:
         row = self.o.payload

@@ -49,6 +49,7 @@ def start_layout(p: SliceParams) -> data.StructLayout:
             "row": range(p.rows),
             "number": range(p.slices),  # of its first slice
             "address": range(p.bank_depth),  # of that in its bank
+            "pinned": unsigned(1),  # it is kept, whatever its score
         }
     )
 
@@ -69,7 +70,12 @@ def place_layout(p: SliceParams) -> data.StructLayout:
 def survivor_layout(p: SliceParams) -> data.StructLayout:
     """A key that is kept."""
     return data.StructLayout(
-        {"key": range(p.keys), "row": range(p.rows), "score": signed(p.score_bits)}
+        {
+            "key": range(p.keys),
+            "row": range(p.rows),
+            "pinned": unsigned(1),
+            "score": signed(p.score_bits),
+        }
     )
 
 
@@ -104,10 +110,10 @@ class BitSerialDot(wiring.Component):
     Places arrive, one per cycle, with a key or empty; an empty one takes the next key of ``start``.
     The slice of the key is read, multiplied with the query of its row and added. A key goes on
     while its sum reaches the bound of its slice (`ExitBounds`); after the last slice it is kept if
-    it does. The place leaves with its key for the unit that has the next slice, or empty if that is
-    decided. Units whose places go in a circle never read a slice of a key before all earlier ones
-    have been judged, and read one in every cycle while there are keys (LeOPArd, section on the
-    bit-serial unit; the circle is of this project).
+    it does; a pinned one always. The place leaves with its key for the unit that has the next
+    slice, or empty if that is decided. Units whose places go in a circle never read a slice of a
+    key before all earlier ones have been judged, and read one in every cycle while there are keys
+    (LeOPArd, section on the bit-serial unit; the circle is of this project).
 
     A key that is kept waits at ``o`` to be taken. If another one waits there, it goes on in its
     place, and tries again at the next unit: so units stand, for want of places, where nobody takes
@@ -258,7 +264,7 @@ class BitSerialDot(wiring.Component):
         p, out = self.params, self.o
         short, last, kept, room = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            short.eq(summed.sum < bound),
+            short.eq((summed.sum < bound) & ~summed.pinned),
             last.eq(summed.number == p.slices - 1),
             room.eq(~out.valid | out.ready),
             kept.eq(summed.valid & last & ~short & room),
@@ -284,5 +290,6 @@ class BitSerialDot(wiring.Component):
                 out.valid.eq(kept),
                 out.p.key.eq(summed.key),
                 out.p.row.eq(summed.row),
+                out.p.pinned.eq(summed.pinned),
                 out.p.score.eq(summed.sum >> p.pad),
             ]

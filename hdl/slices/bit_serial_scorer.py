@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,8 +15,11 @@ from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.exit_tally import ExitTally, exit_tally_layout
 from attnsieve.hdl.slices.key_cutter import KeyCutter, key_head_layout
 from attnsieve.hdl.slices.key_dealer import KeyDealer
+from attnsieve.hdl.slices.key_turns import KeyTurns
+from attnsieve.hdl.slices.relative_bounds import RelativeBounds
 from attnsieve.hdl.slices.row_bounds import RowBounds
 from attnsieve.hdl.slices.row_count import RowCount
+from attnsieve.hdl.slices.row_parts import RowParts
 from attnsieve.hdl.slices.slice_params import slice_params
 from attnsieve.hdl.slices.slice_store import SliceStore
 from attnsieve.hdl.slices.survivor_rows import SurvivorRows
@@ -32,9 +35,10 @@ class BitSerialScorer(wiring.Component):
     threshold of its head, and gives the others, exact, in the order of rows and keys.
 
     Keys are cut into slices as they come (`KeyCutter`, `SliceStore`) and stay for all rows of their
-    KV head. Rows begin in order (`RowBounds`), their keys go to whichever unit is free
-    (`KeyDealer`, `UnitCircle`), those of the next rows too; what is kept is collected (`Survivors`)
-    and brought into order again (`SurvivorRows`). A row yields ``ceil(keys / groups)`` beats, one
+    KV head. Rows begin in order (`RowBounds`), their keys go to whichever unit is free (`RowParts`,
+    `KeyTurns`, `KeyDealer`, `UnitCircle`), those of the next rows too; what is kept is collected
+    (`Survivors`) and brought into order again (`SurvivorRows`). Bounds of rows that compare with
+    their maximum follow it (`RelativeBounds`). A row yields ``ceil(keys / groups)`` beats, one
     at least. The row itself is passed on at ``o_row`` before its first beat.
 
     Throughput: ``units`` slices per cycle, but at most one score that is kept per cycle of each
@@ -50,7 +54,7 @@ class BitSerialScorer(wiring.Component):
     row : In(stream(row_layout)), o_row : Out(stream(row_layout))
         Rows; each is passed on before it is taken, and before its first beat.
     threshold : In(stream(signed(score_bits)))
-        Of each head.
+        Of each head; of a relative job the margin below a row's maximum.
     o : Out(stream(row_beat_layout))
     tally : Out(stream(exit_tally_layout))
         Counts of each job, after its last beat has been sent for.
@@ -125,6 +129,8 @@ class BitSerialScorer(wiring.Component):
         m = Module()
         p, s = self.params, self.slices
         m.submodules.bounds = bounds = RowBounds(params=p)
+        m.submodules.parts = parts = RowParts(params=p)
+        m.submodules.turns = turns = KeyTurns(params=p)
         m.submodules.dealer = dealer = KeyDealer(params=p)
         m.submodules.circle = circle = UnitCircle(params=s)
         m.submodules.count = count = RowCount(params=p)
@@ -133,8 +139,10 @@ class BitSerialScorer(wiring.Component):
         store = self._keys(m, rows)
         self._rows(m, bounds)
         connect(m, bounds.query, circle.query)
-        connect(m, bounds.bound, circle.bound)
-        self._deal(m, bounds, dealer, rows)
+        self._bounds(m, bounds, circle, rows, count, parts)
+        self._deal(m, bounds, parts, dealer, rows)
+        connect(m, parts.o, turns.part)
+        connect(m, turns.o, dealer.turn)
         for n in range(s.units):
             connect(m, dealer.o[n], circle.start[n])
             wiring.connect(m, circle.read[n], store.read[n])
@@ -148,19 +156,20 @@ class BitSerialScorer(wiring.Component):
         connect(m, rows.o, self.o)
         connect(m, tally.o, self.tally)
         m.d.comb += [
-            tally.row.valid.eq(dealer.row.valid),
-            tally.row.p.row.eq(dealer.row.p.row),
-            tally.row.p.job.eq(dealer.row.p.job),
-            tally.row.p.wide.eq(dealer.row.p.number == 0),
+            tally.row.valid.eq(bounds.o.valid),
+            tally.row.p.row.eq(bounds.o.p.row),
+            tally.row.p.job.eq(bounds.o.p.job),
+            tally.row.p.wide.eq(bounds.o.p.number == 0),
             tally.end.eq(rows.end),
             bounds.end.eq(rows.end),
-            dealer.append.eq(store.append),
+            parts.append.eq(store.append),
+            dealer.arrived.eq(parts.arrived),
             count.free.eq(rows.free),
             count.freed.eq(rows.freed),
             rows.complete.eq(count.complete),
             bounds.free.eq(rows.free),
         ]
-        self._activity(m, bounds, dealer, circle)
+        self._activity(m, bounds, parts, dealer, circle)
         return m
 
     def _keys(self, m: Module, rows: SurvivorRows) -> SliceStore:
@@ -194,18 +203,36 @@ class BitSerialScorer(wiring.Component):
             bounds.hold.eq(~self.o_row.ready),
         ]
 
+    def _bounds(
+        self, m: Module, bounds: RowBounds, circle: UnitCircle, rows: SurvivorRows, count: RowCount,
+        parts: RowParts,
+    ) -> None:  # fmt: skip
+        """Bounds to the units: first of all those of rows that begin."""
+        m.submodules.relative = relative = RelativeBounds(params=self.params)
+        connect(m, bounds.margin, relative.row)
+        wiring.connect(m, relative.maximum, rows.maximum)
+        m.d.comb += [
+            circle.bound.valid.eq(bounds.bound.valid | relative.bound.valid),
+            circle.bound.p.eq(Mux(bounds.bound.valid, bounds.bound.p, relative.bound.p)),
+            relative.bound.ready.eq(~bounds.bound.valid),
+            relative.quiet.eq(count.quiet),
+        ]
+        for user in (count, parts):
+            m.d.comb += [
+                user.renewed.eq(relative.renewed),
+                user.renewed_row.eq(relative.renewed_row),
+            ]
+
     def _deal(
-        self, m: Module, bounds: RowBounds, dealer: KeyDealer, rows: SurvivorRows
+        self, m: Module, bounds: RowBounds, parts: RowParts, dealer: KeyDealer, rows: SurvivorRows
     ) -> None:
         """Rows that are prepared are dealt; what is needed of them later waits."""
         m.submodules.dealt = dealt = Queue(shape=rows.row.p.shape(), depth=self.slices.rows)
-        connect(m, bounds.o, dealer.row)
+        connect(m, bounds.o, parts.row)
         connect(m, dealt.o, rows.row)
         m.d.comb += [
-            dealt.i.valid.eq(dealer.row.valid & dealer.row.ready),
-            dealt.i.p.keys.eq(dealer.row.p.keys),
-            dealt.i.p.last_of_kv.eq(dealer.row.p.last_of_kv),
-            dealt.i.p.last_of_job.eq(dealer.row.p.last_of_job),
+            dealt.i.valid.eq(parts.row.valid & parts.row.ready),
+            *(dealt.i.p[name].eq(parts.row.p[name]) for name, _ in dealt.i.p.shape()),
             self.mask_bank.eq(dealer.mask_bank),
             self.mask_beat.eq(dealer.mask_beat),
             self.mask_used.eq(dealer.mask_used),
@@ -234,14 +261,14 @@ class BitSerialScorer(wiring.Component):
         m.d.comb += count.stored.eq(rows.stored)
 
     def _activity(
-        self, m: Module, bounds: RowBounds, dealer: KeyDealer, circle: UnitCircle
+        self, m: Module, bounds: RowBounds, parts: RowParts, dealer: KeyDealer, circle: UnitCircle
     ) -> None:
         """What keeps the units from reading: where the next keys are held up."""
         with m.If(Cat(port.en for port in circle.read).any()):
             m.d.comb += self.busy.eq(1)
-        with m.Elif(dealer.wait_key):
+        with m.Elif(dealer.wait_key | parts.wait_key):
             m.d.comb += self.wait_key.eq(1)
-        with m.Elif(~dealer.wait_row | bounds.wait_free | (bounds.begins & bounds.hold)):
+        with m.Elif(~dealer.wait_turn | bounds.wait_free | (bounds.begins & bounds.hold)):
             m.d.comb += self.wait_output.eq(1)
         with m.Elif(bounds.wait_query):
             m.d.comb += self.wait_query.eq(1)

@@ -40,10 +40,13 @@ class ExitBounds(wiring.Component):
     -------
     i : In(stream({query, threshold}, always ready))
     o : Out(stream(SliceParams.bounds_layout(), always ready))
+    most : Out
+        Beside it: C.
     """
 
     i: stream.Interface
     o: stream.Interface
+    most: Signal
 
     #: Terms that are added between registers.
     _TERMS = 4
@@ -57,6 +60,7 @@ class ExitBounds(wiring.Component):
             {
                 "i": In(stream.Signature(given, always_ready=True)),
                 "o": Out(stream.Signature(params.bounds_layout(), always_ready=True)),
+                "most": Out(params.score_bits),
             }
         )
 
@@ -76,7 +80,10 @@ class ExitBounds(wiring.Component):
             positive.append(term)
         most = sum_tree(m, 1, positive, self._TERMS)
         threshold = delayed(m, self.i.p.threshold, self.latency - 1)
-        m.d.sync += self.o.valid.eq(delayed(m, self.i.valid, self.latency - 1))
+        m.d.sync += [
+            self.o.valid.eq(delayed(m, self.i.valid, self.latency - 1)),
+            self.most.eq(most),
+        ]
         for number, bound in enumerate(self.o.p):
             left = p.left(number)
             round_up = (1 << left) - 1

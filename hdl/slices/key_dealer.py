@@ -1,4 +1,4 @@
-"""Deals the keys of rows to the units that have their first slices."""
+"""Deals keys to the units that have their first slices."""
 
 from __future__ import annotations
 
@@ -9,53 +9,36 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.lib.queue import Queue
+from attnsieve.hdl.lib.quotient import quotient
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.bit_serial_dot import start_layout
+from attnsieve.hdl.slices.key_turns import key_turn_layout
+from attnsieve.hdl.slices.row_parts import arrived_shape, keys_dealt
 from attnsieve.hdl.slices.slice_params import slice_params
 
-__all__ = ["KeyDealer", "dealt_layout", "dealt_row_layout", "keys_dealt"]
-
-
-def keys_dealt(p: CoreParams) -> int:
-    """Keys that are dealt at once, each to another unit: a power of two that divides a beat of the
-    key mask."""
-    units = 1 << p.slice_units.bit_length() - 1
-    return min(p.groups, units)
-
-
-def dealt_row_layout(p: CoreParams) -> data.StructLayout:
-    """A row whose query and bounds the units have."""
-    return data.StructLayout(
-        {
-            "row": range(p.slice_rows),
-            "number": range(slice_params(p).slices),  # of a key's first slice
-            "keys": unsigned(p.key_bits),
-            "key_mask": unsigned(1),
-            "bank": unsigned(p.bank_bits),
-            "write": unsigned(1),  # 0: none of its keys is scored
-            "last_of_kv": unsigned(1),
-            "last_of_job": unsigned(1),
-            "job": unsigned(1),  # of two that may be inside
-        }
-    )
+__all__ = ["KeyDealer", "dealt_layout"]
 
 
 def dealt_layout(p: CoreParams) -> data.StructLayout:
     """So many keys of a row have been dealt."""
     return data.StructLayout(
-        {"row": range(p.slice_rows), "keys": range(keys_dealt(p) + 1), "last": unsigned(1)}
+        {
+            "row": range(p.slice_rows),
+            "keys": range(keys_dealt(p) + 1),
+            "end_of_part": unsigned(1),
+            "end_of_row": unsigned(1),
+        }
     )
 
 
 class KeyDealer(wiring.Component):
-    """Walks over the keys of one row after the other, and gives each to the unit with its first
-    slice; masked ones to none. Keys wait in a queue per unit, so that a unit finds one as soon as
-    it has a place, of the next rows too. A row waits for keys that are not there yet.
+    """Gives each key of a turn to the unit with its first slice; masked ones to none. Keys wait in
+    a queue per unit, so that a unit finds one as soon as it has a place. A turn waits for its keys.
 
-    Throughput: `keys_dealt` keys per cycle, from row to row too; a row without a key takes a cycle.
-    Latency: three cycles from a key's turn to its unit.
+    Throughput: a turn per cycle. Latency: `latency` cycles from a turn to its units.
 
     Parameters
     ----------
@@ -64,33 +47,35 @@ class KeyDealer(wiring.Component):
 
     Members
     -------
-    row : In(stream(dealt_row_layout))
-    append : In(1)
-        Of `SliceStore`: a key is complete.
+    turn : In(stream(key_turn_layout))
+    arrived : In(arrived_shape)
+        Keys that are in the store, of all heads, modulo.
     mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
         Key mask; see `ParallelScorer`.
     o : Out(stream(start_layout)).array(units)
     dealt : Out(stream(dealt_layout, always ready))
-        Keys on their way to the units; the last ones of a row.
-    wait_row, wait_key, wait_unit : Out(1)
-        Why no key is dealt: there is no row, the key is not there, too many wait for a unit.
+        Keys on their way to the units; the last ones of a part, and of a row.
+    wait_turn, wait_key, wait_unit : Out(1)
+        Why no key is dealt: there is no turn, its keys are not there, too many wait for a unit.
     """
 
-    row: stream.Interface
-    append: Signal
+    turn: stream.Interface
+    arrived: Signal
     o: Any
     dealt: stream.Interface
 
     #: Keys that can wait for a unit: so many that none runs out while another one's queue is full.
     depth = 32
+    #: Cycles from a turn to its keys being offered to their units.
+    latency = 5
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
         self.params, self.slices = p, s = params, slice_params(params)
         super().__init__(
             {
-                "row": In(stream.Signature(dealt_row_layout(p))),
-                "append": In(1),
+                "turn": In(stream.Signature(key_turn_layout(p))),
+                "arrived": In(arrived_shape(p)),
                 "mask_bank": Out(p.bank_bits),
                 "mask_beat": Out(range(p.max_beats)),
                 "mask_used": Out(1),
@@ -98,153 +83,102 @@ class KeyDealer(wiring.Component):
                 "mask_data": In(p.groups),
                 "o": Out(stream.Signature(start_layout(s))).array(s.units),
                 "dealt": Out(stream.Signature(dealt_layout(p), always_ready=True)),
-                "wait_row": Out(1),
+                "wait_turn": Out(1),
                 "wait_key": Out(1),
                 "wait_unit": Out(1),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        p, s, lanes = self.params, self.slices, keys_dealt(self.params)
-        row, key = self.row.p, Signal(range(p.max_keys + lanes))  # the next one
-        unit = Signal(range(s.units))  # that has its first slice
-        left = Signal(p.key_bits)
-        count, last, deal = Signal(range(lanes + 1)), Signal(), Signal()
-        room = Signal()
-        there = self._there(m, key, deal, last, count)
+        m, p = Module(), self.params
+        turn, deal, room = self.turn.p, Signal(), Signal()
+        there, older = Signal(), Signal.like(self.arrived)
         m.d.comb += [
-            left.eq(row.keys - key),
-            last.eq(left <= lanes),
-            count.eq(Mux(last, left, lanes)),
-            self.wait_row.eq(~self.row.valid),
-            self.wait_unit.eq(self.row.valid & ~room),
-            self.wait_key.eq(self.row.valid & room & (there < count)),
-            deal.eq(self.row.valid & room & (there >= count)),
-            self.row.ready.eq(deal & last),
-            self.mask_bank.eq(row.bank),
-            self.mask_beat.eq(key >> (p.groups - 1).bit_length()),
-            self.mask_used.eq(row.key_mask),
+            older.eq(self.arrived - turn.start),
+            there.eq(~turn.opens | (older >= turn.key + turn.count)),
+            self.wait_turn.eq(~self.turn.valid),
+            self.wait_unit.eq(self.turn.valid & ~room),
+            self.wait_key.eq(self.turn.valid & room & ~there),
+            deal.eq(self.turn.valid & room & there),
+            self.turn.ready.eq(deal),
+            self.mask_bank.eq(turn.bank),
+            self.mask_beat.eq(turn.key >> (p.groups - 1).bit_length()),
+            self.mask_used.eq(turn.key_mask),
             self.mask_en.eq(deal),
         ]
-        with m.If(deal):
-            m.d.sync += key.eq(Mux(last, 0, key + lanes))
-        self._walk(m, deal, last, count, unit)
-        turn = Signal(self._turn_layout())
-        m.d.sync += [
-            turn.valid.eq(deal),
-            turn.key.eq(key),
-            turn.unit.eq(unit),
-            turn.count.eq(count),
-            turn.last.eq(last),
-            turn.write.eq(row.write),
-            turn.row.eq(row.row),
-            turn.number.eq(row.number),
-        ]
-        lanes_dealt = self._masked(m, turn)
-        m.d.sync += room.eq(self._hand_out(m, turn, lanes_dealt))
+        dealt = Signal(key_turn_layout(p), reset_less=True)
+        m.d.sync += dealt.eq(turn)
+        chosen, pinned = self._chosen(m, delayed(m, deal, 1), dealt)
+        unit, addresses = self._places(m, turn)
+        m.d.sync += room.eq(self._hand_out(m, dealt, chosen, pinned, unit, addresses))
         return m
 
-    def _turn_layout(self) -> data.StructLayout:
-        """Keys that are dealt, while their mask is read."""
-        p, s = self.params, self.slices
-        return data.StructLayout(
-            {
-                "valid": unsigned(1),
-                "key": range(p.max_keys),  # the first one
-                "unit": range(s.units),  # that has its first slice
-                "count": range(keys_dealt(p) + 1),
-                "last": unsigned(1),
-                "write": unsigned(1),
-                "row": range(s.rows),
-                "number": range(s.slices),
-            }
-        )
-
-    def _there(self, m: Module, key: Value, deal: Value, last: Value, count: Value) -> Signal:
-        """How many of the keys from the one at hand on are in the store."""
-        s = self.slices
-        held = Signal(range(s.groups * s.units + 1))  # of this head and those behind it
-        rest = Signal.like(held)
-        more = self.append
-        with m.If(deal & last):
-            with m.If(self.row.p.last_of_kv):
-                m.d.sync += [held.eq(rest - count + more), rest.eq(rest - count + more)]
-            with m.Else():
-                m.d.sync += [held.eq(held + more), rest.eq(held + more)]
-        with m.Else():
-            m.d.sync += [held.eq(held + more), rest.eq(rest - Mux(deal, count, 0) + more)]
-        return rest
-
-    def _walk(self, m: Module, deal: Value, last: Value, count: Value, unit: Signal) -> None:
-        """The unit with the first slice of the next key, and for each unit the address of the next
-        key of its own. The rows of a head all start where the head does."""
-        s = self.slices
-        back = last & ~self.row.p.last_of_kv
-        total, after = Signal(range(2 * s.units)), Signal(range(s.units))
-        m.d.comb += [
-            total.eq(unit + count),
-            after.eq(Mux(total >= s.units, total - s.units, total)),
-        ]
-        self._follow(m, deal, last, back, unit, after, "unit_of_head")
-        self.addresses = []
-        for n in range(s.units):
-            address, following = (
-                Signal(range(s.bank_depth), name=f"{name}{n}") for name in ("address", "following")
-            )
-            end = address == s.bank_depth - s.slices
-            further = Mux(end, 0, address + s.slices)
-            mine = _turns(unit, n, s.units) < count
-            m.d.comb += following.eq(Mux(mine, further, address))
-            self._follow(m, deal, last, back, address, following, f"address_of_head{n}")
-            self.addresses.append(address)
-
-    def _follow(
-        self, m: Module, deal: Value, last: Value, back: Value, here: Signal, after: Signal,
-        name: str,
-    ) -> None:  # fmt: skip
-        """Go on, or back to where the head starts."""
-        start = Signal.like(here, name=name)
-        with m.If(deal):
-            m.d.sync += here.eq(Mux(back, start, after))
-            with m.If(last & ~back):
-                m.d.sync += start.eq(after)
-
-    def _masked(self, m: Module, turn: Any) -> Value:
-        """Which keys of a turn are dealt; the mask is there."""
+    def _chosen(self, m: Module, valid: Value, turn: Any) -> tuple[Value, Value]:
+        """Which keys of a turn are dealt, and which are pinned, two cycles after it; the mask is
+        there after one."""
         p, lanes = self.params, keys_dealt(self.params)
         low, high = (lanes - 1).bit_length(), (p.groups - 1).bit_length()
         part = turn.key[low:high] if high > low else 0
         mask = self.mask_data.word_select(part, lanes)
-        chosen = Signal(lanes)
-        m.d.comb += chosen.eq(Cat(mask[n] & turn.write & (turn.count > n) for n in range(lanes)))
+        wanted, chosen, pinned = (Signal(lanes, name=n) for n in ("wanted", "chosen", "pinned"))
+        keys = [turn.key + n for n in range(lanes)]
+        m.d.comb += wanted.eq(
+            Cat(valid & mask[n] & turn.write & (turn.count > n) for n in range(lanes))
+        )
         m.d.sync += [
-            self.dealt.valid.eq(turn.valid),
+            chosen.eq(wanted),
+            pinned.eq(
+                Cat((k < turn.pin_first) | (k >= turn.pin_from) | (k == turn.own) for k in keys)
+            ),
+            self.dealt.valid.eq(valid),
             self.dealt.p.row.eq(turn.row),
-            self.dealt.p.keys.eq(count_flags(list(chosen))),
-            self.dealt.p.last.eq(turn.last),
+            self.dealt.p.keys.eq(count_flags(list(wanted))),
+            self.dealt.p.end_of_part.eq(turn.end_of_part),
+            self.dealt.p.end_of_row.eq(turn.end_of_row),
         ]
-        return chosen
+        return chosen, pinned
 
-    def _hand_out(self, m: Module, turn: Any, chosen: Value) -> Value:
+    def _places(self, m: Module, turn: Any) -> tuple[Value, list[Value]]:
+        """The unit with the first slice of a turn's first key, and the addresses in its group of
+        keys and in the next, three cycles after the turn."""
+        s = self.slices
+        room, first = s.groups * s.units, turn.base + turn.key
+        place, at = Signal(range(room)), Signal(range(room))
+        group, unit = Signal(range(s.groups)), Signal(range(s.units))
+        here, next_one = Signal(range(s.bank_depth)), Signal(range(s.bank_depth))
+        m.d.sync += [
+            place.eq(Mux(first >= room, first - room, first)),
+            group.eq(quotient(place, s.units)),
+            at.eq(place),
+            unit.eq(at - group * s.units),
+            here.eq(group * s.slices),
+            next_one.eq(Mux(group == s.groups - 1, 0, group * s.slices + s.slices)),
+        ]
+        return unit, [here, next_one]
+
+    def _hand_out(
+        self, m: Module, turn: Any, chosen: Value, pinned: Value, unit: Value,
+        addresses: list[Value],
+    ) -> Value:  # fmt: skip
         """Keys enter the queues of their units. Returns whether there is room for more."""
-        s, free = self.slices, []
-        for n, address in enumerate(self.addresses):
+        s, free, (here, next_one) = self.slices, [], addresses
+        known = delayed(m, turn, 2)
+        chosen, pinned = delayed(m, chosen, 1), delayed(m, pinned, 1)
+        for n in range(s.units):
             m.submodules[f"queue{n}"] = queue = Queue(shape=start_layout(s), depth=self.depth)
             connect(m, queue.o, self.o[n])
-            its, place = Signal.like(address, name=f"its_address{n}"), Signal(name=f"wanted{n}")
-            lane = _turns(turn.unit, n, s.units)
-            entry = Signal(start_layout(s), name=f"entry{n}", reset_less=True)
+            lane = _turns(unit, n, s.units)
+            entry, place = Signal(start_layout(s), name=f"entry{n}", reset_less=True), Signal()
             m.d.sync += [
-                its.eq(address),
-                place.eq(turn.valid & Mux(lane < len(chosen), chosen.bit_select(lane, 1), 0)),
-                entry.key.eq(turn.key + lane),
-                entry.row.eq(turn.row),
-                entry.number.eq(turn.number),
-                entry.address.eq(its),
+                place.eq(Mux(lane < len(chosen), chosen.bit_select(lane, 1), 0)),
+                entry.key.eq(known.key + lane),
+                entry.row.eq(known.row),
+                entry.number.eq(known.number),
+                entry.pinned.eq(pinned.bit_select(lane, 1)),
+                entry.address.eq(Mux(unit > n, next_one, here)),
             ]
             m.d.comb += [queue.i.valid.eq(place), queue.i.p.eq(entry)]
-            free.append(queue.level < self.depth - 3)
+            free.append(queue.level < self.depth - self.latency)
         return Cat(free).all()
 
 

@@ -14,7 +14,8 @@ from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.bit_serial_dot import bound_layout, query_write_layout
 from attnsieve.hdl.slices.exit_bounds import ExitBounds
-from attnsieve.hdl.slices.key_dealer import dealt_row_layout
+from attnsieve.hdl.slices.relative_bounds import row_margin_layout
+from attnsieve.hdl.slices.row_parts import dealt_row_layout
 from attnsieve.hdl.slices.slice_params import slice_params, slices_skipped
 from attnsieve.hdl.stages.query_store import query_latency, query_read_signature
 
@@ -30,6 +31,10 @@ def threshold_row_layout(p: CoreParams) -> data.StructLayout:
             "key_mask": unsigned(1),
             "bank": unsigned(p.bank_bits),
             "wide": unsigned(1),
+            "relative": unsigned(1),
+            "pin_first": unsigned(p.key_bits),
+            "pin_newest": unsigned(p.key_bits),
+            "own": unsigned(p.key_bits),
             "write": unsigned(1),
             "last_of_head": unsigned(1),
             "last_of_kv": unsigned(1),
@@ -54,12 +59,15 @@ class RowBounds(wiring.Component):
     -------
     row : In(stream(threshold_row_layout))
     threshold : In(stream(signed(score_bits)))
-        Of each head; taken with its last row.
+        Of each head; taken with its last row. Of a relative row it is the margin below its maximum,
+        none if it is negative, and its first bounds keep every key.
     read : Out(query_read_signature)
         Of the query store.
     query : Out(stream(query_write_layout, always ready))
     bound : Out(stream(bound_layout, always ready))
         To the units, before `o`.
+    margin : Out(stream(row_margin_layout, always ready))
+        With them.
     o : Out(stream(dealt_row_layout))
     free : In(1)
         The oldest row is not needed any more.
@@ -77,6 +85,7 @@ class RowBounds(wiring.Component):
     read: Any
     query: stream.Interface
     bound: stream.Interface
+    margin: stream.Interface
     o: stream.Interface
     free: Signal
     end: Signal
@@ -94,6 +103,7 @@ class RowBounds(wiring.Component):
                 "read": Out(query_read_signature(p)),
                 "query": Out(stream.Signature(query_write_layout(s), always_ready=True)),
                 "bound": Out(stream.Signature(bound_layout(s), always_ready=True)),
+                "margin": Out(stream.Signature(row_margin_layout(p), always_ready=True)),
                 "o": Out(stream.Signature(dealt_row_layout(p))),
                 "free": In(1),
                 "end": In(1),
@@ -163,7 +173,8 @@ class RowBounds(wiring.Component):
         """The query, as many segments at a time as the store gives; then what follows from it."""
         p, s = self.params, self.slices
         row, number, parts = self.row.p, Signal(range(p.slice_rows)), Signal(p.part_bits)
-        threshold = Signal(signed(s.score_bits))
+        threshold, margin = Signal(signed(s.score_bits)), Signal(s.score_bits)
+        least = -(1 << s.score_bits - 1)
         m.d.comb += [
             self.read.parts.eq(row.parts),
             self.read.enable.eq(1),
@@ -171,7 +182,11 @@ class RowBounds(wiring.Component):
             *(self.read.part[g].eq(turn * p.groups + g) for g in range(p.groups)),
         ]
         with m.If(begin):
-            m.d.sync += [parts.eq(row.parts), threshold.eq(self.threshold.payload)]
+            m.d.sync += [
+                parts.eq(row.parts),
+                threshold.eq(Mux(row.relative, least, self.threshold.payload)),
+                margin.eq(self._margin()),
+            ]
         query = Signal(s.query_layout())
         for place in range(p.max_parts):
             read, group = divmod(place, p.groups)
@@ -190,7 +205,13 @@ class RowBounds(wiring.Component):
             self.bounds.i.valid.eq(whole),
             self.bounds.i.p.query.eq(query),
             self.bounds.i.p.threshold.eq(threshold),
+            self.margin.p.margin.eq(delayed(m, margin, self.bounds.latency)),
         ]
+
+    def _margin(self) -> Value:
+        """How far below its maximum the row at hand keeps a score: any distance if not relative."""
+        given = self.threshold.payload
+        return Mux(self.row.p.relative, Mux(given < 0, 0, given), -1)
 
     def _pass_on(self, m: Module, begin: Value) -> None:
         """Bounds one by one; behind the last one the row itself."""
@@ -216,14 +237,19 @@ class RowBounds(wiring.Component):
             self.bound.p.row.eq(slot),
             self.bound.p.number.eq(place),
             self.bound.p.bound.eq(values[0]),
+            self.margin.valid.eq(bounds.o.valid),
+            self.margin.p.row.eq(slot),
+            self.margin.p.most.eq(bounds.most),
             complete.give.eq(active & last),
             complete.take.eq(self.o.valid & self.o.ready),
             rows.i.valid.eq(begin),
             rows.i.p.row.eq(number),
             rows.i.p.number.eq(Mux(row.wide, 0, slices_skipped(p))),
+            rows.i.p.margin.eq(self._margin()),
             rows.i.p.job.eq(job),
             *(rows.i.p[n].eq(row[n]) for n in
-              ("keys", "key_mask", "bank", "write", "last_of_kv", "last_of_job")),
+              ("keys", "key_mask", "bank", "write", "relative", "pin_first", "pin_newest", "own",
+               "last_of_kv", "last_of_job")),
             self.o.valid.eq(rows.o.valid & complete.some),
             self.o.p.eq(rows.o.p),
             rows.o.ready.eq(complete.some & self.o.ready),

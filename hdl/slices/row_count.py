@@ -1,4 +1,4 @@
-"""Tells when all keys of a row are decided."""
+"""Tells when all keys of a part of a row, or of a row, are decided."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.bit_serial_dot import ended_layout
-from attnsieve.hdl.slices.key_dealer import dealt_layout, keys_dealt
+from attnsieve.hdl.slices.key_dealer import dealt_layout
+from attnsieve.hdl.slices.row_parts import keys_dealt
 from attnsieve.hdl.slices.slice_params import slice_params, survivor_ways
 
 __all__ = ["RowCount"]
@@ -38,6 +39,10 @@ class RowCount(wiring.Component):
         Keys that are kept have been stored.
     complete : Out(rows)
         Rows of which all keys are dealt and none is left.
+    quiet : Out(rows)
+        Rows of which a part is dealt, more will come, and none is left.
+    renewed : In(1), renewed_row : In(range(rows))
+        The next part of this row may come.
     free : In(1), freed : In(range(rows))
         This row begins anew.
     """
@@ -47,6 +52,9 @@ class RowCount(wiring.Component):
     stored: Signal
     stored_row: Any
     complete: Signal
+    quiet: Signal
+    renewed: Signal
+    renewed_row: Signal
     free: Signal
     freed: Signal
 
@@ -64,6 +72,9 @@ class RowCount(wiring.Component):
                 "stored": In(survivor_ways(p)),
                 "stored_row": In(range(s.rows)).array(survivor_ways(p)),
                 "complete": Out(s.rows),
+                "quiet": Out(s.rows),
+                "renewed": In(1),
+                "renewed_row": In(range(s.rows)),
                 "free": In(1),
                 "freed": In(range(s.rows)),
             }
@@ -76,6 +87,7 @@ class RowCount(wiring.Component):
             more = Signal(range(keys_dealt(p) + 1), name=f"more{row}")
             fewer = Signal(range(s.units + len(self.stored) + 1), name=f"fewer{row}")
             left, end = Signal(p.key_bits + 1, name=f"left{row}"), Signal(name=f"end{row}")
+            part = Signal(name=f"part{row}")
             mine = self.dealt.valid & (self.dealt.p.row == row)
             out = [
                 *(e.valid & ~e.p.kept & ~e.p.waits & (e.p.row == row) for e in self.ended),
@@ -87,11 +99,14 @@ class RowCount(wiring.Component):
                 fewer.eq(count_flags(out)),
                 left.eq(left + more - fewer),
                 self.complete[row].eq(end & (left == 0) & (more == 0)),
+                self.quiet[row].eq(part & (left == 0) & (more == 0)),
             ]
             with m.If(mine):
                 m.d.sync += more.eq(self.dealt.p.keys)
-            with m.If(mine & self.dealt.p.last):
-                m.d.sync += end.eq(1)
+            with m.If(mine & self.dealt.p.end_of_part):
+                m.d.sync += [end.eq(self.dealt.p.end_of_row), part.eq(~self.dealt.p.end_of_row)]
+            with m.If(self.renewed & (self.renewed_row == row)):
+                m.d.sync += [part.eq(0), self.quiet[row].eq(0)]
             with m.If(self.free & (self.freed == row)):
                 m.d.sync += [end.eq(0), self.complete[row].eq(0)]
         return m

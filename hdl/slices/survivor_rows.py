@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.layouts import row_beat_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.credit import Credit
+from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.lib.reduce import either
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.bit_serial_dot import survivor_layout
+from attnsieve.hdl.slices.row_maxima import RowMaxima, maximum_signature
 from attnsieve.hdl.slices.slice_params import slice_params, survivor_ways
 
 __all__ = ["SurvivorRows", "stored_row_layout"]
@@ -24,13 +26,19 @@ __all__ = ["SurvivorRows", "stored_row_layout"]
 def stored_row_layout(p: CoreParams) -> data.StructLayout:
     """What must be known of a row to give its scores back."""
     return data.StructLayout(
-        {"keys": unsigned(p.key_bits), "last_of_kv": unsigned(1), "last_of_job": unsigned(1)}
+        {
+            "keys": unsigned(p.key_bits),
+            "margin": unsigned(slice_params(p).score_bits),
+            "last_of_kv": unsigned(1),
+            "last_of_job": unsigned(1),
+        }
     )
 
 
 class SurvivorRows(wiring.Component):
     """Stores the scores of `slice_rows` rows as they come, and gives those of the oldest row, once
-    it is complete, beat by beat with its maximum.
+    it is complete, beat by beat with its maximum: those that are no more than its margin below
+    that, and pinned ones.
 
     Scores lie at the places of their keys, with a bit that tells that there is one; reading clears
     it behind itself. Up to four rows have a memory each; of eight, two share one, and a score of
@@ -61,6 +69,8 @@ class SurvivorRows(wiring.Component):
         With it its job.
     release : Out(range(max_keys + 1))
         Keys that are not needed any more: those of a KV head, with its last row.
+    maximum : In(maximum_signature)
+        The largest score so far of any row inside.
     o : Out(stream(row_beat_layout))
     """
 
@@ -72,10 +82,11 @@ class SurvivorRows(wiring.Component):
     freed: Signal
     end: Signal
     release: Signal
+    maximum: Any
     o: stream.Interface
 
     #: Cycles from a row's being complete to its first beat.
-    latency = 3
+    latency = 4
     #: Beats on their way from the memory.
     _BEATS = 8
     #: Rows that have a memory of their own.
@@ -94,6 +105,7 @@ class SurvivorRows(wiring.Component):
                 "freed": Out(range(s.rows)),
                 "end": Out(1),
                 "release": Out(range(p.max_keys + 1)),
+                "maximum": In(maximum_signature(p)),
                 "o": Out(stream.Signature(row_beat_layout(p))),
             }
         )
@@ -127,23 +139,49 @@ class SurvivorRows(wiring.Component):
         with m.If(self.free):
             m.d.sync += self.freed.eq(self.freed + 1)
         words = self._memory(m, read, beat, sweep)
-        maximum = self._maximum(m)
-        there, ends = Signal(), Signal()
-        m.d.sync += [there.eq(read), ends.eq(last)]
         connect(m, beats.o, self.o)
-        m.d.sync += [
-            beats.i.valid.eq(there),
-            beats.i.p.last.eq(ends),
-            beats.i.p.maximum.eq(maximum),
-            *(beats.i.p.score[n].eq(word.score) for n, word in enumerate(words)),
-            beats.i.p.valid.eq(Cat(word.valid for word in words)),
-        ]
+        self._pass_on(m, beats, delayed(m, read, 1), delayed(m, last, 1), words)
         return m
+
+    def _pass_on(
+        self, m: Module, beats: Queue, valid: Value, last: Value, words: list[Any]
+    ) -> None:
+        """What was read a cycle ago, two cycles later: without what is too far below the maximum,
+        which is known by now."""
+        maximum, out = self._maximum(m), beats.i
+        margin, floor = Signal.like(self.row.p.margin), Signal(signed(self.slices.score_bits + 2))
+        m.d.sync += [margin.eq(self.row.p.margin), floor.eq(maximum - margin)]
+        largest, words = delayed(m, maximum, 1), [delayed(m, word, 1) for word in words]
+        near = Cat(w.valid & (w.pinned | (w.score >= floor)) for w in words)
+        m.d.sync += [
+            out.valid.eq(delayed(m, valid, 1)),
+            out.p.last.eq(delayed(m, last, 1)),
+            out.p.maximum.eq(largest),
+            *(out.p.score[n].eq(word.score) for n, word in enumerate(words)),
+            out.p.valid.eq(near),
+        ]
+
+    def _maximum(self, m: Module) -> Value:
+        """The largest score of the row that was read a cycle ago."""
+        m.submodules.maxima = maxima = RowMaxima(params=self.params)
+        for way, port in enumerate(self.i):
+            m.d.comb += [
+                maxima.i[way].valid.eq(self.stored[way]),
+                maxima.i[way].p.eq(port.p),
+            ]
+        own, other = maxima.read
+        m.d.comb += [
+            maxima.free.eq(self.free),
+            maxima.freed.eq(self.freed),
+            own.row.eq(self.freed),
+        ]
+        wiring.connect(m, wiring.flipped(self.maximum), other)
+        return own.score
 
     def _memory(self, m: Module, read: Value, beat: Value, sweep: Signal) -> list[Any]:
         """A memory per row, or for two, and lane. Returns what was read a cycle ago."""
         p, s = self.params, self.slices
-        word = data.StructLayout({"valid": 1, "score": signed(p.score_bits)})
+        word = data.StructLayout({"valid": 1, "pinned": 1, "score": signed(p.score_bits)})
         banks, shift = min(s.rows, self._BANKS), (p.groups - 1).bit_length()
         split = (banks - 1).bit_length()
         here, count = Cat(beat, self.freed[split:]), Signal(self._beat_bits + s.rows // 8)
@@ -170,6 +208,7 @@ class SurvivorRows(wiring.Component):
                     ram.write.en.eq(sweep | wipe | (mine & (port.row[:split] == n))),
                     ram.write.address.eq(Mux(sweep, count, Mux(wipe, cleared, place))),
                     ram.write.data.valid.eq(~sweep & ~wipe),
+                    ram.write.data.pinned.eq(port.pinned),
                     ram.write.data.score.eq(port.score),
                     ram.read[0].address.eq(here),
                     ram.read[0].en.eq(1),
@@ -178,30 +217,3 @@ class SurvivorRows(wiring.Component):
             m.d.comb += Value.cast(shown).eq(either(found))
             lanes.append(shown)
         return lanes
-
-    def _maximum(self, m: Module) -> Value:
-        """The largest score of the row that was read a cycle ago, of all ways."""
-        shape = signed(self.params.score_bits)
-        largest: list[tuple[Signal, Signal]] = []
-        for way, (port, stored) in enumerate(zip(self.i, self.stored, strict=True)):
-            known, score = Signal(name=f"known{way}"), Signal(shape, name=f"largest{way}")
-            some, best = self._best(m, way, port.p, stored)
-            m.d.sync += [known.eq(some), score.eq(best)]
-            largest.append((known, score))
-        (known, score), (other, more) = largest[0], largest[-1]
-        return Mux(other & (~known | (more > score)), more, score)
-
-    def _best(self, m: Module, way: int, port: Any, stored: Value) -> tuple[Value, Value]:
-        """The largest score that a way has stored of the row that is read, if any."""
-        rows, shape = self.slices.rows, signed(self.params.score_bits)
-        best, some = [Signal(shape, name=f"best{way}_{n}") for n in range(rows)], Signal(rows)
-        found: Value = Const(0, shape)
-        for n, score in enumerate(best):
-            with m.If(stored & (port.row == n)):
-                m.d.sync += some[n].eq(1)
-                with m.If(~some[n] | (port.score > score)):
-                    m.d.sync += score.eq(port.score)
-            with m.If(self.free & (self.freed == n)):
-                m.d.sync += some[n].eq(0)
-            found = Mux(self.freed == n, score, found)
-        return some.bit_select(self.freed, 1), found

@@ -6,8 +6,9 @@ As a command::
     python -m attnsieve.sim.bench.bit_serial leopard --trace minilm.npz --keep 0.3 \
         --point slice_bits=1 --point slice_bits=4 --point slice_units=8,slice_bits=2
 
-Thresholds are calibrated on the trace itself, one per layer. Every run is compared with the golden
-model, and stands beside the same core with everything kept and the dense core of the same arrays.
+Thresholds are calibrated on the trace itself, one per layer; with ``--margin`` they lie so far
+below the largest score of each row. Every run is compared with the golden model, and stands beside
+the same core with everything kept and the dense core of the same arrays.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from amaranth.hdl import UnusedElaboratable
 from attnsieve.gen.config import Configuration
 from attnsieve.gen.config import load as load_config
 from attnsieve.hdl.slices.slice_params import slice_params
-from attnsieve.sim.calibrate import calibrate
+from attnsieve.sim.calibrate import calibrate, constant_margin
 from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.simulate import references, simulate
 from attnsieve.sim.trace.trace import Trace, load
@@ -40,8 +41,9 @@ class Row:
     ----------
     point : str
         Settings beside those of the system.
-    keep : float or None
-        Share of the scores that thresholds were to keep; None: everything is kept.
+    kind : str
+        What thresholds were to keep: ``all``, a share of the scores, or what is at most a margin
+        below the largest of its row.
     total : dict
         Its ``total`` of stats.json.
     units, slices : int
@@ -51,7 +53,7 @@ class Row:
     """
 
     point: str
-    keep: float | None
+    kind: str
     total: dict[str, Any]
     units: int
     slices: int
@@ -73,7 +75,7 @@ class Row:
         total, cycles = self.total, self.total["cycles"]
         columns = (
             f"{self.point:32}",
-            "   all" if self.keep is None else f"{self.keep:6.2f}",
+            f"{self.kind:>9}",
             f"{total['kept_scores']:7.3f}",
             f"{total['empty_rows']:7}",
             f"{total['slices'] / self.pairs:7.2f}",
@@ -88,15 +90,17 @@ class Row:
 
 
 _HEADER = (
-    f"{'point':32}{'keep':>6}{'kept':>7}{'empty':>7}{'slices':>7}{'units':>7}{'cycles':>10}"
+    f"{'point':32}{'keep':>9}{'kept':>7}{'empty':>7}{'slices':>7}{'units':>7}{'cycles':>10}"
     f"{'x all':>7}{'x dense':>8}{'limit':>6}{'job':>7}"
 )
 
 
 def measure(
-    config: Configuration, trace: Trace, keeps: Sequence[float], *, point: str = "", **options: Any
-) -> list[Row]:
-    """Runs of a configuration: everything kept, and each share of the scores.
+    config: Configuration, trace: Trace, keeps: Sequence[float], margins: Sequence[float] = (), *,
+    point: str = "", **options: Any,
+) -> list[Row]:  # fmt: skip
+    """Runs of a configuration: everything kept, each share of the scores, each margin below the
+    largest of its row.
 
     Raises
     ------
@@ -107,14 +111,16 @@ def measure(
     bits = options.get("bits") or config.run.bits
     dense = references(config, bits)["baseline"]
     baseline = _total(dense, trace, None, options)["cycles"]
-    found: list[tuple[float | None, dict[str, Any]]] = [
-        (keep, _total(config, trace, None if keep is None else calibrate([trace], keep), options))
-        for keep in (None, *keeps)
-    ]
-    unpruned = found[0][1]["cycles"]
+    thresholds = {
+        "all": None,
+        **{f"{keep:g}": calibrate([trace], keep) for keep in keeps},
+        **{f"margin {margin:g}": constant_margin([trace], margin) for margin in margins},
+    }
+    found = {kind: _total(config, trace, given, options) for kind, given in thresholds.items()}
+    unpruned = found["all"]["cycles"]
     return [
-        Row(point, keep, total, slices.units, slices.slices, unpruned, baseline)
-        for keep, total in found
+        Row(point, kind, total, slices.units, slices.slices, unpruned, baseline)
+        for kind, total in found.items()
     ]
 
 
@@ -131,22 +137,28 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m attnsieve.sim.bench.bit_serial")
     parser.add_argument("system", nargs="?", default="leopard", help="preset or TOML file")
     parser.add_argument("--trace", required=True)
-    parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 0.3, 0.15])
+    parser.add_argument("--keep", type=float, nargs="*", default=[0.5, 0.3, 0.15])
+    parser.add_argument("--margin", type=float, nargs="*", default=[])
     parser.add_argument("--layers", help="part of the trace")
     parser.add_argument("--bits", type=int, choices=(8, 12), help="operands")
     parser.add_argument(
-        "--point", action="append", default=[], metavar="K=V,K=V", help="other settings; repeatable"
+        "--point", action="append", default=[], metavar="K=V,K=V",
+        help="other settings, of the core unless a section is named; repeatable",
     )
     given = parser.parse_args(argv)
     warnings.simplefilter("ignore", UnusedElaboratable)
     trace = load(given.trace)
     print(_HEADER)
     for point in given.point or [""]:
-        settings = [f"core.{setting}" for setting in point.split(",") if setting]
+        settings = [
+            setting if "." in setting.split("=")[0] else f"core.{setting}"
+            for setting in point.split(",") if setting
+        ]  # fmt: skip
         config = load_config(given.system, settings=settings)
         rows = measure(
-            config, trace, given.keep, point=point, layers=given.layers, bits=given.bits
-        )
+            config, trace, given.keep, given.margin, point=point, layers=given.layers,
+            bits=given.bits,
+        )  # fmt: skip
         for row in rows:
             print(row.text(), flush=True)
     return 0

@@ -28,7 +28,7 @@ from attnsieve.sim.compiled import CompiledMachine
 from attnsieve.sim.driver.image import JobImage, MemoryImage, chained
 from attnsieve.sim.driver.plan import Placement, memory_image, single_job
 from attnsieve.sim.driver.precision import PLAIN, Precision
-from attnsieve.sim.golden.job import Job, Scoring
+from attnsieve.sim.golden.job import UNPINNED, Job, Pins, Scoring
 from attnsieve.sim.golden.progressive import LSB_BITS, largest_probability, row_softmax
 from attnsieve.sim.golden.score import score_integer
 
@@ -194,7 +194,7 @@ def _at_the_edge(
     head = int(rng.choice(np.flatnonzero(job.alive)))
     seen = np.ones((1, job.keys), bool) if key_valid is None else key_valid[None]
     softmax = row_softmax(
-        params, replace(job, threshold=1), head, q[head], k[head // job.group], seen
+        params, replace(job, threshold=1), head, q[head], k[head // job.group], seen, np.arange(1)
     )
     largest = int(largest_probability(softmax.mantissa, softmax.exponent)[0])
     return replace(job, threshold=int(np.clip(largest + rng.integers(2), 1, 65535)))
@@ -202,18 +202,27 @@ def _at_the_edge(
 
 def _score_thresholds(
     params: CoreParams, rng: np.random.Generator, job: Job, q: np.ndarray, k: np.ndarray
-) -> tuple[int, ...]:
+) -> Job:
     """What heads keep: all, nothing, a share; at a score, or just over it; at times none is
-    written."""
+    written. Or a distance from the largest of a row, at times of scores there or one less. And
+    pins."""
     if rng.random() < 0.1:
-        return ()
-    end, found = 1 << 31, []
+        return job
+    relative, end, found = bool(rng.random() < 0.5), 1 << 31, []
     for head in range(job.heads):
         scores = score_integer(params, q[head], k[head // job.group])
         share = np.quantile(scores, rng.random(), method="nearest")
-        some = int(share) + int(rng.integers(2))
-        found.append(int(rng.choice([-end, end - 1, int(scores.max()), some, some, some])))
-    return tuple(found)
+        some, largest = int(share) + int(rng.integers(2)), int(scores.max())
+        if relative:
+            row = scores[rng.integers(len(scores))]
+            some = int(row.max() - rng.choice(row)) - int(rng.integers(2))
+            largest = 0
+        found.append(int(rng.choice([-end, end - 1, largest, some, some, some])))
+    pins = UNPINNED
+    if rng.random() < 0.5:
+        first, newest = (int(rng.choice([0, 1, 3, job.keys, 65535])) for _ in range(2))
+        pins = Pins(first=first, newest=newest, own=bool(rng.random() < 0.5))
+    return replace(job, thresholds=tuple(found), relative=relative, pins=pins)
 
 
 def _valid(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -287,7 +296,7 @@ def _job(
     key_valid = _valid(rng, job.keys) if both or shape.mask == "keys" else None
     query_valid = _valid(rng, job.queries) if both or shape.mask == "queries" else None
     if params.threshold_bits:
-        job = replace(job, thresholds=_score_thresholds(params, rng, job, q, k))
+        job = _score_thresholds(params, rng, job, q, k)
     if job.progressive and rng.random() < 0.4:
         job = _at_the_edge(params, rng, job, q, k, key_valid)
     image = single_job(params, job, q, k, v, key_valid, query_valid, place=place)

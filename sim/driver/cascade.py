@@ -20,7 +20,7 @@ from attnsieve.sim.driver.schedule import HEADS_WHOLE, TOKENS_WHOLE, keep_counts
 from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.driver.trace_like import TraceLike
 from attnsieve.sim.errors import InputError
-from attnsieve.sim.golden.job import Scoring
+from attnsieve.sim.golden.job import UNPINNED, Pins, Scoring
 
 __all__ = ["RANKINGS", "Pruning", "Ranking", "cascade"]
 
@@ -81,6 +81,7 @@ def cascade(
     *,
     heads: Sequence[int] | None = None,
     thresholds: Thresholds | None = None,
+    pins: Pins = UNPINNED,
     rng: np.random.Generator | None = None,
     noise: np.random.Generator | None = None,
 ) -> list[LayerPlan]:
@@ -96,8 +97,9 @@ def cascade(
     pruning.check(params)
     works = [
         LayerWork(
-            params, trace, layer, bits, precision, heads=heads, thresholds=thresholds, rng=rng
-        )
+            params, trace, layer, bits, precision, heads=heads, thresholds=thresholds, pins=pins,
+            rng=rng,
+        )  # fmt: skip
         for layer in layers
     ]
     tokens = keep_ratios(len(trace.q), pruning.tokens, TOKENS_WHOLE)

@@ -66,6 +66,7 @@ class CountedJob(JobImage):
             macs_qk=int(spans.sum() + spans[recomputed].sum()) * job.head_dim,
             macs_pv=int(values.sum()) * job.head_dim,
             exits=np.zeros(0, np.int64),
+            needed=0,
             seen=seen & any(job.alive),
             kept_scores=kept,
             kept_values=values,

@@ -14,7 +14,7 @@ from attnsieve.sim.driver.precision import PLAIN, Precision
 from attnsieve.sim.driver.thresholds import Thresholds, threshold_codes
 from attnsieve.sim.driver.trace_like import TraceLike
 from attnsieve.sim.errors import InputError
-from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.job import UNPINNED, Job, Pins
 from attnsieve.sim.golden.progressive import LSB_BITS
 from attnsieve.sim.golden.quantise import Quantised, dequantise_output, quantise_layer
 from attnsieve.sim.golden.score import visibility
@@ -135,6 +135,8 @@ class LayerWork:
         Query heads that take part; all by default.
     thresholds : Thresholds
         The scores that heads keep, of the whole trace; all by default.
+    pins : Pins
+        Keys that each row keeps beside them.
     rng : numpy Generator
         Spreads tensors over memory and fills the rest of it with noise.
     """
@@ -149,6 +151,7 @@ class LayerWork:
         *,
         heads: Sequence[int] | None = None,
         thresholds: Thresholds | None = None,
+        pins: Pins = UNPINNED,
         rng: np.random.Generator | None = None,
     ) -> None:
         precision.check(trace)
@@ -176,7 +179,8 @@ class LayerWork:
         self.thresholds: tuple[int, ...] = ()
         if thresholds is not None:
             own = np.array(thresholds.layers[layer])[list(self.heads)]
-            self.thresholds = threshold_codes(self.quantised, own)
+            self.thresholds = threshold_codes(self.quantised, own, thresholds.relative)
+        self.relative, self.pins = thresholds is not None and thresholds.relative, pins
         self.place = Placement(params, rng=rng)
         self._cache: tuple[Tensor, int, Tensor] | None = None
 
@@ -230,7 +234,9 @@ class LayerWork:
     def step(self, step: int, keys_alive: np.ndarray) -> JobImage:
         """A decode step; K and V have room for all steps, Q and O a place per step."""
         keys = _end(keys_alive)
-        job = self._job(1, keys, False)
+        # the query of a step is the newest token, whatever its number in the job
+        newest = max(self.pins.newest, int(self.pins.own))
+        job = replace(self._job(1, keys, False), pins=Pins(first=self.pins.first, newest=newest))
         job.check(self.params)
         if self._cache is None:
             self._cache = _keys_and_values(self.place, job, len(self.key_valid))
@@ -260,6 +266,8 @@ class LayerWork:
             causal=causal,
             scales=quantised.scales,
             thresholds=self.thresholds,
+            relative=self.relative,
+            pins=self.pins,
             **self.precision.of_job,
         )
 

@@ -86,10 +86,7 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
     values = {
         name: request[name.lower()] for name in ("HEADS", "KV_HEADS", "QUERIES", "KEYS", "HEAD_DIM")
     }
-    values["MODE"] = sum(
-        request[name] << mode.field(name).lsb
-        for name in ("wide", "causal", "key_mask", "query_mask")
-    )
+    values["MODE"] = _fields(mode, request)
     values["JOB_TAG"] = tag
     if image.params.value_lanes:
         values["KEEP_VALUES"] = request["values"]
@@ -99,6 +96,8 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
         values["PRUNED_HEADS"] = request["pruned_heads"] & 0xFFFFFFFF
         values["PRUNED_HEADS_HI"] = request["pruned_heads"] >> 32
         values["SCORING"] = _fields(registers["SCORING"], request)
+    if image.params.threshold_bits:
+        values |= {name: request[name.lower()] for name in ("PIN_FIRST", "PIN_NEWEST", "PIN_SELF")}
     if image.params.progressive:
         values["PRECISION"] = _fields(registers["PRECISION"], request)
         values["K_PLANE"] = request["k_plane"]

@@ -34,12 +34,14 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     source: str = ""
+    relative: bool = False
     layers: list[_Layer]
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The smallest score q·k/√head_dim that each head of each layer keeps, in real units.
+    """The smallest score q·k/√head_dim that each head of each layer keeps, in real units; or how
+    far below the largest of its row it may be.
 
     Parameters
     ----------
@@ -47,10 +49,17 @@ class Thresholds:
         ``[layers][heads]``, of a whole trace.
     source : str
         How they were found, in a line.
+    relative : bool
+        They are distances from the largest score of a row.
     """
 
     layers: tuple[tuple[float, ...], ...]
     source: str = ""
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        if self.relative and any(margin < 0 for layer in self.layers for margin in layer):
+            raise InputError("thresholds that are relative must not be negative")
 
     @classmethod
     def load(cls, path: str | Path) -> Thresholds:
@@ -66,11 +75,13 @@ class Thresholds:
             raise InputError(f"{path}: {where}: {first['msg']}") from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: {error or 'nested too deep'}") from error
-        return cls(tuple(tuple(layer.thresholds) for layer in found.layers), found.source)
+        layers = tuple(tuple(layer.thresholds) for layer in found.layers)
+        return cls(layers, found.source, found.relative)
 
     def as_toml(self) -> str:
         """The file that `load` reads back."""
         lines = [f"source = {json.dumps(self.source, ensure_ascii=False)}"]
+        lines += ["relative = true"] if self.relative else []
         for layer in self.layers:
             values = ", ".join(repr(float(value)) for value in layer)
             lines += ["", "[[layers]]", f"thresholds = [{values}]"]
@@ -90,11 +101,14 @@ class Thresholds:
                 )
 
 
-def threshold_codes(quantised: Quantised, thresholds: np.ndarray) -> tuple[int, ...]:
-    """Thresholds of a layer's query heads as integer scores, rounded up: an integer score reaches
-    one exactly if its real value reaches the threshold."""
+def threshold_codes(
+    quantised: Quantised, thresholds: np.ndarray, relative: bool = False
+) -> tuple[int, ...]:
+    """Thresholds of a layer's query heads as integer scores, rounded up, or distances, rounded
+    down: an integer score is kept exactly if its real value is."""
     group = len(quantised.q) // len(quantised.k)
     unit = np.asarray(quantised.s_q) * np.repeat(quantised.s_k, group)
     with np.errstate(over="ignore"):  # what is infinite is beyond every score
-        codes = np.ceil(np.asarray(thresholds) * np.sqrt(quantised.q.shape[-1]) / unit)
+        real = np.asarray(thresholds) * np.sqrt(quantised.q.shape[-1]) / unit
+    codes = np.floor(real) if relative else np.ceil(real)
     return tuple(int(code) for code in np.clip(codes, _LEAST, _MOST))

@@ -41,9 +41,16 @@ def cut(words: np.ndarray, word_bits: int, slice_bits: int) -> np.ndarray:
 
 
 def bit_serial(
-    q: np.ndarray, k: np.ndarray, threshold: int, *, word_bits: int, slice_bits: int
+    q: np.ndarray,
+    k: np.ndarray,
+    threshold: int | np.ndarray,
+    pinned: bool | np.ndarray = False,
+    *,
+    word_bits: int,
+    slice_bits: int,
 ) -> BitSerial:
-    """Queries ``[…, taps]`` and their keys ``[keys, taps]``, in two's complement.
+    """Queries ``[…, taps]`` and their keys ``[keys, taps]``, in two's complement; one threshold,
+    or one for each pair. Pinned pairs are kept.
 
     After a slice, the bits of a word that are open add from nothing to all ones to it; the score
     can be no more than what is known and all ones where the query is positive. A key ends with the
@@ -61,5 +68,5 @@ def bit_serial(
     for number in range(slices - 1, 0, -1):  # after so many slices
         rest = max(0, word_bits - number * slice_bits)
         known = (real @ (k >> rest << rest).T.astype(np.float64)).astype(np.int64)
-        read[known + ((1 << rest) - 1) * most < threshold] = number
-    return BitSerial(score >= threshold, score, read)
+        read[(known + ((1 << rest) - 1) * most < threshold) & ~np.asarray(pinned)] = number
+    return BitSerial((score >= threshold) | pinned, score, read)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.errors import InputError
 
-__all__ = ["WIDTHS", "Job", "Scoring"]
+__all__ = ["UNPINNED", "WIDTHS", "Job", "Pins", "Scoring"]
 
 #: Widths in bits that K (or its first plane) and V may have; 0: that of the job.
 WIDTHS = (0, 4, 6, 8, 10, 12)
@@ -55,6 +55,32 @@ class Scoring:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pins:
+    """Keys that each row keeps whatever its threshold says, if no mask hides them.
+
+    Parameters
+    ----------
+    first, newest : int
+        So many of the first keys, and of the last that the row sees.
+    own : bool
+        The key at the query's position: the last one that it sees of a causal job, the one with
+        its number otherwise.
+    """
+
+    first: int = 0
+    newest: int = 0
+    own: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("first", "newest"):
+            if not 0 <= getattr(self, name) < 1 << 16:
+                raise InputError(f"pin_{name} must be in 0..65535, not {getattr(self, name)!r}")
+
+
+UNPINNED = Pins()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One attention layer of integers.
 
@@ -89,6 +115,11 @@ class Job:
         Rows of V are read once a row keeps them.
     thresholds : tuple of int
         The smallest score that each head keeps, on a core that compares them; empty: all.
+    relative : bool
+        Thresholds are how far below its row's largest a score is kept; less than nothing counts as
+        nothing.
+    pins : Pins
+        Keys that are kept, on such a core.
     """
 
     heads: int
@@ -108,6 +139,8 @@ class Job:
     threshold: int = 0
     demand: bool = False
     thresholds: tuple[int, ...] = ()
+    relative: bool = False
+    pins: Pins = UNPINNED
 
     def __post_init__(self) -> None:
         for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
@@ -139,6 +172,8 @@ class Job:
             raise InputError(f"weights must be one per head ({self.heads}), or none")
         if self.thresholds and len(self.thresholds) != self.heads:
             raise InputError(f"thresholds must be one per head ({self.heads}), or none")
+        if self.relative and not self.thresholds:
+            raise InputError("thresholds must be given, one per head, in a relative job")
         if any(not -(1 << 31) <= threshold < 1 << 31 for threshold in self.thresholds):
             raise InputError("thresholds must be in -2147483648..2147483647")
         if len(self.scales) != self.heads:
@@ -171,8 +206,11 @@ class Job:
         return self.threshold > 0
 
     def threshold_of(self, params: CoreParams, head: int) -> int:
-        """The smallest score that a head keeps: as the core has it, at most that of any key."""
+        """The threshold of a head as the core has it, within a score's range: the smallest score
+        that is kept, or the distance from the largest."""
         end = 1 << params.threshold_bits - 1
+        if self.relative:
+            return min(max(self.thresholds[head], 0), end - 1)
         return min(max(self.thresholds[head], -end), end - 1) if self.thresholds else -end
 
     @property
@@ -204,6 +242,8 @@ class Job:
             raise InputError("pruned_heads must be none on a core that prunes none (token_lanes 0)")
         if self.thresholds and not params.threshold_bits:
             raise InputError("thresholds must be none on a core that compares none (slice_units 0)")
+        if self.pins != UNPINNED and not params.threshold_bits:
+            raise InputError("pins must be none on a core without thresholds (slice_units 0)")
         if self.values and not params.value_lanes:
             raise InputError("values must be 0 on a core that selects none (value_lanes 0)")
         self._check_widths(params)

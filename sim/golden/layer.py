@@ -45,6 +45,8 @@ class LayerResult:
     exits : int array
         ``[slices]``: keys of which 1, 2, … slices were read, over all rows; empty on a core that
         reads K whole.
+    needed : int
+        Slices of K that had to be read: fewer than were if thresholds follow maxima.
     seen : bool array
         ``[queries, keys]``: no mask hides the pair; all False if no head lives.
     kept_scores, kept_values : bool array
@@ -66,6 +68,7 @@ class LayerResult:
     macs_qk: int
     macs_pv: int
     exits: np.ndarray
+    needed: int
     seen: np.ndarray
     kept_scores: np.ndarray
     kept_values: np.ndarray
@@ -127,10 +130,11 @@ def attention_layer(
     kept = np.zeros((job.queries, job.keys), bool)
     kept[rows] = visibility(rows, job.queries, job.keys, job.causal, keys_seen)
     shape = (job.heads, *kept.shape)
-    kept_values = np.zeros(shape, bool) if params.value_lanes else np.broadcast_to(kept, shape)
+    sparse = params.value_lanes or params.slice_units
+    kept_values = np.zeros(shape, bool) if sparse else np.broadcast_to(kept, shape)
     kept_scores = np.zeros(shape, bool)
     slices = -(-job.bits // params.slice_bits) if params.slice_units else 0
-    exits = np.zeros(slices, np.int64)
+    exits, needed = np.zeros(slices, np.int64), 0
     shares = np.zeros(job.keys, np.int64)
     recomputed = np.zeros(shape[:2], bool)
     block = max(1, _BLOCK // job.keys)
@@ -139,12 +143,14 @@ def attention_layer(
         aligned = v[kv].astype(np.int64) << (params.operand_bits - job.value_width)
         for start in range(0, len(rows), block):
             part = rows[start : start + block]
-            softmax = row_softmax(params, job, int(head), q[head, part], k[kv], kept[part])
+            softmax = row_softmax(params, job, int(head), q[head, part], k[kv], kept[part], part)
             row_terms, mantissa, exponent = softmax.terms, softmax.mantissa, softmax.exponent
             recomputed[head, part] = softmax.again
             kept_scores[head, part] = softmax.seen
-            if softmax.slices is not None:
+            if softmax.slices is not None and softmax.needed is not None:
                 exits += np.bincount(softmax.slices.ravel(), minlength=slices + 1)[1:]
+                needed += int(softmax.needed.sum())
+                kept_values[head, part] = row_terms.mantissa != 0
             if params.token_lanes:
                 shares += token_shares(params, row_terms, mantissa, exponent)
             if params.value_lanes:
@@ -160,8 +166,6 @@ def attention_layer(
     living = int(alive.sum())
     spans = (kept & alive[:, None, None]).sum(axis=2)
     pairs = int(spans.sum())
-    if params.slice_units:
-        kept_values = kept_scores
     values = int(kept_values.sum())
     return LayerResult(
         out=out,
@@ -173,6 +177,7 @@ def attention_layer(
         macs_qk=(pairs + int(spans[recomputed].sum())) * job.head_dim,
         macs_pv=values * job.head_dim,
         exits=exits,
+        needed=needed,
         seen=kept & alive.any(),
         kept_scores=kept_scores,
         kept_values=kept_values,

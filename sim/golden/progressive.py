@@ -15,7 +15,8 @@ import numpy as np
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.golden.bit_serial import bit_serial
 from attnsieve.sim.golden.job import Job
-from attnsieve.sim.golden.score import score_integer
+from attnsieve.sim.golden.row_relative import keys_at_once, parts, row_relative
+from attnsieve.sim.golden.score import pinned_keys, score_integer
 from attnsieve.sim.golden.softmax import Terms, reciprocal, row_sum, terms
 from attnsieve.sim.golden.widths import signed_fits
 
@@ -40,8 +41,9 @@ class Softmax:
         Rows that were computed a second time.
     seen : bool array
         Pairs that took part.
-    slices : int array or None
-        Slices of K that were read of each pair, 0 of a masked one; None where K is read whole.
+    slices, needed : int array or None
+        Slices of K that were read of each pair, and that had to be read, 0 of a masked one; None
+        where K is read whole.
     """
 
     terms: Terms
@@ -50,6 +52,7 @@ class Softmax:
     again: np.ndarray
     seen: np.ndarray
     slices: np.ndarray | None = None
+    needed: np.ndarray | None = None
 
 
 def key_limit(msb_bits: int) -> int:
@@ -72,17 +75,19 @@ def largest_probability(mantissa: np.ndarray, exponent: np.ndarray) -> np.ndarra
 
 
 def row_softmax(
-    params: CoreParams, job: Job, head: int, q: np.ndarray, k: np.ndarray, seen: np.ndarray
+    params: CoreParams,
+    job: Job,
+    head: int,
+    q: np.ndarray,
+    k: np.ndarray,
+    seen: np.ndarray,
+    rows: np.ndarray,
 ) -> Softmax:
-    """Softmax of the queries ``q`` of a head over the keys ``k`` of its KV head, of which each row
-    sees those in ``seen``."""
+    """Softmax of the queries ``q`` of a head, with the numbers ``rows``, over the keys ``k`` of its
+    KV head, of which each row sees those in ``seen``."""
     scale = job.scales[head]
     if params.slice_units:
-        found = bit_serial(
-            q, k, job.threshold_of(params, head), word_bits=job.bits, slice_bits=params.slice_bits
-        )
-        kept = _softmax(params, found.score, seen & found.kept, scale)
-        return replace(kept, slices=np.where(seen, found.slices, 0))
+        return _threshold_softmax(params, job, head, q, k, seen, rows)
     if not job.progressive:
         return _softmax(params, score_integer(params, q, k), seen, scale)
     msb, _ = planes(k, job.key_width)
@@ -94,6 +99,31 @@ def row_softmax(
     scores = np.where(again[:, None], exact, coarse)
     last = _softmax(params, scores, seen, scale)
     return replace(last, again=again)
+
+
+def _threshold_softmax(
+    params: CoreParams,
+    job: Job,
+    head: int,
+    q: np.ndarray,
+    k: np.ndarray,
+    seen: np.ndarray,
+    rows: np.ndarray,
+) -> Softmax:
+    """Softmax of the scores that reach their threshold."""
+    threshold, pinned = job.threshold_of(params, head), pinned_keys(job, rows)
+    shape = {"word_bits": job.bits, "slice_bits": params.slice_bits}
+    if job.relative:
+        spans = np.array([job.visible(int(row)) for row in rows])
+        part = parts(spans, job.keys, keys_at_once(params))
+        found, needed = row_relative(q, k, threshold, pinned, seen=seen, part=part, **shape)
+    else:
+        found = bit_serial(q, k, threshold, pinned, **shape)
+        needed = found.slices
+    kept = _softmax(params, found.score, seen & found.kept, job.scales[head])
+    return replace(
+        kept, slices=np.where(seen, found.slices, 0), needed=np.where(seen, needed, 0)
+    )
 
 
 def _softmax(

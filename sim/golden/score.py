@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
+from attnsieve.sim.golden.job import Job
 from attnsieve.sim.golden.widths import signed_fits
 
-__all__ = ["score_float", "score_integer", "visibility"]
+__all__ = ["pinned_keys", "score_float", "score_integer", "visibility"]
 
 
 def score_float(q: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -41,3 +42,12 @@ def visibility(
     if key_valid is not None:
         seen &= np.asarray(key_valid, bool)
     return seen
+
+
+def pinned_keys(job: Job, rows: np.ndarray) -> np.ndarray:
+    """Pairs that are kept whatever their threshold, bool ``[len(rows), keys]``."""
+    rows, keys = np.asarray(rows)[:, None], np.arange(job.keys)
+    newest = rows + (job.keys - job.queries) if job.causal else np.full_like(rows, job.keys - 1)
+    own = newest if job.causal else rows
+    pins = job.pins
+    return (keys < pins.first) | (keys > newest - pins.newest) | (pins.own & (keys == own))

@@ -43,7 +43,7 @@ def test_thresholds_stand_at_the_edge_of_a_row():
         for head in np.flatnonzero(job.job.alive):
             once = replace(job.job, threshold=1)
             first = row_softmax(CORE, once, int(head), job.q[head], job.k[head // job.job.group],
-                                seen)  # fmt: skip
+                                seen, np.arange(1))  # fmt: skip
             largest = int(largest_probability(first.mantissa, first.exponent)[0])
             edges.add(job.job.threshold - largest)
     assert {0, 1} <= edges
