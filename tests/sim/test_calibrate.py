@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attnsieve.sim.calibrate import calibrate
+from attnsieve.sim.calibrate import calibrate, constant_margin
 from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.score import score_float
 from attnsieve.sim.trace import Trace
@@ -44,6 +44,29 @@ def test_so_many_scores_of_a_head_stay():
         for head in range(4):
             stay, every = kept(trace, found, layer, head)
             assert stay == round(0.25 * every)
+
+
+@pytest.mark.parametrize("options", [{}, {"causal": True}], ids=["all", "causal"])
+def test_distances_from_the_largest_of_a_row(options):
+    trace = a_trace(**options)
+    found = calibrate([trace], 0.25, "head", relative=True)
+    assert found.relative
+    for layer in range(2):
+        for head in range(4):
+            scores = score_float(trace.q[layer, head], trace.k[layer, head // trace.group])
+            seen = trace.pair_mask()
+            largest = np.array([row[mask].max() for row, mask in zip(scores, seen, strict=True)])
+            stay = scores >= largest[:, None] - found.layers[layer][head] - 1e-12
+            assert abs((stay & seen).sum() - round(0.25 * seen.sum())) <= 1
+
+
+def test_one_margin_for_all():
+    found = constant_margin([a_trace()], 4)
+    assert found.layers == ((4.0,) * 4,) * 2
+    assert found.relative
+    for margin in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"margin must be a number from 0 on, not"):
+            constant_margin([a_trace()], margin)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_no_command_shows_help(attnsieve):
         ("simulate leopard --workload b --thresholds f -o x", "--thresholds is for traces; .*"),
         ("calibrate dense --trace t --keep 0.3 -o f", "calibrate: system dense has no thresholds"),
         ("calibrate leopard --trace none.npz --keep 0.3 -o f", r"none\.npz cannot be read: .*"),
-        ("calibrate leopard --trace t", "Missing option '--keep'; see attnsieve --help"),
+        ("calibrate leopard --trace t", "Missing option '-o' / '--output'; see attnsieve --help"),
         ("trace minilm", "Missing option '-o' / '--output'; see attnsieve --help"),
         ("trace bert -o t.npz", "model must be one of minilm, smollm2, not 'bert'"),
         ("trace minilm -o /proc/t.npz", r"/proc/t\.npz: cannot be written: .*"),
@@ -216,6 +216,15 @@ def test_calibrate_and_what_simulate_makes_of_it(attnsieve, trace):
     )
     assert (status, err) == (0, "")
     assert np.shape(json.loads(out)["thresholds"]) == (2, 2)
+    words = ("calibrate", "leopard-tiny", "--trace", trace, "-o", limits)
+    wrong(attnsieve, "calibrate takes either --keep or --margin", *words)
+    both = ("--keep", 1, "--margin", 1)
+    wrong(attnsieve, "calibrate takes either --keep or --margin", *words, *both)
+    assert attnsieve(*words, "--keep", 0.5, "--relative")[0] == 0
+    assert "relative = true" in limits.read_text()
+    status, out, err = attnsieve(*words, "--margin", 4, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["thresholds"] == [[4.0, 4.0]] * 2
     limits.write_text(limits.read_text() + "\n[[layers]]\nthresholds = [0.0, 0.0]\n")
     words = ("simulate", "leopard-tiny", "--trace", trace, "--thresholds", limits, "-o", "x")
     wrong(attnsieve, "thresholds must be of 2 layers as the trace, not 3", *words)

@@ -143,6 +143,10 @@ def words_of(params: CoreParams, request: dict[str, int]) -> dict[int, int]:
              for name in ("heads", "kv_heads", "queries", "keys", "head_dim")}
     words[known["MODE"]] = (
         r["wide"] | r["causal"] << 1 | r["key_mask"] << 2 | r["query_mask"] << 3)
+    if params.slice_units:
+        words[known["MODE"]] |= r.get("relative", 0) << 4
+        words |= {known[name.upper()]: r.get(name, 0)
+                  for name in ("pin_first", "pin_newest", "pin_self")}
     for tensor in "qkvo":
         for kind in ("base", "stride"):
             name = f"{tensor}_{kind}".upper()

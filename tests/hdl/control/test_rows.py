@@ -86,8 +86,15 @@ def run(params, requests, stall, grant=1.0):
         assert [scale.threshold for scale in result.outputs["scale"]] == [
             threshold_of(params, r["bank"], head)[1]
             for r in requests for head in range(r["heads"])]
-        assert all(got.wide == r["wide"] for got, r in zip(
-            result.outputs["o"], (r for r in requests for _ in rows_of(params, r)), strict=True))
+        each = ((r, n) for r in requests for n, _ in enumerate(rows_of(params, r)))
+        for got, (r, n) in zip(result.outputs["o"], each, strict=True):
+            most = (1 << params.key_bits) - 1
+            query = n % r["queries"]
+            own = query + r["keys"] - r["queries"] if r["causal"] else query
+            assert (got.wide, got.relative) == (r["wide"], r.get("relative", 0))
+            assert got.pin_first == min(r.get("pin_first", 0), most)
+            assert got.pin_newest == min(r.get("pin_newest", 0), most)
+            assert got.own == (min(own, most) if r.get("pin_self") else most)
     return result
 
 
@@ -106,8 +113,18 @@ def test_thresholds(stall, grant):
     rng = random.Random(8)
     requests = [good_request(SLICED, rng) | {
         "queries": rng.randint(1, 4), "keys": 6 + i, "bank": i, "query_mask": i % 2,
-        "wide": i % 2} for i in range(SLICED.banks)]
+        "wide": i % 2, "relative": rng.randrange(2), "pin_first": rng.choice([0, 3, 65535]),
+        "pin_newest": rng.choice([0, 2, 40000]), "pin_self": i % 2}
+        for i in range(SLICED.banks)]
     run(SLICED, requests, stall, grant)
+
+
+def test_more_queries_than_keys_can_be():
+    """The last ones have no key at their position."""
+    request = good_request(SLICED, random.Random(6)) | {
+        "heads": 1, "kv_heads": 1, "queries": SLICED.max_queries, "keys": 3, "causal": 0,
+        "query_mask": 0, "pin_self": 1}
+    run(SLICED, [request], 0.0)
 
 
 def test_a_head_with_a_threshold_takes_three_cycles_more():

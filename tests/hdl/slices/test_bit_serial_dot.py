@@ -84,6 +84,11 @@ def case(p, seed, count, shares=(0.3, 0.8)):
     return list(zip(queries, quantiles, strict=True)), keys
 
 
+def is_pinned(key, row):
+    """Some keys, of each row others."""
+    return (key + 3 * row) % 7 == 5
+
+
 def run(p, given, keys, jobs, memory_latency=2, **options):
     """Score keys; check every verdict. Returns the result, and what was read, in order."""
     sliced, asked = cut(keys, p.word_bits, p.slice_bits), []
@@ -108,14 +113,18 @@ def run(p, given, keys, jobs, memory_latency=2, **options):
             if len(way) >= memory_latency:
                 ctx.set(port.data, way.pop(0))
 
+    places = range(len(keys))
+    pins = [np.array([is_pinned(key, row) for key in places]) for row in range(len(given))]
     want = [
-        bit_serial(q, keys, threshold, word_bits=p.word_bits, slice_bits=p.slice_bits)
-        for q, threshold in given
+        bit_serial(q, keys, threshold, pins[row], word_bits=p.word_bits, slice_bits=p.slice_bits)
+        for row, (q, threshold) in enumerate(given)
     ]
     kept = sorted((key, row) for key, row in jobs if want[row].kept[key])
     inputs = {
         "start": [
-            {"key": key, "row": row, "number": 0, "address": key * p.slices} for key, row in jobs
+            {"key": key, "row": row, "number": 0, "address": key * p.slices,
+             "pinned": is_pinned(key, row)}
+            for key, row in jobs
         ],
         "query": [{"row": row, "query": [int(v) for v in q]} for row, (q, _) in enumerate(given)],
         "bound": bounds,
@@ -126,6 +135,7 @@ def run(p, given, keys, jobs, memory_latency=2, **options):
     assert sorted((found.key, found.row) for found in result.outputs["o"]) == kept
     for found in result.outputs["o"]:
         assert found.score == want[found.row].score[found.key], found
+        assert found.pinned == is_pinned(found.key, found.row)
     ended = Counter((each.row, each.number + 1, each.kept) for each in result.outputs["ended"])
     assert ended == Counter(
         (row, int(want[row].slices[key]), int(want[row].kept[key])) for key, row in jobs
@@ -226,9 +236,10 @@ def test_bad_parameters(parameter, message):
 
 
 class Proof(wiring.Component):
-    """Any query, any key and any threshold: the verdict is that of the whole product, and a slice
-    is read only where the score could still reach the threshold, whoever takes what is kept, and
-    when. Two keys are inside, which are the same: places have nothing else in common.
+    """Any query, any key and any threshold: the verdict is that of the whole product, but for a
+    pinned key, which is kept, and a slice is read only where the score could still reach the
+    threshold, or of a pinned key, whoever takes what is kept, and when. Two keys are inside, which
+    are the same: places have nothing else in common.
 
     Parameters
     ----------
@@ -249,7 +260,7 @@ class Proof(wiring.Component):
         free_inputs(m, bounds, but=("i",))
         key = [AnyConst(signed(p.word_bits)) for _ in range(p.taps)]
         query = [AnyConst(signed(p.query_bits)) for _ in range(p.taps)]
-        threshold = AnyConst(signed(p.score_bits))
+        threshold, pinned = AnyConst(signed(p.score_bits)), AnyConst(1)
         written = bounds.latency + p.slices
         cycle = Signal(range(written + 3))
         with m.If(cycle < written + 2):
@@ -264,6 +275,7 @@ class Proof(wiring.Component):
             dut.bound.p.number.eq(cycle - bounds.latency),
             dut.bound.p.bound.eq(Array(bounds.o.p)[dut.bound.p.number]),
             dut.start.valid.eq((cycle >= written) & (cycle < written + 2)),
+            dut.start.p.pinned.eq(pinned),
             dut.arrive.eq(dut.leave),
             score.eq(sum(k * q for k, q in zip(key, query, strict=True))),
         ]
@@ -276,21 +288,25 @@ class Proof(wiring.Component):
                 ]
         ended, kept = dut.ended, dut.o
         with m.If(ended.valid & ended.p.waits):
-            m.d.comb += [Assert(~ended.p.kept), Assert(score >= threshold), Cover(1)]
+            m.d.comb += [Assert(~ended.p.kept), Assert(pinned | (score >= threshold)), Cover(1)]
         with m.If(ended.valid & ~ended.p.waits):
             m.d.comb += [
-                Assert(ended.p.kept == (score >= threshold + self.wrong)),
+                Assert(ended.p.kept == (pinned | (score >= threshold + self.wrong))),
                 Assert(~ended.p.kept | (ended.p.number == p.slices - 1)),
                 Assert(~ended.p.kept | kept.valid),
                 Cover(ended.p.kept),
                 Cover(~ended.p.kept & (ended.p.number == 0)),
             ]
         with m.If(kept.valid):
-            m.d.comb += [Assert(kept.p.score == score), Cover(cycle > written)]
-        self._exact(m, dut, key, query, threshold)
+            m.d.comb += [
+                Assert(kept.p.score == score),
+                Assert(kept.p.pinned == pinned),
+                Cover(cycle > written),
+            ]
+        self._exact(m, dut, key, query, threshold, pinned)
         return m
 
-    def _exact(self, m, dut, key, query, threshold):
+    def _exact(self, m, dut, key, query, threshold, pinned):
         """A slice behind the first is read only if some bits behind what is known would do."""
         p = self.params
         for number in range(1, p.slices):
@@ -300,7 +316,7 @@ class Proof(wiring.Component):
                 for word, q in zip(key, query, strict=True)
             ]
             with m.If(dut.read.en & (dut.read.address == number)):
-                m.d.comb += Assert(sum(best) >= threshold)
+                m.d.comb += Assert(pinned | (sum(best) >= threshold))
 
 
 def small(slice_bits):

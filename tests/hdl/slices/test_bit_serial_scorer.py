@@ -17,7 +17,8 @@ from attnsieve.hdl.slices.bit_serial_scorer import BitSerialScorer
 from attnsieve.hdl.slices.exit_tally import exit_tally_layout
 from attnsieve.hdl.slices.key_cutter import key_head_layout
 from attnsieve.hdl.stages.query_store import QueryStore, query_head_layout
-from attnsieve.sim.golden.bit_serial import bit_serial
+from attnsieve.sim.golden.bit_serial import BitSerial, bit_serial
+from attnsieve.sim.golden.row_relative import keys_at_once, parts, row_relative
 from attnsieve.sim.unit import run_streams
 
 STALLS = ("busy", "wait_row", "wait_output", "wait_query", "wait_key")
@@ -123,8 +124,21 @@ def lines(p, rows):
     return [flat[n : n + p.lanes] for n in range(0, len(flat), p.lanes)]
 
 
+def judge(p, query, k, threshold, bits, *, seen, relative, pins):
+    """What becomes of a row's keys: which are kept, scores, slices read."""
+    first, newest, own = pins
+    place, shape = np.arange(len(k)), {"word_bits": bits, "slice_bits": p.slice_bits}
+    pinned = (place < first) | (place >= len(k) - newest) | (place == own)
+    if not relative:
+        return bit_serial(query, k, threshold, pinned, **shape)
+    part = parts(np.array([len(k)]), len(k), keys_at_once(p))
+    found = row_relative(query[None], k, max(threshold, 0), pinned[None], seen=seen[None],
+                         part=part, **shape).found  # fmt: skip
+    return BitSerial(*(x[0] for x in found))
+
+
 def add_head(work, p, rng, *, keys, queries, head_dim, group=1, causal=False, mask=None, hide=(),
-             keep=0.3, bits=None, end=True):  # fmt: skip
+             keep=0.3, bits=None, end=True, relative=False, pins=(0, 0, -1)):  # fmt: skip
     """A KV head with ``group`` query heads, whose thresholds keep a share of the scores; with
     ``keep`` a number, all at or above it. With ``end`` its job is over."""
     bits = bits or p.operand_bits
@@ -144,7 +158,11 @@ def add_head(work, p, rng, *, keys, queries, head_dim, group=1, causal=False, ma
     work.k_head.append({"parts": parts, "keys": keys, "wide": wide})
     for member in range(group):
         q = draw(queries)
-        threshold = int(np.quantile(q @ k.T, 1 - keep)) if 0 <= keep <= 1 else keep
+        scores = q @ k.T
+        if relative:
+            scores = scores - scores.max(axis=1, keepdims=True)
+        threshold = int(np.quantile(scores, 1 - keep)) if 0 <= keep <= 1 else keep
+        threshold = -threshold if relative else threshold
         work.threshold.append(threshold)
         work.q += lines(p, q)
         work.q_head.append({"parts": parts, "queries": queries})
@@ -156,12 +174,13 @@ def add_head(work, p, rng, *, keys, queries, head_dim, group=1, causal=False, ma
             work.row.append(
                 {"parts": parts, "keys": visible, "last_of_kv": last, "last_of_job": last and end,
                  "last_of_head": number == queries - 1, "wide": wide,
-                 "key_mask": mask is not None, "write": number not in hide}
+                 "key_mask": mask is not None, "write": number not in hide, "relative": relative,
+                 "pin_first": pins[0], "pin_newest": pins[1], "own": pins[2] % (1 << p.key_bits)}
             )  # fmt: skip
             seen = np.array([mask is None or mask[key] for key in range(visible)], bool)
             seen &= number not in hide
-            found = bit_serial(query, k[:visible], threshold, word_bits=bits,
-                               slice_bits=p.slice_bits)  # fmt: skip
+            found = judge(p, query, k[:visible], threshold, bits, seen=seen, relative=relative,
+                          pins=pins)  # fmt: skip
             work.slices += int(found.slices[seen].sum())
             exits += np.bincount(found.slices[seen], minlength=len(exits))[: len(exits)]
             if last and end:
@@ -191,6 +210,9 @@ def random_work(p, seed, heads=4, mask=None, **options):
             group=int(rng.choice((1, 1, 3))), causal=causal,
             mask=mask if rng.random() < 0.5 else None,
             hide=rng.choice(6, 2, replace=False), end=number % 2 != heads % 2, bits=bits,
+            relative=rng.random() < 0.5,
+            pins=(int(rng.choice((0, 0, 1, 4))), int(rng.choice((0, 0, 1, 4))),
+                  int(rng.choice((-1, keys // 2)))),
             **({"keep": rng.choice((0.0, 0.1, 0.5, 1.0))} | options),
         )  # fmt: skip
     return work
@@ -248,12 +270,14 @@ def test_thresholds_at_the_ends(keep):
     run(p, work)
 
 
-def test_units_are_busy():
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_units_are_busy(relative):
     """Nearly all units read in nearly all cycles, from row to row and from head to head."""
     p = core(4, slice_units=6, max_head_dim=16, max_keys=128, buffer_elements=64 * 160)
     rng, work = np.random.default_rng(3), Work()
     for number in range(3):
-        add_head(work, p, rng, keys=100, queries=12, head_dim=16, end=number == 2)
+        add_head(work, p, rng, keys=100, queries=12, head_dim=16, end=number == 2,
+                 relative=relative)  # fmt: skip
     result, doing = run(p, work)
     first = doing.index("busy")
     last = len(doing) - doing[::-1].index("busy")

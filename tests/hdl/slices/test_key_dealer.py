@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Array, Assert, Assume, Const, Cover, Module, Mux, Signal
+from amaranth.hdl import Array, Assert, Assume, Const, Cover, Module, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.hdl.slices.key_dealer import KeyDealer, keys_dealt
+from attnsieve.hdl.slices.key_dealer import KeyDealer
+from attnsieve.hdl.slices.row_parts import keys_dealt
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.unit import run_streams, simulate
 
 from .front_cores import CORES, core
 
-WAITS = ("wait_row", "wait_key", "wait_unit")
+WAITS = ("wait_turn", "wait_key", "wait_unit")
 
 
 def slices(p):
@@ -37,49 +38,71 @@ def lanes(p):
 
 @dataclass
 class Work:
-    """Rows, and what must come out of them."""
+    """Turns, and what must come out of them."""
 
     p: CoreParams
     masks: list  # a list of bits per bank
-    row: list = field(default_factory=list)
-    first: list = field(default_factory=list)  # of the keys of its head, among all, for each row
+    turn: list = field(default_factory=list)
     starts: list = field(default_factory=list)  # per unit
     dealt: list = field(default_factory=list)
-    turns: list = field(default_factory=list)  # (keys that must be there, starts of each unit)
+    turns: list = field(default_factory=list)  # (keys that must be there, units that get one)
+    frees: list = field(default_factory=list)  # keys that may leave after each turn
     keys: int = 0  # of all heads so far
+    rows: int = 0
 
     def __post_init__(self):
         self.starts = [[] for _ in range(self.p.slice_units)]
 
     def head(self, keys, rows):
         """A head of so many keys, and its rows, each (keys, bank or None, whether it is written,
-        which is left out if so); the last sees all keys."""
-        p, rows = self.p, [*rows[:-1], (keys, *rows[-1][1:])]
-        number = p.slice_bits % 3  # of the first slice; handed through
-        for n, (seen, bank, *write) in enumerate(rows):
-            row = len(self.row) % p.slice_rows
-            last = n == len(rows) - 1
-            self.row.append(
-                {"row": row, "number": number, "keys": seen, "key_mask": bank is not None,
-                 "bank": bank or 0, "write": write != [False], "last_of_kv": last}
-            )  # fmt: skip
-            for begin in range(0, max(1, seen), lanes(p)):
-                end = min(begin + lanes(p), seen)
-                chosen = [
-                    k for k in range(begin, end)
-                    if (bank is None or self.masks[bank][k]) and write != [False]
-                ]  # fmt: skip
-                for key in chosen:
-                    group, unit = divmod(self.keys + key, p.slice_units)
-                    address = group % (capacity(p) // p.slice_units) * slices(p)
-                    self.starts[unit].append(
-                        {"key": key, "row": row, "number": number, "address": address}
-                    )
-                units = [(self.keys + key) % p.slice_units for key in chosen]
-                self.dealt.append({"row": row, "keys": len(chosen), "last": end == seen})
-                self.turns.append((self.keys + end, units))
+        pins, whether it goes downwards), which are left out if so; the last sees all keys."""
+        rows = [*rows[:-1], (keys, *rows[-1][1:])]
+        for n, row in enumerate(rows):
+            self._row(keys, n == len(rows) - 1, *row)
         self.keys += keys
         return self
+
+    def _row(self, keys, last, seen, bank, write=True, pins=(0, 0, None), down=False):
+        p = self.p
+        row, number = self.rows % p.slice_rows, p.slice_bits % 3  # handed through
+        first, newest, own = pins
+        begins = list(range(0, max(1, seen), lanes(p)))
+        if down:
+            begins = [*begins[:1], *begins[:0:-1]]
+        for place, begin in enumerate(begins):
+            end = min(begin + lanes(p), seen)
+            chosen = [
+                k for k in range(begin, end) if (bank is None or self.masks[bank][k]) and write
+            ]
+            for key in chosen:
+                group, unit = divmod(self.keys + key, p.slice_units)
+                address = group % (capacity(p) // p.slice_units) * slices(p)
+                self.starts[unit].append(
+                    {"key": key, "row": row, "number": number, "address": address,
+                     "pinned": key < first or key >= seen - newest or key == own}
+                )  # fmt: skip
+            final = place == len(begins) - 1
+            self.turn.append(
+                {"row": row, "number": number, "key_mask": bank is not None, "bank": bank or 0,
+                 "write": write, "pin_first": first, "pin_from": max(0, seen - newest),
+                 "own": (1 << p.key_bits) - 1 if own is None else own, "opens": not down,
+                 "base": self.keys % capacity(p), "start": self._modulo(self.keys), "key": begin,
+                 "count": end - begin, "end_of_part": final or place in (1, 7),
+                 "end_of_row": final}
+            )  # fmt: skip
+            self.dealt.append(
+                {"row": row, "keys": len(chosen), "end_of_part": final or place in (1, 7),
+                 "end_of_row": final}
+            )  # fmt: skip
+            units = [(self.keys + key) % p.slice_units for key in chosen]
+            self.turns.append((self.keys + (end if not down else 0), units))
+            self.frees.append(keys if last and final else 0)
+        self.rows += 1
+
+    def _modulo(self, count):
+        """As `arrived` counts: signed, twice as far as keys can be apart."""
+        bits = (capacity(self.p) + self.p.max_keys).bit_length() + 1
+        return (count + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
 
 
 class Around:
@@ -92,25 +115,27 @@ class Around:
 
     async def bench(self, ctx):
         dut, p, rng = self.dut, self.dut.params, self.rng
-        cycle, begun, freed, rows = 0, 0, 0, 0
+        cycle, begun, freed = 0, 0, 0
         while True:
-            # a key that is appended has room: those of heads that are through have left
+            # a key that comes has room: those of heads that are through have left
             append = (
                 self.there < self.work.keys
                 and self.there - freed < capacity(p)
                 and rng.random() < self.rate
             )
-            ctx.set(dut.append, append)
-            _, _, en, used, bank, beat, moved, row, *waits = await ctx.tick().sample(
+            ctx.set(dut.arrived, self.work._modulo(self.there))
+            _, _, en, used, bank, beat, moved, *waits = await ctx.tick().sample(
                 dut.mask_en, dut.mask_used, dut.mask_bank, dut.mask_beat,
-                dut.row.valid & dut.row.ready, dut.row.p, *(getattr(dut, n) for n in WAITS),
+                dut.turn.valid & dut.turn.ready, *(getattr(dut, n) for n in WAITS),
             )  # fmt: skip
             assert en + sum(waits) == 1
+            assert en == moved
             self.waits.append(WAITS[waits.index(1)] if not en else None)
             data = rng.randrange(1 << p.groups)  # it does not count unless it was asked for
             if en:
                 assert begun < len(self.work.turns)
                 assert self.there >= self.work.turns[begun][0]
+                freed += self.work.frees[begun]
                 begun += 1
                 self.deals.append(cycle)
                 if used:
@@ -120,10 +145,6 @@ class Around:
                     data = (1 << p.groups) - 1
             ctx.set(dut.mask_data, data)
             self.there += append
-            if moved:
-                rows += 1
-                if row.last_of_kv:
-                    freed += row.keys
             cycle += 1
 
 
@@ -134,7 +155,7 @@ def run(work, *, stall=0.0, rate=1.0, seed=0, **options):
     around = Around(dut, work, seed=seed, rate=rate)
     outputs = {f"o.{n}": len(starts) for n, starts in enumerate(work.starts)}
     result = run_streams(
-        dut, {"row": work.row}, outputs | {"dealt": len(work.dealt)},
+        dut, {"turn": work.turn}, outputs | {"dealt": len(work.dealt)},
         testbenches=[around.bench], stall=stall, seed=seed, **options,
     )  # fmt: skip
     for n, starts in enumerate(work.starts):
@@ -164,8 +185,10 @@ def random_work(p, seed, heads=5):
                 rng.choice([0, 1, keys, rng.randint(0, keys)]),
                 rng.choice([None, *range(p.banks)]),
                 rng.random() < 0.8,
+                (rng.choice([0, 1, keys]), rng.choice([0, 2]), rng.choice([None, keys // 2])),
+                n > 0 and rng.random() < 0.5,  # the first row waits for its keys
             )
-            for _ in range(rng.randint(1, 4))
+            for n in range(rng.randint(1, 4))
         ]
         work.head(keys, rows)
     return work
@@ -210,8 +233,8 @@ def test_keys_dealt():
 
 @pytest.mark.parametrize("name", CORES)
 def test_keys_are_dealt_without_a_gap(name):
-    """From row to row and from head to head; rows without a key take a cycle. Three cycles later
-    each key is at its unit."""
+    """From row to row and from head to head; rows without a key take a cycle. `latency` cycles
+    later each key is at its unit."""
     p = CORES[name]
     work, keys = Work(p, masks_of(p)), min(p.max_keys, capacity(p) // 2)
     rows = [(keys, None)] * (lanes(p) + 3)  # meanwhile those of the second head come
@@ -221,10 +244,10 @@ def test_keys_are_dealt_without_a_gap(name):
     second = -(-keys // lanes(p))  # the first turn of the second row
     deals = around.deals[second:]
     assert deals == list(range(deals[0], deals[0] + len(deals)))
-    assert len(deals) == sum(max(1, -(-row["keys"] // lanes(p))) for row in work.row[1:])
+    assert len(deals) == len(work.turn) - second
     for unit in range(p.slice_units):
         assert result.times[f"o.{unit}"] == [
-            cycle + 3
+            cycle + KeyDealer.latency
             for cycle, (_, units) in zip(around.deals, work.turns, strict=True)
             if unit in units
         ]
@@ -246,23 +269,20 @@ def test_a_unit_that_stands():
     dut, dealt, taken = KeyDealer(params=p), [], []
 
     async def bench(ctx):
-        ctx.set(dut.append, 1)
         ctx.set(dut.mask_data, 1)
-        await ctx.tick().repeat(60)
-        ctx.set(dut.append, 0)
-        ctx.set(dut.row.valid, 1)
-        ctx.set(dut.row.p, {"keys": 60, "write": 1, "last_of_kv": 1})
+        ctx.set(dut.turn.valid, 1)
+        ctx.set(dut.turn.p, {"count": 1, "write": 1})
         for cycle in range(200):
             ctx.set(dut.o[0].ready, cycle >= 100)
-            _, _, deal, take, end, wait = await ctx.tick().sample(
-                dut.mask_en, dut.o[0].valid & dut.o[0].ready, dut.row.ready, dut.wait_unit
+            _, _, deal, take, wait = await ctx.tick().sample(
+                dut.mask_en, dut.o[0].valid & dut.o[0].ready, dut.wait_unit
             )
             if deal:
                 dealt.append(cycle)
+                if len(dealt) == 60:
+                    ctx.set(dut.turn.valid, 0)
             if take:
                 taken.append(cycle)
-            if end:
-                ctx.set(dut.row.valid, 0)
             assert wait == (not deal and len(dealt) < 60)
 
     simulate(dut, bench)
@@ -286,12 +306,13 @@ def test_bad_params(params, error, message):
 class Shallow(KeyDealer):
     """Queues that are soon full."""
 
-    depth = 4
+    depth = 6
 
 
 class Contract(wiring.Component):
-    """Of any rows, keys and masks, watch any key that any unit gets: it is the one whose turn it
-    was, at its address. No unit gets more than its queue holds; no key is dealt before it is there.
+    """Of any turns and masks, watch any key that any unit gets: it is the one whose turn it was, at
+    its address, and pinned if it is. No unit gets more than its queue holds; no key is dealt before
+    it is there.
 
     Parameters
     ----------
@@ -308,51 +329,45 @@ class Contract(wiring.Component):
         p, units, width = self.params, self.params.slice_units, lanes(self.params)
         dut = m.submodules.dut = Shallow(params=p)
         free_inputs(m, dut)
-        row, deal = dut.row.p, dut.mask_en
-        there, base, key = Signal(4), Signal(4), Signal(3)  # base: of the head's keys
-        count, last = Signal(2), Signal()
+        given, deal, older = dut.turn.p, dut.mask_en, Signal.like(dut.arrived)
+        there = ~given.opens | (older >= given.key + given.count)
         m.d.comb += [
-            Assume(row.keys <= p.max_keys),
-            Assume(~dut.append | (there - base < capacity(p))),
-            Assume(there < 15),
-            last.eq(row.keys - key <= width),
-            count.eq(Mux(last, row.keys - key, width)),
-            Assert(~deal | (dut.row.valid & (base + key + count <= there))),
-            Assert(dut.row.ready == (deal & last)),
-            Assert(dut.wait_row + dut.wait_key + dut.wait_unit + deal == 1),
-            Assert(~dut.wait_key | (base + key + count > there)),
+            older.eq(dut.arrived - given.start),
+            Assume((given.count <= width) & (given.key % width == 0)),
+            Assume(given.key + given.count <= p.max_keys),
+            Assume(given.base < capacity(p)),
+            Assert(dut.turn.ready == deal),
+            Assert(~deal | (dut.turn.valid & there)),
+            Assert(dut.wait_turn + dut.wait_key + dut.wait_unit + deal == 1),
+            Assert(~dut.wait_key | ~there),
         ]
-        m.d.sync += there.eq(there + dut.append)
-        turn, first, seen, many = Signal(), Signal(4), Signal(3), Signal(2)  # a cycle later
-        number = Signal.like(row)
-        m.d.sync += [turn.eq(deal), number.eq(row), many.eq(count)]
-        m.d.sync += [first.eq(base + key), seen.eq(key)]
-        with m.If(deal):
-            m.d.sync += key.eq(Mux(last, 0, key + width))
-            with m.If(last & row.last_of_kv):
-                m.d.sync += base.eq(base + row.keys)
+        turn, now = Signal(), Signal.like(given)  # a cycle later
+        m.d.sync += [turn.eq(deal), now.eq(given)]
         beat = p.groups // width  # turns with one word of the mask
-        bits = dut.mask_data.word_select(seen // width % beat, width) if beat > 1 else dut.mask_data
-        chosen = AnyConst(3)
-        places = [divmod(n, units) for n in range(16)]
-        groups = capacity(p) // units
+        word = now.key // width % beat
+        bits = dut.mask_data.word_select(word, width) if beat > 1 else dut.mask_data
+        chosen, groups = AnyConst(3), capacity(p) // units
+        places = [divmod(n % capacity(p), units) for n in range(2 * capacity(p))]
         unit_of = Array(Const(unit, range(units)) for _, unit in places)
-        address_of = Array(Const(n % groups * slices(p), 6) for n, _ in places)
+        address_of = Array(Const(group % groups * slices(p), 6) for group, _ in places)
         for unit in range(units):
             m.submodules += HoldRule(dut.o[unit])
             sent, taken = Signal(3, name=f"sent{unit}"), Signal(3, name=f"taken{unit}")
             want, gets = Signal.like(dut.o[unit].p, name=f"want{unit}"), 0
             for lane in range(width):
-                position = (first + lane)[:4]
-                mine = turn & number.write & (lane < many) & bits[lane]
+                position, key = (now.base + now.key + lane)[:5], now.key + lane
+                mine = turn & now.write & (lane < now.count) & bits[lane]
                 mine &= unit_of[position] == unit
                 gets |= mine
                 with m.If(mine & (sent == chosen)):
                     m.d.sync += [
-                        want.key.eq(seen + lane),
-                        want.row.eq(number.row),
-                        want.number.eq(number.number),
+                        want.key.eq(key),
+                        want.row.eq(now.row),
+                        want.number.eq(now.number),
                         want.address.eq(address_of[position]),
+                        want.pinned.eq(
+                            (key < now.pin_first) | (key >= now.pin_from) | (key == now.own)
+                        ),
                     ]
             out = dut.o[unit]
             m.d.sync += [sent.eq(sent + gets), taken.eq(taken + (out.valid & out.ready))]

@@ -20,7 +20,10 @@ from .front_cores import CORES, core
 WAITS = ("wait_row", "wait_query", "wait_free")
 #: Cycles from a part's address to its data.
 READ = 2
-PASSED_ON = ("keys", "key_mask", "bank", "write", "last_of_kv", "last_of_job")
+PASSED_ON = (
+    "keys", "key_mask", "bank", "write", "relative", "pin_first", "pin_newest", "own", "last_of_kv",
+    "last_of_job",
+)  # fmt: skip
 
 
 def slices(p):
@@ -65,10 +68,13 @@ class Work:
     queries: list = field(default_factory=list)
     query: list = field(default_factory=list)
     bound: list = field(default_factory=list)
+    margin: list = field(default_factory=list)
     o: list = field(default_factory=list)
     job: int = 0
 
-    def head(self, rng, queries, *, query=None, threshold=None, wide=True, end=False):
+    def head(
+        self, rng, queries, *, query=None, threshold=None, wide=True, end=False, relative=False
+    ):
         """A query head, the last of its job or not; all queries are the one given, if one is."""
         p, given = self.p, query
         head_dim = len(given) if given else rng.choice(p.head_dims)
@@ -86,18 +92,28 @@ class Work:
             row = {
                 "parts": head_dim // p.segment, "keys": rng.randrange(p.max_keys + 1),
                 "key_mask": rng.randrange(2), "bank": rng.randrange(p.banks), "wide": wide,
-                "write": rng.randrange(2), "last_of_head": last,
+                "write": rng.randrange(2), "last_of_head": last, "relative": relative,
+                "pin_first": rng.randrange(2), "pin_newest": rng.randrange(2),
+                "own": rng.randrange(2),
                 "last_of_kv": last and rng.random() < 0.5, "last_of_job": last and end,
             }  # fmt: skip
             self.row.append(row)
             self.queries.append(query)
             whole = query + [0] * (p.max_head_dim - head_dim)
             self.query.append({"row": number, "query": whole})
-            for place, bound in enumerate(bounds_of(p, query, threshold)):
+            margin = 2 * score - 1  # any distance
+            least = threshold
+            if relative:
+                margin, least = max(0, threshold), -score
+            most = sum(x for x in query if x > 0)
+            self.margin.append({"row": number, "margin": margin, "most": most})
+            for place, bound in enumerate(bounds_of(p, query, least)):
                 self.bound.append({"row": number, "number": place, "bound": bound})
             first = 0 if wide else (p.operand_bits - 8) // p.slice_bits
             passed = {name: row[name] for name in PASSED_ON}
-            self.o.append({"row": number, "number": first, "job": self.job, **passed})
+            self.o.append(
+                {"row": number, "number": first, "job": self.job, "margin": margin, **passed}
+            )
         self.job ^= end
         return self
 
@@ -186,7 +202,7 @@ def run(work, *, stall=0.0, seed=0, **options):
     p = work.p
     dut = RowBounds(params=p)
     around = Around(dut, work, seed=seed, **options)
-    names = ("query", "bound", "o")
+    names = ("query", "bound", "margin", "o")
     result = run_streams(
         dut, {"row": work.row, "threshold": work.threshold},
         {name: len(getattr(work, name)) for name in names},
@@ -212,7 +228,8 @@ def random_work(p, seed, heads=8):
     for n in range(heads):
         wide = p.operand_bits == 8 or rng.random() < 0.6
         end = n == heads - 1 or rng.random() < 0.5
-        work.head(rng, rng.choice([1, 1, 2, 5]), wide=wide, end=end)
+        relative = rng.random() < 0.4
+        work.head(rng, rng.choice([1, 1, 2, 5]), wide=wide, end=end, relative=relative)
     return work
 
 
@@ -246,6 +263,18 @@ def test_largest_operands(name, threshold):
     for value in (-(1 << p.operand_bits - 1), (1 << p.operand_bits - 1) - 1, -1):
         query = [value] * p.max_head_dim
         work.head(rng, 1, query=query, threshold=most if threshold == "most" else -most - 1)
+    run(work)
+
+
+@pytest.mark.parametrize("margin", ["least", "negative", "nothing", "most"])
+@pytest.mark.parametrize("name", CORES)
+def test_margins_at_the_ends(name, margin):
+    """First bounds of a relative row keep all keys; a margin below nothing counts as nothing."""
+    p, rng = CORES[name], random.Random(margin)
+    end = 1 << p.score_bits - 1
+    threshold = {"least": -end, "negative": -1, "nothing": 0, "most": end - 1}[margin]
+    work = Work(p).head(rng, 3, threshold=threshold, relative=True)
+    work.head(rng, 1, threshold=threshold, end=True)
     run(work)
 
 

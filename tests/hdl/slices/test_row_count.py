@@ -57,6 +57,11 @@ class Row:
         return cycle >= max(self.dealt_at + 2, self.decided_at + RowCount.latency)
 
 
+def ends(last):
+    """Of what is dealt with the last turn of a row, or before."""
+    return {"end_of_part": last, "end_of_row": last}
+
+
 def ways(p):
     """Scores that can be stored in a cycle."""
     return 2 if p.groups > 1 else 1
@@ -86,7 +91,7 @@ class Bench:
             row = self.rows[self.dealing]
             if rng.random() < self.pace:
                 keys = row.turns.pop(0)
-                dealt = {"row": self.dealing % slots, "keys": keys, "last": not row.turns}
+                dealt = {"row": self.dealing % slots, "keys": keys, **ends(not row.turns)}
         pick = [n for n in [*inside, self.dealing][: slots] if n < len(self.rows)]
         for unit in range(p.slice_units):
             able = [n for n in pick if self.rows[n].undecided]
@@ -126,7 +131,7 @@ class Bench:
         if dealt is not None:
             row = self.rows[self.dealing]
             row.undecided += dealt["keys"]
-            if dealt["last"]:
+            if dealt["end_of_row"]:
                 row.dealt_at = self.cycle
                 self.dealing += 1
         self.first += freed is not None
@@ -142,7 +147,7 @@ def run(p, rows, seed=1, **options):
             assert bench.cycle < 20000
             dealt, ended, stored, freed = bench.inputs(rng)
             ctx.set(dut.dealt.valid, dealt is not None)
-            noise = {"row": rng.randrange(p.slice_rows), "keys": 1, "last": 1}
+            noise = {"row": rng.randrange(p.slice_rows), "keys": 1, **ends(True)}
             ctx.set(dut.dealt.p, dealt or noise)
             for port, one in zip(dut.ended, ended, strict=True):
                 ctx.set(port.valid, one is not None)
@@ -215,7 +220,7 @@ def test_the_stated_latency(name, way):
 
     async def bench(ctx):
         unit = dut.ended[-1]
-        ctx.set(dut.dealt.p, {"row": row, "keys": way != "dealt", "last": way != "dealt-after"})
+        ctx.set(dut.dealt.p, {"row": row, "keys": way != "dealt", **ends(way != "dealt-after")})
         ctx.set(unit.p, {"row": row, "kept": way == "stored"})
         ctx.set(dut.stored_row[-1], row)
         await pulse(ctx, dut.dealt.valid)
@@ -230,7 +235,7 @@ def test_the_stated_latency(name, way):
         if way == "stored":
             await pulse(ctx, dut.stored[-1])
         if way == "dealt-after":
-            ctx.set(dut.dealt.p, {"row": row, "keys": 0, "last": 1})
+            ctx.set(dut.dealt.p, {"row": row, "keys": 0, **ends(True)})
             await pulse(ctx, dut.dealt.valid)
         for cycle in range(1, latency + 4):
             assert ctx.get(dut.complete) == (cycle >= latency) << row
@@ -244,6 +249,52 @@ def test_the_stated_latency(name, way):
     simulate(dut, bench)
 
 
+@pytest.mark.parametrize("keys", [0, 1])
+@pytest.mark.parametrize("name", CORES)
+def test_parts(name, keys):
+    """A row is quiet between two parts: three cycles after its last key is decided, or two after
+    the part ends without one, until it is renewed; never complete before its last part."""
+    p, dut = CORES[name], RowCount(params=CORES[name])
+    row = p.slice_rows - 1
+
+    async def deal(ctx, end_of_row):
+        ctx.set(dut.dealt.valid, 1)
+        ctx.set(dut.dealt.p, {"row": row, "keys": keys, "end_of_part": 1,
+                              "end_of_row": end_of_row})  # fmt: skip
+        await ctx.tick()
+        ctx.set(dut.dealt.valid, 0)
+        if keys:
+            for _ in range(5):
+                assert ctx.get(dut.quiet) == ctx.get(dut.complete) == 0
+                await ctx.tick()
+            ctx.set(dut.ended[0].valid, 1)
+            ctx.set(dut.ended[0].p, {"row": row})
+            await ctx.tick()
+            ctx.set(dut.ended[0].valid, 0)
+
+    async def bench(ctx):
+        latency = dut.latency - (not keys)
+        for part in range(3):
+            await deal(ctx, part == 2)
+            flag, other = (dut.complete, dut.quiet) if part == 2 else (dut.quiet, dut.complete)
+            for cycle in range(1, latency + 5):
+                assert ctx.get(flag) == (cycle >= latency) << row
+                assert ctx.get(other) == 0
+                await ctx.tick()
+            ctx.set(dut.renewed_row, row - 1)  # it is another one
+            ctx.set(dut.renewed, 1)
+            await ctx.tick()
+            assert ctx.get(flag) == 1 << row
+            ctx.set(dut.renewed_row, row)
+            await ctx.tick()
+            ctx.set(dut.renewed, 0)
+            for _ in range(4):
+                assert ctx.get(flag) == (part == 2) << row
+                await ctx.tick()
+
+    simulate(dut, bench)
+
+
 @pytest.mark.parametrize("name", [name for name, p in CORES.items() if p.max_keys > 1])
 def test_as_many_keys_as_can_be_at_once(name):
     """Every unit drops one, and each way stores one."""
@@ -253,7 +304,7 @@ def test_as_many_keys_as_can_be_at_once(name):
     async def bench(ctx):
         for left in range(count, 0, -lanes):
             ctx.set(dut.dealt.valid, 1)
-            ctx.set(dut.dealt.p, {"row": 1, "keys": min(left, lanes), "last": left <= lanes})
+            ctx.set(dut.dealt.p, {"row": 1, "keys": min(left, lanes), **ends(left <= lanes)})
             await ctx.tick()
         ctx.set(dut.dealt.valid, 0)
         await ctx.tick().repeat(5)
@@ -281,7 +332,8 @@ def test_bad_params():
 
 class Proof(wiring.Component):
     """A row is complete only if its end has been dealt and all its keys were dropped or stored, and
-    it is so three cycles after. Any row is watched; no key is decided before it is dealt.
+    it is so three cycles after; between two parts it is quiet in the same way, until it is renewed.
+    Any row is watched; no key is decided before it is dealt.
 
     Parameters
     ----------
@@ -300,7 +352,7 @@ class Proof(wiring.Component):
         m.submodules.dut = dut = RowCount(params=p)
         free_inputs(m, dut)
         row = AnyConst(1)
-        left, total, ended = Signal(5), Signal(5), Signal()
+        left, total, ended, parted = Signal(5), Signal(5), Signal(), Signal()
         dealt, decided = Signal(2), Signal(3)
         m.d.comb += [
             dealt.eq(Mux(dut.dealt.valid & (dut.dealt.p.row == row), dut.dealt.p.keys, 0)),
@@ -313,26 +365,36 @@ class Proof(wiring.Component):
             Assume(dut.dealt.p.keys <= 2),
             Assume(total + dealt <= p.max_keys),
         ]
-        mine, free = dut.dealt.valid & (dut.dealt.p.row == row), Signal()
+        mine, free, renewed = dut.dealt.valid & (dut.dealt.p.row == row), Signal(), Signal()
+        quiet, part = dut.quiet.bit_select(row, 1), Signal()  # more of the row will come
         m.d.comb += [
             free.eq(dut.free & (dut.freed == row)),
             Assume(~free | dut.complete.bit_select(row, 1)),
-            Assume(~(mine & ended)),
+            Assume(~(mine & (ended | parted))),
+            Assume(~dut.dealt.p.end_of_row | dut.dealt.p.end_of_part),
+            part.eq(dut.dealt.p.end_of_part & ~dut.dealt.p.end_of_row),
+            renewed.eq(dut.renewed & (dut.renewed_row == row)),
+            Assume(~renewed | quiet),
         ]
         still = Signal(3)  # cycles that it has been complete
-        whole = ended & (left == 0)
+        whole = (ended | parted) & (left == 0)
         m.d.sync += [
             left.eq(left + dealt - decided),
             total.eq(total + dealt),
-            ended.eq(ended | (mine & dut.dealt.p.last)),
+            ended.eq(ended | (mine & dut.dealt.p.end_of_row)),
+            parted.eq((parted & ~renewed) | (mine & part)),
             still.eq(Mux(whole, still + (still != 7), 0)),
         ]
         with m.If(free):
             m.d.sync += [ended.eq(0), total.eq(0), still.eq(0)]
+        with m.If(renewed):
+            m.d.sync += still.eq(0)
         with m.If(dut.complete.bit_select(row, 1)):
-            m.d.comb += [Assert(whole), Cover(total == 0), Cover(total == 3)]
+            m.d.comb += [Assert(whole & ended), Cover(total == 0), Cover(total == 3)]
+        with m.If(quiet):
+            m.d.comb += [Assert(whole & parted), Cover(total == 2)]
         with m.If(whole & (still >= dut.latency - 1 - self.late)):
-            m.d.comb += Assert(dut.complete.bit_select(row, 1))
+            m.d.comb += Assert(Mux(ended, dut.complete.bit_select(row, 1), quiet))
         return m
 
 

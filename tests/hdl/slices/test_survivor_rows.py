@@ -50,18 +50,31 @@ class Row:
     scores: dict  # by key
     last_of_kv: int = 0
     last_of_job: int = 0
+    margin: int | None = None  # how far below the largest a score is given back; None: any
+    pinned: tuple = ()  # keys that always are
     left: list = field(default_factory=list)  # keys that are not stored yet
     stored: int = -1  # cycle of the latest one
     complete: int | None = None
     freed: int | None = None
 
-    def item(self):
-        return {n: getattr(self, n) for n in ("keys", "last_of_kv", "last_of_job")}
+    def item(self, p):
+        margin = (1 << p.score_bits) - 1 if self.margin is None else self.margin
+        return {"margin": margin} | {
+            n: getattr(self, n) for n in ("keys", "last_of_kv", "last_of_job")
+        }
+
+    def given(self):
+        """Scores that are given back."""
+        if self.margin is None or not self.scores:
+            return self.scores
+        floor = max(self.scores.values()) - self.margin
+        return {k: s for k, s in self.scores.items() if s >= floor or k in self.pinned}
 
     def beats(self, p):
         """Valid lanes with their scores, and whether it is the last one."""
+        given = self.given()
         return [
-            ({k - start: s for k, s in self.scores.items() if start <= k < start + p.groups},
+            ({k - start: s for k, s in given.items() if start <= k < start + p.groups},
              start + p.groups >= self.keys)
             for start in range(0, max(self.keys, 1), p.groups)
         ]  # fmt: skip
@@ -81,7 +94,10 @@ def random_row(p, rng, keys=None, share=None):
         scores = dict([rng.choice((min(scores.items()), max(scores.items())))])
     order = list(scores)
     rng.shuffle(order)
-    return Row(keys, scores, int(rng.random() < 0.4), int(rng.random() < 0.3), order)
+    margin = rng.choice([None, 0, 1, 3, 9, (1 << p.score_bits) - 1])
+    pinned = tuple(key for key in range(keys) if rng.random() < 0.1)
+    ends = int(rng.random() < 0.4), int(rng.random() < 0.3)
+    return Row(keys, scores, *ends, margin, pinned, order)
 
 
 @dataclass
@@ -114,6 +130,7 @@ class Feed:
         self.together, self.restart = together, restart
         self.random = random.Random(seed)
         self.offers, self.first = [], 0
+        self.asked = None  # the maximum that was asked for in the cycle before
 
     def _choose(self):
         """A row inside with a score to store; older ones first, more or less."""
@@ -136,6 +153,20 @@ class Feed:
             flags |= (row.complete is not None) << n % slots
         return flags
 
+    def _maximum(self, ctx):
+        """Compare the one that is read, of a score or none, and ask for another one."""
+        dut, slots = self.dut, self.dut.params.slice_rows
+        if self.asked is not None:
+            known = ctx.get(dut.maximum.known)
+            assert (ctx.get(dut.maximum.score) if known else None) == self.asked[0]
+        row, here = self.random.randrange(slots), []
+        for n in range(self.first, min(self.first + slots, len(self.rows))):
+            if n % slots == row:
+                it = self.rows[n]
+                here = [score for key, score in it.scores.items() if key not in it.left]
+        ctx.set(dut.maximum.row, row)
+        self.asked = [max(here, default=None)]
+
     async def run(self, ctx):
         dut, cycle, offer = self.dut, 0, None
         slots = dut.params.slice_rows
@@ -146,10 +177,12 @@ class Feed:
                 for row in self.rows:
                     row.stored = cycle
             offer = self._choose() if offer is None else offer
-            payload = {"row": self.random.randrange(slots), "key": 0, "score": -1}
+            payload = {"row": self.random.randrange(slots), "key": 0, "score": -1, "pinned": 0}
             if offer is not None:
                 row, key = self.rows[offer], self.rows[offer].left[0]
-                payload = {"row": offer % slots, "key": key, "score": row.scores[key]}
+                payload = {"row": offer % slots, "key": key, "score": row.scores[key],
+                           "pinned": key in row.pinned}  # fmt: skip
+            self._maximum(ctx)
             way = payload["key"] % len(dut.i)
             for n, port in enumerate(dut.i):
                 ctx.set(port.valid, offer is not None and n == way)
@@ -159,7 +192,7 @@ class Feed:
                 dut.i[way].ready, dut.stored, dut.free, dut.freed, dut.end, dut.release
             )
             if cycle == self.restart[0]:  # the reset is active
-                cycle, offer = cycle + 1, None
+                cycle, offer, self.asked = cycle + 1, None, None
                 continue
             assert stored == (offer is not None and ready) << way, cycle
             if offer is not None:
@@ -212,7 +245,7 @@ def run(p, rows, *, stall=0.0, **options):
     feed = Feed(dut, rows, **options)
     beats = sum(len(row.beats(p)) for row in rows)
     result = run_streams(
-        dut, {"row": [row.item() for row in rows]}, {"o": beats}, stall=stall,
+        dut, {"row": [row.item(p) for row in rows]}, {"o": beats}, stall=stall,
         max_cycles=3000 + 40 * (beats + sum(len(row.scores) for row in rows)),
         testbenches=[feed.run],
     )  # fmt: skip
@@ -257,7 +290,7 @@ def test_a_beat_per_cycle_from_row_to_row(name):
     for keys in (p.max_keys, 1, 0):
         rows = [random_row(p, rng, keys, 1.0) for _ in range(p.slice_rows)]
         for row in rows:
-            row.scores = {key: key for key in range(keys)}
+            row.scores, row.margin = {key: key for key in range(keys)}, None
             row.left = list(row.scores)
         result, feed = run(p, rows, together=p.slice_rows, wait=3)
         times = result.times["o"]
@@ -266,7 +299,7 @@ def test_a_beat_per_cycle_from_row_to_row(name):
             scores = keys * p.slice_rows
             stored = [offer.cycle for offer in feed.offers if offer.ready]
             assert stored == list(range(memory_beats(p), memory_beats(p) + scores))
-            assert times[0] == stored[-1] + 3 + SurvivorRows.latency == stored[-1] + 6
+            assert times[0] == stored[-1] + 3 + SurvivorRows.latency == stored[-1] + 7
 
 
 @pytest.mark.parametrize("number", [1, 4])
@@ -304,7 +337,7 @@ def test_reset_in_the_middle_of_a_job(name, reads, rows):
     dut = SurvivorRows(params=p)
     feed = Feed(dut, before, wait=3 if reads else 99, together=99, restart=(end, after))
     result = run_streams(
-        dut, {"row": [row.item() for row in after]}, {"o": None}, testbenches=[feed.run],
+        dut, {"row": [row.item(p) for row in after]}, {"o": None}, testbenches=[feed.run],
         reset=[end], max_cycles=5000,
     )  # fmt: skip
     times = result.times["o"]
@@ -324,7 +357,8 @@ def test_bad_params():
 
 class Proof(wiring.Component):
     """Any rows, any scores in any order: in the row that is watched, the lane of the key that is
-    watched is valid if its score was stored, and shows it; the maximum is not below it.
+    watched is valid if its score was stored, and is pinned or within the row's margin of the
+    maximum, and shows it; the maximum is not below it.
 
     Parameters
     ----------
@@ -348,12 +382,15 @@ class Proof(wiring.Component):
         slot = watched[: (slots - 1).bit_length()]
         freed, rows, beat = Signal(4), Signal(4), Signal(4)  # rows read, rows out, beat of this one
         there, score, some = Signal(), Signal.like(dut.i[0].p.score), Signal()
-        given = Signal.like(score)
+        given, fixed, pinned = Signal.like(score), Signal(), Signal()
+        margin = AnyConst(dut.row.p.margin.shape())
         finish = AnySeq(slots)
         m.d.comb += [
             Assume(dut.row.p.keys <= p.max_keys),
             Assert(dut.freed == freed[: len(dut.freed)]),
         ]
+        with m.If(freed == watched):
+            m.d.comb += Assume(dut.row.p.margin == margin)
         mine = Signal()
         for way, port in enumerate(dut.i):
             m.d.comb += [
@@ -365,14 +402,14 @@ class Proof(wiring.Component):
                 Assert(dut.stored[way] == (port.valid & port.ready)),
             ]
             with m.If(dut.stored[way] & (port.p.row == slot) & (port.p.key == key)):
-                m.d.comb += [mine.eq(1), given.eq(port.p.score)]
+                m.d.comb += [mine.eq(1), given.eq(port.p.score), fixed.eq(port.p.pinned)]
         m.d.sync += dut.complete.eq((dut.complete | finish) & ~(dut.free << dut.freed))
         now = (freed <= watched) & (freed + slots > watched)  # it is inside
         with m.If(mine):
             m.d.comb += Assume(~some)  # once of each row
             m.d.sync += some.eq(1)
             with m.If(now):
-                m.d.sync += [there.eq(1), score.eq(given)]
+                m.d.sync += [there.eq(1), score.eq(given), pinned.eq(fixed)]
         with m.If(dut.free):
             m.d.sync += freed.eq(freed + 1)
             with m.If(dut.freed == slot):
@@ -386,8 +423,10 @@ class Proof(wiring.Component):
         claimed = (key + self.key)[: len(key)]
         for lane in range(p.groups):
             with m.If(dut.o.valid & (rows == watched) & (beat * p.groups + lane == claimed)):
+                near = pinned | (score + margin >= dut.o.p.maximum)
                 m.d.comb += [
-                    Assert(dut.o.p.valid[lane] == there),
+                    Assert(dut.o.p.valid[lane] == (there & near)),
+                    Cover(there & ~near & dut.o.p.valid.any()),
                     Cover(there & (watched >= slots)),
                     Cover(~there & dut.o.p.last & (dut.o.p.valid != 0)),
                 ]

@@ -29,8 +29,11 @@ def keys_of(p, counts, seed=1):
     rng.shuffle(places)
     top = 1 << p.score_bits - 1
     return [
-        [dict(zip(("key", "row"), places.pop(), strict=True)) | {"score": rng.randrange(-top, top)}
-         for _ in range(count)]
+        [
+            dict(zip(("key", "row"), places.pop(), strict=True))
+            | {"pinned": rng.randrange(2), "score": rng.randrange(-top, top)}
+            for _ in range(count)
+        ]
         for count in counts
     ]  # fmt: skip
 
@@ -40,7 +43,8 @@ def run(dut, given, **options):
     owner = {(k["key"], k["row"]): n for n, keys in enumerate(given) for k in keys}
     inputs = {f"i.{n}": keys for n, keys in enumerate(given)}
     result = run_streams(dut, inputs, {"o": len(owner)}, **options)
-    found = [{name: o[name] for name in ("key", "row", "score")} for o in result.outputs["o"]]
+    names = ("key", "row", "pinned", "score")
+    found = [{name: o[name] for name in names} for o in result.outputs["o"]]
     owners = [owner[k["key"], k["row"]] for k in found]
     for n, keys in enumerate(given):  # each unit's in their order
         assert [k for k, mine in zip(found, owners, strict=True) if mine == n] == keys

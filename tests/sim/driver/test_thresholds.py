@@ -9,10 +9,13 @@ from attnsieve.sim.golden.quantise import quantise_layer
 
 
 def test_a_file_comes_back(tmp_path):
-    made = Thresholds(((0.1, -2.5), (3.0, 1e-9)), 'of a "test" \\ of größe')
     path = tmp_path / "t.toml"
-    path.write_text(made.as_toml())
-    assert Thresholds.load(path) == made
+    for made in (
+        Thresholds(((0.1, -2.5), (3.0, 1e-9)), 'of a "test" \\ of größe'),
+        Thresholds(((0.0, 4.0),), "margins", relative=True),
+    ):
+        path.write_text(made.as_toml())
+        assert Thresholds.load(path) == made
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,8 @@ def test_a_file_comes_back(tmp_path):
         ("[[layers]]\nthreshold = [1.0]\n", r"layers\.0\.thresholds: Field required"),
         ("source = 'a'\n", r"layers: Field required"),
         ("[[layers]]\nthresholds = [1.0]\nmore = 1\n", r"layers\.0\.more: Extra inputs"),
+        ("relative = true\n[[layers]]\nthresholds = [-1.0]\n", r"relative must not be negative"),
+        ("relative = 1\n[[layers]]\nthresholds = [1.0]\n", r"relative: .*boolean"),
         ("[[layers]\n", r"t\.toml: .*"),
         ("[[layers]]\nthresholds = [1" + "0" * 5000 + "]\n", r"t\.toml: .*digits.*"),
     ],
@@ -64,6 +69,19 @@ def test_an_integer_reaches_its_threshold_as_the_real_score_does(bits):
         real = integer * (layer.s_q[head] * layer.s_k[head // 2] / np.sqrt(32))
         near = np.abs(real - limit) < 1e-9
         assert ((integer >= code) == (real >= limit))[~near].all()
+
+
+def test_an_integer_is_within_its_margin_as_the_real_score_is():
+    rng = np.random.default_rng(5)
+    q, k = (rng.standard_normal((2, 30, 32)).astype(np.float32) for _ in range(2))
+    layer = quantise_layer(q, k, k, 8)
+    margins = np.array([0.4, 2.0])
+    for head, code in enumerate(threshold_codes(layer, margins, relative=True)):
+        integer = layer.q[head].astype(np.int64) @ layer.k[head].T.astype(np.int64)
+        below = integer.max(axis=1, keepdims=True) - integer
+        real = below * (layer.s_q[head] * layer.s_k[head] / np.sqrt(32))
+        near = np.abs(real - margins[head]) < 1e-9
+        assert ((below <= code) == (real <= margins[head]))[~near].all()
 
 
 def test_what_no_register_holds_is_its_end():

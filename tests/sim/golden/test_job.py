@@ -4,7 +4,7 @@ import pytest
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.errors import InputError
-from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.job import Job, Pins
 
 GOOD = {"heads": 2, "kv_heads": 1, "queries": 3, "keys": 5, "head_dim": 32, "bits": 8}
 SCALES = ((40000, 20),) * 2
@@ -31,6 +31,7 @@ def job(**changes):
         ({"threshold": -1}, r"^threshold must be in 0\.\.65535, not -1$"),
         ({"scales": SCALES[:1]}, r"^scales must be one per head \(2\), not 1$"),
         ({"scales": ((1, 0),) * 2}, r"^scale mantissa must be in 32768\.\.65535, not 1$"),
+        ({"relative": True}, r"^thresholds must be given, one per head, in a relative job$"),
         ({"scales": ((40000, 64),) * 2}, r"^scale shift must be in 0\.\.63, not 64$"),
     ],
 )
@@ -55,6 +56,29 @@ def test_a_wrong_job_is_refused(changes, message):
 def test_a_job_over_the_built_size_is_refused(core, message):
     with pytest.raises(InputError, match=message):
         job().check(CoreParams(**core))
+
+
+@pytest.mark.parametrize("pins", [{"first": -1}, {"first": 1 << 16}, {"newest": 1 << 16}])
+def test_wrong_pins(pins):
+    (name, value), = pins.items()
+    with pytest.raises(InputError, match=rf"^pin_{name} must be in 0\.\.65535, not {value}$"):
+        Pins(**pins)
+
+
+def test_pins_need_a_core_with_thresholds():
+    pinned = job(pins=Pins(own=True))
+    pinned.check(CoreParams(slice_units=2))
+    with pytest.raises(InputError, match=r"^pins must be none on a core without thresholds"):
+        pinned.check(CoreParams())
+
+
+def test_a_margin_below_nothing_is_nothing():
+    """And one beyond a score's range is its end; without thresholds all is kept."""
+    params = CoreParams(slice_units=2)
+    end = 1 << params.threshold_bits - 1
+    relative = job(relative=True, thresholds=(-5, (1 << 31) - 1))
+    assert [relative.threshold_of(params, head) for head in range(2)] == [0, end - 1]
+    assert job().threshold_of(params, 0) == -end
 
 
 def test_twelve_bits_need_a_core_that_has_them():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.golden.score import score_float, score_integer, visibility
+from attnsieve.sim.golden.job import Job, Pins
+from attnsieve.sim.golden.score import pinned_keys, score_float, score_integer, visibility
 
 PARAMS = CoreParams()
 
@@ -39,3 +40,24 @@ def test_causal_rows_end_on_the_diagonal():
 def test_the_key_mask_hides_keys_from_every_row():
     seen = visibility(np.array([1]), 2, 3, True, np.array([0, 1, 1], bool))
     np.testing.assert_array_equal(seen, [[0, 1, 1]])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    "pins",
+    [
+        Pins(), Pins(first=2), Pins(newest=3), Pins(own=True), Pins(first=1, newest=1, own=True),
+        Pins(first=65535),
+    ],
+)  # fmt: skip
+def test_pinned_keys(pins, causal):
+    job = Job(heads=1, kv_heads=1, queries=5, keys=9, head_dim=16, bits=8, causal=causal,
+              scales=((32768, 0),), pins=pins)  # fmt: skip
+    rows = np.array([0, 3, 4])
+    found = pinned_keys(job, rows)
+    for row, got in zip(rows, found, strict=True):
+        last = row + 4 if causal else 8  # the newest that it sees
+        own = last if causal else row
+        for key in range(last + 1):
+            want = key < pins.first or key > last - pins.newest or (pins.own and key == own)
+            assert got[key] == want, (row, key)
