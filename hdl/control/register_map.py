@@ -613,9 +613,9 @@ def _threshold_window(p: CoreParams) -> tuple[Window, ...]:
             name="HEAD_THRESHOLD",
             offset=0x600,
             words=p.max_heads,
-            doc="One signed word per query head: its smaller scores are dropped, or with MODE.relative "
-            "those that are further below the largest of their row, a negative word counting as 0. "
-            "What is beyond a score's range counts as its end.",
+            doc="One signed word per query head: its smaller scores are dropped, or with "
+            "MODE.relative those that are further below the largest of their row, a negative word "
+            "counting as 0. What is beyond a score's range counts as its end.",
             fields=_value(Access.WO, "Smallest score that is kept, or distance"),
         ),
     )

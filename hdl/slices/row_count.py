@@ -94,12 +94,13 @@ class RowCount(wiring.Component):
                 *(one & (its == row) for one, its in
                   zip(self.stored, self.stored_row, strict=True)),
             ]
+            none_left = (left == 0) & (more == 0)
             m.d.sync += [
                 more.eq(0),
                 fewer.eq(count_flags(out)),
                 left.eq(left + more - fewer),
-                self.complete[row].eq(end & (left == 0) & (more == 0)),
-                self.quiet[row].eq(part & (left == 0) & (more == 0)),
+                self.complete[row].eq(end & none_left),
+                self.quiet[row].eq(part & none_left),
             ]
             with m.If(mine):
                 m.d.sync += more.eq(self.dealt.p.keys)

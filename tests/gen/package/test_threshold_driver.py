@@ -37,6 +37,8 @@ def c_job(image):
         least = -(1 << 31)  # no constant of C
         words = ["-2147483647 - 1" if limit == least else limit for limit in job.thresholds]
         fields["thresholds"] = table(words, "int32_t")
+    fields |= {"relative": int(job.relative), "pin_self": int(job.pins.own)}
+    fields |= {"pin_first": job.pins.first, "pin_newest": job.pins.newest}
     for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
         fields[name] = getattr(job, name)
     for name, mask in (("key_mask", image.key_valid), ("query_mask", image.query_valid)):

@@ -129,7 +129,7 @@ def judge(p, query, k, threshold, bits, *, seen, relative, pins):
     first, newest, own = pins
     place, shape = np.arange(len(k)), {"word_bits": bits, "slice_bits": p.slice_bits}
     pinned = (place < first) | (place >= len(k) - newest) | (place == own)
-    if not relative:
+    if not relative or not len(k):
         return bit_serial(query, k, threshold, pinned, **shape)
     part = parts(np.array([len(k)]), len(k), keys_at_once(p))
     found = row_relative(query[None], k, max(threshold, 0), pinned[None], seen=seen[None],
