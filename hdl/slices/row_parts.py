@@ -25,7 +25,7 @@ __all__ = [
 def keys_dealt(p: CoreParams) -> int:
     """Keys that are dealt at once, each to another unit: a power of two that divides a beat of the
     key mask."""
-    units = 1 << p.slice_units.bit_length() - 1
+    units = 1 << slice_params(p).units.bit_length() - 1
     return min(p.groups, units)
 
 
