@@ -103,7 +103,7 @@ class RowParts(wiring.Component):
     on: first parts first, then second, then third ones, of each kind the oldest. So what a bound
     depends on is the same whatever waits for what.
 
-    A row begins when all its keys are there; one whose turns go upwards earlier too, if no row
+    A row begins when all its keys are there; one whose threshold is absolute earlier too, if no row
     inside has a part left: no row ever waits behind one whose keys may need the room of its own.
 
     Throughput: a part per cycle. Latency: a cycle from a row to its first part.
