@@ -35,7 +35,8 @@ class RelativeBounds(wiring.Component):
     never exceeds that of the whole row: no key is dropped that is within the margin of the maximum
     (project; the paper's thresholds are constant). A row without a score so far keeps its bounds.
 
-    Throughput: a row in ``slices + 4`` cycles, more where ``bound`` is not ready.
+    Throughput: a row in ``slices + 6`` cycles, more where ``bound`` is not ready; in 5 without a
+    score.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ class RelativeBounds(wiring.Component):
         threshold, reach = Signal(signed(s.score_bits)), Signal(signed(s.score_bits + 1))
         margin, most = self._margins(m, row)
         least = -(1 << s.score_bits - 1)
-        below = Signal(signed(s.score_bits + 1))
+        below = Signal(signed(s.score_bits + 2))
         m.d.comb += [
             self.maximum.row.eq(row),
             self.renewed_row.eq(row),

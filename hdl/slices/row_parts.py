@@ -25,7 +25,7 @@ __all__ = [
 def keys_dealt(p: CoreParams) -> int:
     """Keys that are dealt at once, each to another unit: a power of two that divides a beat of the
     key mask."""
-    units = 1 << p.slice_units.bit_length() - 1
+    units = 1 << slice_params(p).units.bit_length() - 1
     return min(p.groups, units)
 
 
@@ -103,7 +103,7 @@ class RowParts(wiring.Component):
     on: first parts first, then second, then third ones, of each kind the oldest. So what a bound
     depends on is the same whatever waits for what.
 
-    A row begins when all its keys are there; one whose turns go upwards earlier too, if no row
+    A row begins when all its keys are there; one whose threshold is absolute earlier too, if no row
     inside has a part left: no row ever waits behind one whose keys may need the room of its own.
 
     Throughput: a part per cycle. Latency: a cycle from a row to its first part.

@@ -43,6 +43,16 @@ LIB_BUGS = [
         "low bits count as much as high ones", "lib/test_gates.py::test_numbers"),
     Bug("lib/gates.py", "(bit & flag for flag in flags)", "(bit for flag in flags)",
         "from the middle on all numbers are reached", "lib/test_gates.py::test_numbers"),
+    # -- quotient
+    Bug("lib/quotient.py", "-(-(1 << shift) // divisor)", "((1 << shift) // divisor)",
+        "a multiple of the divisor is one too small", "lib/test_quotient.py::test_every_number[4]",
+        quick=True),
+    Bug("lib/quotient.py", "shift = len(value) + extra", "shift = len(value)",
+        "large numbers are one too large", "lib/test_quotient.py::test_every_number"),
+    Bug("lib/quotient.py", "return value >> extra", "return value >> 1",
+        "all powers of two are two", "lib/test_quotient.py::test_every_number[4]"),
+    Bug("lib/quotient.py", "len(value) + extra", "len(value) + 1",
+        "numbers by large divisors are one too large", "lib/test_quotient.py::test_large_divisors"),
     # -- zero eliminator
     Bug("lib/zero_eliminator.py", "comes | (beat.keep[k]", "(beat.keep[k]",
         "an item moves once", f"{_ELIMINATOR}every_pattern", quick=True),

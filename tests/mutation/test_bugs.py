@@ -19,13 +19,14 @@ from .select_bugs import SELECT_BUGS
 from .slice_back_bugs import SLICE_BACK_BUGS
 from .slice_bugs import SLICE_BUGS
 from .slice_front_bugs import SLICE_FRONT_BUGS
+from .slice_part_bugs import SLICE_PART_BUGS
 from .stage_bugs import STAGE_BUGS
 from .token_bugs import TOKEN_BUGS
 
 BUGS = [
     *LIB_BUGS, *AXI_BUGS, *GATHER_BUGS, *CONTROL_BUGS, *LIST_BUGS, *SELECT_BUGS, *STAGE_BUGS,
     *TOKEN_BUGS, *HEAD_BUGS, *DEMAND_BUGS, *PLANE_BUGS, *SLICE_BUGS,
-    *SLICE_BACK_BUGS, *SLICE_FRONT_BUGS,
+    *SLICE_BACK_BUGS, *SLICE_FRONT_BUGS, *SLICE_PART_BUGS,
 ]  # fmt: skip
 
 #: Files of hdl/ in which no bugs are planted, and why.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attnsieve.hdl.params import CoreParams
 
-__all__ = ["CORES", "core", "segments_of"]
+__all__ = ["CORES", "core", "keys_at_once", "segments_of"]
 
 
 def core(**changes):
@@ -28,6 +28,11 @@ CORES = {
     "byte": core(lanes=64, max_head_dim=80, slice_units=5, operand_bits=8, slice_rows=2),
     "key": core(lanes=32, max_head_dim=16, max_keys=1),
 }
+
+
+def keys_at_once(p):
+    """Keys of a turn: no more than units, or than lane groups; a power of two."""
+    return max(n for n in (1, 2, 4, 8, 16) if n <= p.slice_units and n <= p.groups)
 
 
 def segments_of(p, row):
