@@ -79,8 +79,9 @@ def row_softmax(
     scale = job.scales[head]
     if params.slice_units:
         found = bit_serial(
-            q, k, job.threshold_of(params, head), word_bits=job.bits, slice_bits=params.slice_bits
-        )
+            q, k, job.threshold_of(params, head), word_bits=job.bits,
+            slice_bits=params.slice_bits, sign_magnitude=params.slice_words == "sign_magnitude",
+        )  # fmt: skip
         kept = _softmax(params, found.score, seen & found.kept, scale)
         return replace(kept, slices=np.where(seen, found.slices, 0))
     if not job.progressive:
