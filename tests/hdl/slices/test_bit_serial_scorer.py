@@ -40,6 +40,9 @@ CORES = {
     "static": core(2, slice_units=3, slice_dealing="static"),
     "8-bit": core(2, slice_units=5, operand_bits=8),
     "long-keys": core(1, max_head_dim=128, max_keys=20),
+    "signs": core(4, slice_units=6, max_head_dim=64, slice_words="sign_magnitude"),
+    "sign-bits": core(2, slice_units=3, slice_bits=1, slice_words="sign_magnitude"),
+    "8-bit-signs": core(1, operand_bits=8, slice_bits=4, slice_words="sign_magnitude"),
 }
 
 
@@ -161,7 +164,8 @@ def add_head(work, p, rng, *, keys, queries, head_dim, group=1, causal=False, ma
             seen = np.array([mask is None or mask[key] for key in range(visible)], bool)
             seen &= number not in hide
             found = bit_serial(query, k[:visible], threshold, word_bits=bits,
-                               slice_bits=p.slice_bits)  # fmt: skip
+                               slice_bits=p.slice_bits,
+                               sign_magnitude=p.slice_words == "sign_magnitude")  # fmt: skip
             work.slices += int(found.slices[seen].sum())
             exits += np.bincount(found.slices[seen], minlength=len(exits))[: len(exits)]
             if last and end:
@@ -248,9 +252,11 @@ def test_thresholds_at_the_ends(keep):
     run(p, work)
 
 
-def test_units_are_busy():
+@pytest.mark.parametrize("words", ["twos_complement", "sign_magnitude"])
+def test_units_are_busy(words):
     """Nearly all units read in nearly all cycles, from row to row and from head to head."""
-    p = core(4, slice_units=6, max_head_dim=16, max_keys=128, buffer_elements=64 * 160)
+    p = core(4, slice_units=6, max_head_dim=16, max_keys=128, buffer_elements=64 * 160,
+             slice_words=words)  # fmt: skip
     rng, work = np.random.default_rng(3), Work()
     for number in range(3):
         add_head(work, p, rng, keys=100, queries=12, head_dim=16, end=number == 2)
