@@ -209,7 +209,7 @@ class BitSerialDot(wiring.Component):
         self._judge(m, self._add(m, before, total), bound)
 
     def _sign_magnitude(self, m: Module, there: Any, query: Any) -> None:
-        """The same by signs: keys have bounds of their own."""
+        """The same with signs: from the margin of the key follow bounds of its own."""
         p, there = self.params, self._with_signs(m, there)
         dot, margin = self._signed_dots(m, there, query)
         almost = delayed(m, there, dot.latency - 1)
@@ -238,8 +238,8 @@ class BitSerialDot(wiring.Component):
         return place
 
     def _signed_dots(self, m: Module, there: Any, query: Any) -> tuple[SignedDot, SignedDot]:
-        """The sum of the slice's products; and in a key's first turn that of what its elements take
-        away at most, which is the magnitude of those of the query that have the same sign."""
+        """The sum of the slice's products; and with a key's first slice its margin: the elements of
+        the query that have the sign of the key's, their magnitudes subtracted."""
         p = self.params
         m.submodules.dot = dot = SignedDot(params=p, bits=p.slice_bits)
         m.submodules.margin = margin = SignedDot(params=p, bits=1)

@@ -293,6 +293,7 @@ class Contract(wiring.Component):
             segment = dut.i.p.segments[part]
             m.d.sync += [element.eq(segment[: p.operand_bits]), known.eq(1)]
         address = (chosen // units) % (room // units) * slices + number
+        word = self._signed(element) if p.slice_words == "sign_magnitude" else element
         for bank, port in enumerate(dut.read):
             mine = (chosen + number) % units == bank
             with m.If(mine):
@@ -304,10 +305,8 @@ class Contract(wiring.Component):
                 later = Signal(name=f"hit{bank}_{n}")
                 m.d.sync += later.eq(hit)
                 hit = later
-            if p.slice_words == "sign_magnitude":
-                element = self._signed(element)
             want = Array(
-                element[(slices - 1 - n) * p.slice_bits :][: p.slice_bits] for n in range(slices)
+                word[(slices - 1 - n) * p.slice_bits :][: p.slice_bits] for n in range(slices)
             )[number]
             with m.If(hit):
                 m.d.comb += [
