@@ -13,18 +13,23 @@ import sys
 import warnings
 from typing import Any
 
-from amaranth.hdl import UnusedElaboratable
+from amaranth.hdl import Cat, Module, UnusedElaboratable
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from attnsieve.gen.config import Configuration
 from attnsieve.gen.config import load as load_config
 from attnsieve.gen.synth import synth_component
-from attnsieve.hdl.slices.slice_params import slice_params
+from attnsieve.hdl.slices.bit_serial_dot import (
+    BitSerialDot,
+    bound_layout,
+    ended_layout,
+    query_write_layout,
+)
+from attnsieve.hdl.slices.slice_params import SliceParams, slice_params
 from attnsieve.hdl.slices.unit_circle import UnitCircle
 
 __all__ = ["unit_size"]
-
-#: The first unit of the circle; all are the same.
-_UNIT = "unit0"
 
 _HEADER = (
     f"{'point':32}{'latency':>8}{'ECP5 LUT4':>10}{'CCU2C':>7}{'FF':>7}{'LUT RAM':>8}{'MHz':>7}"
@@ -32,15 +37,50 @@ _HEADER = (
 )
 
 
+class _Alone(wiring.Component):
+    """A unit whose streams are ports: what is always ready has none for it."""
+
+    def __init__(self, params: SliceParams) -> None:
+        self.unit = BitSerialDot(params=params, memory_latency=UnitCircle.memory_latency)
+        members = self.unit.signature.members
+        self.plain = [name for name in members if name not in ("query", "bound", "ended")]
+        super().__init__(
+            {
+                **{name: members[name] for name in self.plain},
+                "query": In(query_write_layout(params)),
+                "bound": In(bound_layout(params)),
+                "write": In(2),
+                "ended": Out(ended_layout(params)),
+                "end": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.unit = unit = self.unit
+        for name in ("start", "read", "o"):
+            connect(m, getattr(unit, name), flipped(getattr(self, name)))
+        m.d.comb += [
+            unit.arrive.eq(self.arrive),
+            self.leave.eq(unit.leave),
+            unit.query.p.eq(self.query),
+            unit.bound.p.eq(self.bound),
+            Cat(unit.query.valid, unit.bound.valid).eq(self.write),
+            self.ended.eq(unit.ended.p),
+            self.end.eq(unit.ended.valid),
+        ]
+        return m
+
+
 def unit_size(config: Configuration, *, pnr: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """A unit on an ECP5, with ``pnr`` placed and routed, and in standard cells."""
     found = []
     for target in ("ecp5", "asic"):
-        circle = UnitCircle(params=slice_params(config.core))
+        alone = _Alone(slice_params(config.core))
         report = synth_component(
-            circle, "circle", target, config.synth, pnr=pnr and target == "ecp5", alone=(_UNIT,)
+            alone, "alone", target, config.synth, pnr=pnr and target == "ecp5", alone=("unit",)
         )
-        found.append(report["blocks"][_UNIT])
+        found.append(report["blocks"]["unit"])
     return found[0], found[1]
 
 
