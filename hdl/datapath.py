@@ -111,6 +111,10 @@ def _outer(unit: Any, inner: tuple[str, ...]) -> wiring.Signature:
 def _check_slices(p: CoreParams) -> None:
     """Raise unless bit-serial units can be built with what else the core has."""
     if not p.slice_units:
+        if p.slice_words != "twos_complement":
+            raise ValueError(
+                f"slice_units must not be 0 on a core with slice_words = {p.slice_words!r}"
+            )
         return
     for name in ("value_lanes", "token_lanes"):
         if getattr(p, name):

@@ -72,6 +72,9 @@ class CoreParams:
     slice_dealing : str
         ``"dynamic"``: any unit that is free takes the next key; or ``"static"``, the paper's: key j
         stays with unit ``j mod slice_units``.
+    slice_words : str
+        ``"twos_complement"``: words of K are cut as they are; or ``"sign_magnitude"``, the paper's:
+        as a sign and a magnitude.
     slice_rows : int
         Rows that these units may work on at once, a power of two: 2 to 8.
     lut_ram : bool
@@ -102,6 +105,7 @@ class CoreParams:
     slice_units: int = 0
     slice_bits: int = 2
     slice_dealing: str = "dynamic"
+    slice_words: str = "twos_complement"
     slice_rows: int = 8
     lut_ram: bool = True
 
@@ -155,6 +159,11 @@ class CoreParams:
         if self.slice_dealing not in ("dynamic", "static"):
             raise ValueError(
                 f'slice_dealing must be "dynamic" or "static", not {self.slice_dealing!r}'
+            )
+        if self.slice_words not in ("twos_complement", "sign_magnitude"):
+            raise ValueError(
+                f'slice_words must be "twos_complement" or "sign_magnitude", '
+                f"not {self.slice_words!r}"
             )
         check_power_of_two("slice_rows", self.slice_rows, 2, 8)
         if (self.prunes or self.slice_units) and not self.lut_ram:

@@ -301,7 +301,7 @@ def references(config: Configuration, bits: int) -> dict[str, Configuration]:
         whole = min(max(config.core.operand_widths), (options.key_bits or bits) + LSB_BITS)
     dense = replace(
         config.core, value_lanes=0, token_lanes=0, progressive=False, value_demand=False,
-        slice_units=0,
+        slice_units=0, slice_words="twos_complement",
     )
     narrow = {"key_bits": 0, "value_bits": 0}
     return {

@@ -11,6 +11,8 @@ from amaranth.lib.wiring import In, Out
 from attnsieve.hdl.lib.checks import check_int
 from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.lib.ram import Ram
+from attnsieve.hdl.slices.concordant_bound import ConcordantBound
+from attnsieve.hdl.slices.signed_dot import SignedDot
 from attnsieve.hdl.slices.slice_params import SliceParams
 from attnsieve.hdl.stages.scorer_array import sum_tree
 
@@ -63,6 +65,17 @@ def place_layout(p: SliceParams) -> data.StructLayout:
             "done": unsigned(1),  # its score is known and waits to be taken
             **start_layout(p).members,  # of the slice at hand
             "sum": signed(p.sum_bits),  # of those before
+            **(_signs_layout(p).members if p.sign_magnitude else {}),
+        }
+    )
+
+
+def _signs_layout(p: SliceParams) -> data.StructLayout:
+    """What the first slice of a key with signs and magnitudes leaves for those behind it."""
+    return data.StructLayout(
+        {
+            "negative": unsigned(p.taps),  # elements of the key
+            "margin": signed(p.margin_bits),  # of the key and its row; see `ConcordantBound`
         }
     )
 
@@ -98,9 +111,9 @@ def query_write_layout(p: SliceParams) -> data.StructLayout:
 
 
 def bound_layout(p: SliceParams) -> data.StructLayout:
-    """One bound of a row."""
+    """One bound of a row; see `SliceParams.bounds`."""
     return data.StructLayout(
-        {"row": range(p.rows), "number": range(p.slices), "bound": signed(p.sum_bits + 1)}
+        {"row": range(p.rows), "number": range(p.bounds), "bound": signed(p.sum_bits + 1)}
     )
 
 
@@ -118,6 +131,10 @@ class BitSerialDot(wiring.Component):
     A key that is kept waits at ``o`` to be taken. If another one waits there, it goes on in its
     place, and tries again at the next unit: so units stand, for want of places, where nobody takes
     what is kept.
+
+    With `SliceParams.sign_magnitude` the signs in the first slice of a key stay with its place,
+    and its margin, which is added there beside the products (`SignedDot`); from this and the
+    threshold of its row follows the bound of each slice (`ConcordantBound`).
 
     Latency: `latency` cycles from unit to unit. Throughput: one slice per cycle.
 
@@ -154,9 +171,6 @@ class BitSerialDot(wiring.Component):
     o: stream.Interface
     ended: stream.Interface
 
-    #: Terms that are added between registers.
-    _TERMS = 4
-
     def __init__(self, *, params: SliceParams, memory_latency: int = 2) -> None:
         check_int("Memory latency", memory_latency, 1)
         self.params, self.memory_latency = params, memory_latency
@@ -177,25 +191,85 @@ class BitSerialDot(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the arrival of a place to its leaving: the read, its data, products, their
-        sum, the sum of all slices, the verdict."""
-        levels = (self.params.taps - 1).bit_length()
-        return 1 + self.memory_latency + 1 + -(-levels // (self._TERMS - 1).bit_length()) + 2
+        sum, the sum of all slices, the verdict. With signs two more: a second sum is added to that
+        of the products, and the bound takes two, beside the sum of all slices."""
+        signs = 2 if self.params.sign_magnitude else 0
+        return 1 + self.memory_latency + 1 + self.params.sum_latency + signs + 2
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        p = self.params
         asked = self._turn(m)
         there = delayed(m, asked, self.memory_latency)
         query = self._query(m, delayed(m, asked, self.memory_latency - 1))
+        if self.params.sign_magnitude:
+            self._sign_magnitude(m, there, query)
+        else:
+            self._twos_complement(m, there, query)
+        return m
+
+    def _twos_complement(self, m: Module, there: Any, query: Any) -> None:
+        """The slice that is read is added and compared: rows have the bounds of all keys."""
         total = self._total(m, there, query)
-        before = delayed(m, there, self.latency - self.memory_latency - 3)
+        before = delayed(m, there, 1 + self.params.sum_latency)
         bound = self._bound(m, before)
-        summed = Signal(place_layout(p))
+        self._judge(m, self._add(m, before, total), bound)
+
+    def _sign_magnitude(self, m: Module, there: Any, query: Any) -> None:
+        """The same with signs: from the margin of the key follow bounds of its own."""
+        p, there = self.params, self._with_signs(m, there)
+        dot, margin = self._signed_dots(m, there, query)
+        almost = delayed(m, there, dot.latency - 1)
+        threshold = self._bound(m, almost)
+        before = Signal(place_layout(p))
+        last = delayed(m, almost, 1)
+        m.submodules.bound = bound = ConcordantBound(params=p)
+        m.d.comb += [
+            before.eq(last),
+            before.margin.eq(Mux(last.first, margin.o, last.margin)),
+            bound.threshold.eq(threshold),
+            bound.margin.eq(before.margin),
+            bound.number.eq(before.number),
+        ]
+        summed = self._add(m, before, dot.o)
+        self._judge(m, delayed(m, summed, bound.latency - 1), bound.o)
+
+    def _with_signs(self, m: Module, there: Any) -> Any:
+        """The place whose slice is read, with the signs of its key: its first slice has them."""
+        place = Signal(place_layout(self.params))
+        signs = Cat(bits[-1] for bits in self.read.data)
+        m.d.comb += [
+            place.eq(there),
+            place.negative.eq(Mux(there.first, signs, there.negative)),
+        ]
+        return place
+
+    def _signed_dots(self, m: Module, there: Any, query: Any) -> tuple[SignedDot, SignedDot]:
+        """The sum of the slice's products; and with a key's first slice its margin: the elements of
+        the query that have the sign of the key's, their magnitudes subtracted."""
+        p = self.params
+        m.submodules.dot = dot = SignedDot(params=p, bits=p.slice_bits)
+        m.submodules.margin = margin = SignedDot(params=p, bits=1)
+        m.d.comb += [
+            dot.value.eq(query),
+            dot.negative.eq(there.negative),
+            margin.value.eq(query),
+            margin.negative.eq(~there.negative),
+        ]
+        for tap, (value, bits) in enumerate(zip(query, self.read.data, strict=True)):
+            agree = there.negative[tap] == (value < 0)
+            m.d.comb += [
+                dot.magnitude[tap].eq(Mux(there.first, bits[:-1], bits)),
+                margin.magnitude[tap].eq(there.first & agree),
+            ]
+        return dot, margin
+
+    def _add(self, m: Module, before: Any, total: Value) -> Any:
+        """A place whose sum has the slice, a cycle later; that of a key that waits stays."""
+        summed = Signal(place_layout(self.params))
         m.d.sync += summed.eq(before)
         with m.If(~before.done):
-            m.d.sync += summed.sum.eq((before.sum << p.slice_bits) + total)
-        self._judge(m, summed, bound)
-        return m
+            m.d.sync += summed.sum.eq((before.sum << self.params.slice_bits) + total)
+        return summed
 
     def _turn(self, m: Module) -> Any:
         """The key that arrives gets its next slice, or another one begins in its place."""
@@ -234,7 +308,7 @@ class BitSerialDot(wiring.Component):
             product = Signal(signed(p.query_bits + p.slice_bits), name=f"product{tap}")
             m.d.sync += product.eq(self._product(query[tap], bits, there.first))
             products.append(product)
-        return sum_tree(m, Const(1), products, self._TERMS)
+        return sum_tree(m, Const(1), products, p.sum_terms)
 
     @staticmethod
     def _product(value: Value, bits: Value, first: Value) -> Value:
@@ -244,9 +318,9 @@ class BitSerialDot(wiring.Component):
         return Mux(first, rest - highest, rest + highest)
 
     def _bound(self, m: Module, place: Any) -> Any:
-        """That of a place's row and slice, a cycle later."""
+        """That of a place's row and slice, a cycle later; or the threshold of its row."""
         p, given = self.params, self.bound
-        bits = (p.slices - 1).bit_length()
+        bits = (p.bounds - 1).bit_length()
         m.submodules.bounds = ram = Ram(
             shape=signed(p.sum_bits + 1), depth=p.rows << bits, distributed=True
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,11 +26,13 @@ class ExitBounds(wiring.Component):
 
     which is the bound. That of the last slice is the threshold itself, with the zeros of `pad`
     behind it. Bounds are exact: with some key the score reaches the threshold if the sum reaches
-    its bound (the interval margin; LeOPArd, section on early termination, has the concordant-sign
-    margin for words with a sign and a magnitude).
+    its bound (the interval margin, of this project).
 
-    Latency: `latency` cycles, a register behind every four terms of the sum, and one. Throughput:
-    one query per cycle. Nothing waits.
+    Words with a sign and a magnitude have other bounds for each key (`ConcordantBound`), which
+    follow from the threshold: it is all that comes out here.
+
+    Latency: `latency` cycles, a register behind every four terms of the sum, and two; or one in
+    all for the threshold alone. Throughput: one query per cycle. Nothing waits.
 
     Parameters
     ----------
@@ -41,15 +43,12 @@ class ExitBounds(wiring.Component):
     i : In(stream({query, threshold}, always ready))
     o : Out(stream(SliceParams.bounds_layout(), always ready))
     most : Out
-        Beside it: C.
+        Beside it: C; with a sign and a magnitude nothing, which is not used.
     """
 
     i: stream.Interface
     o: stream.Interface
     most: Signal
-
-    #: Terms that are added between registers.
-    _TERMS = 4
 
     def __init__(self, *, params: SliceParams) -> None:
         self.params = params
@@ -67,26 +66,30 @@ class ExitBounds(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a query to its bounds."""
-        levels = (self.params.taps - 1).bit_length()
-        return 2 + -(-levels // (self._TERMS - 1).bit_length())
+        return 1 if self.params.sign_magnitude else 2 + self.params.sum_latency
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        threshold = delayed(m, self.i.p.threshold, self.latency - 1)
+        m.d.sync += self.o.valid.eq(delayed(m, self.i.valid, self.latency - 1))
+        if self.params.sign_magnitude:
+            m.d.sync += self.o.p[0].eq(threshold)
+        else:
+            self._bounds(m, threshold)
+        return m
+
+    def _bounds(self, m: Module, threshold: Value) -> None:
+        """Of each slice that of the query, whatever the key."""
         p = self.params
         positive = []
         for tap, value in enumerate(self.i.p.query):
             term = Signal(signed(p.query_bits), name=f"positive{tap}", reset_less=True)
             m.d.sync += term.eq(Mux(value < 0, 0, value))
             positive.append(term)
-        most = sum_tree(m, 1, positive, self._TERMS)
-        threshold = delayed(m, self.i.p.threshold, self.latency - 1)
-        m.d.sync += [
-            self.o.valid.eq(delayed(m, self.i.valid, self.latency - 1)),
-            self.most.eq(most),
-        ]
+        most = sum_tree(m, 1, positive, p.sum_terms)
+        m.d.sync += self.most.eq(most)
         for number, bound in enumerate(self.o.p):
             left = p.left(number)
             round_up = (1 << left) - 1
             reach = ((threshold + most + round_up) >> left) - most
             m.d.sync += bound.eq(threshold << p.pad if number == p.slices - 1 else reach)
-        return m

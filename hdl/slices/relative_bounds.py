@@ -35,8 +35,8 @@ class RelativeBounds(wiring.Component):
     never exceeds that of the whole row: no key is dropped that is within the margin of the maximum
     (project; the paper's thresholds are constant). A row without a score so far keeps its bounds.
 
-    Throughput: a row in ``slices + 6`` cycles, more where ``bound`` is not ready; in 5 without a
-    score.
+    Throughput: a row in ``SliceParams.bounds + 6`` cycles, more where ``bound`` is not ready; in 5
+    without a score.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class RelativeBounds(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m, s = Module(), self.slices
-        row, number = Signal(range(s.rows)), Signal(range(s.slices))
+        row, number = Signal(range(s.rows)), Signal(range(s.bounds))
         threshold, reach = Signal(signed(s.score_bits)), Signal(signed(s.score_bits + 1))
         margin, most = self._margins(m, row)
         least = -(1 << s.score_bits - 1)
@@ -112,7 +112,7 @@ class RelativeBounds(wiring.Component):
                 m.d.comb += self.bound.valid.eq(1)
                 with m.If(self.bound.ready):
                     m.d.sync += number.eq(number + 1)
-                    with m.If(number == s.slices - 1):
+                    with m.If(number == s.bounds - 1):
                         m.d.sync += number.eq(0)
                         m.next = "END"
             with m.State("END"):
@@ -136,6 +136,8 @@ class RelativeBounds(wiring.Component):
     ) -> Value:
         """As in `ExitBounds`, one at a time; ``reach`` is ``threshold + most``."""
         s = self.slices
+        if s.sign_magnitude:
+            return threshold
         bound = Signal(signed(s.sum_bits + 1))
         with m.Switch(number):
             for n in range(s.slices):

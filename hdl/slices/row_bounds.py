@@ -44,7 +44,7 @@ def threshold_row_layout(p: CoreParams) -> data.StructLayout:
 
 
 class RowBounds(wiring.Component):
-    """Reads the query of each row, gives it to the units, and one by one the bounds of its slices.
+    """Reads the query of each row, gives it to the units, and one by one its bounds.
 
     Rows get numbers in turn, as many as there are; the next row waits for the oldest one to be
     free, or for the oldest of two jobs to end. Throughput: a row in `interval` cycles. Latency:
@@ -123,12 +123,12 @@ class RowBounds(wiring.Component):
     @property
     def interval(self) -> int:
         """Cycles from row to row."""
-        return max(self.reads + query_latency(self.params), self.slices.slices + 1)
+        return max(self.reads + query_latency(self.params), self.slices.bounds + 1)
 
     @property
     def latency(self) -> int:
         """Cycles from a row's turn to `o`, if nothing waits."""
-        return self._whole + self.bounds.latency + self.slices.slices + 1
+        return self._whole + self.bounds.latency + self.slices.bounds + 1
 
     @property
     def _whole(self) -> int:
@@ -220,8 +220,8 @@ class RowBounds(wiring.Component):
         m.submodules.rows = rows = Queue(shape=dealt_row_layout(p), depth=p.slice_rows)
         m.submodules.complete = complete = Credit(count=p.slice_rows, first=0)
         values, slot = Signal(s.bounds_layout(), reset_less=True), Signal(range(p.slice_rows))
-        place, active = Signal(range(s.slices)), Signal()
-        last = place == s.slices - 1
+        place, active = Signal(range(s.bounds)), Signal()
+        last = place == s.bounds - 1
         with m.If(active):
             m.d.sync += [place.eq(place + 1), Value.cast(values).eq(
                 Value.cast(values) >> values[0].shape().width)]  # fmt: skip

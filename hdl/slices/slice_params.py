@@ -19,7 +19,8 @@ class SliceParams:
     """Of bit-serial units and their keys.
 
     Words of K are cut into slices of ``slice_bits``, most significant first; the first one holds
-    the sign. A word that does not fill its slices is followed by `pad` zeros. Slices are numbered
+    the sign, behind which is the rest of the two's complement or, with `sign_magnitude`, the
+    magnitude. A word that does not fill its slices is followed by `pad` zeros. Slices are numbered
     from the longest word's first: an 8-bit word of a core for 12 bits starts with a later one.
 
     The n-th slice of key j lies in bank ``(j + n) mod units``. So a key that moves on from unit to
@@ -44,6 +45,8 @@ class SliceParams:
         Keys that there is room for, at least; see `groups`.
     static : bool
         A key stays with one unit.
+    sign_magnitude : bool
+        Words of K are a sign and a magnitude.
     """
 
     taps: int = 64
@@ -55,6 +58,10 @@ class SliceParams:
     rows: int = 4
     stored: int = 2048
     static: bool = False
+    sign_magnitude: bool = False
+
+    #: Terms that are added between registers.
+    sum_terms = 4
 
     def __post_init__(self) -> None:
         check_int("taps", self.taps, 1, 128)
@@ -89,6 +96,23 @@ class SliceParams:
         return self.score_bits + self.pad
 
     @property
+    def sum_latency(self) -> int:
+        """Registers in a sum of a term for each element."""
+        levels = (self.taps - 1).bit_length()
+        return -(-levels // (self.sum_terms - 1).bit_length())
+
+    @property
+    def margin_bits(self) -> int:
+        """Bits of a signed sum of magnitudes of a query's elements, less than nothing."""
+        return self.query_bits + (self.taps - 1).bit_length()
+
+    @property
+    def bounds(self) -> int:
+        """Bounds of a row: one for each slice, or its threshold, from which the bounds of each key
+        follow by its signs."""
+        return 1 if self.sign_magnitude else self.slices
+
+    @property
     def groups(self) -> int:
         """Keys of the store in groups of one per unit."""
         return -(-self.stored // self.units)
@@ -121,8 +145,8 @@ class SliceParams:
 
     def bounds_layout(self) -> data.ArrayLayout:
         """Of each slice what the sum up to it must reach for the key to go on, and of the last one
-        to be kept; see `ExitBounds`."""
-        return data.ArrayLayout(signed(self.sum_bits + 1), self.slices)
+        to be kept; see `ExitBounds`. With `sign_magnitude` only the threshold."""
+        return data.ArrayLayout(signed(self.sum_bits + 1), self.bounds)
 
 
 def survivor_ways(params: CoreParams) -> int:
@@ -148,4 +172,5 @@ def slice_params(params: CoreParams) -> SliceParams:
         rows=params.slice_rows,
         stored=2 * params.buffer_elements // params.max_head_dim,
         static=params.slice_dealing == "static",
+        sign_magnitude=params.slice_words == "sign_magnitude",
     )

@@ -26,6 +26,9 @@ class SliceStore(wiring.Component):
     per cycle; else they take `SliceParams.turns` cycles. Room is counted in keys: there is
     some for ``groups * units``.
 
+    Keys come in two's complement. With `SliceParams.sign_magnitude` their words are cut as a sign
+    and a magnitude; the least one, which has none, becomes the next larger one.
+
     Latency: a key may be read in the cycle after ``append``, which is `latency` cycles after its
     last piece was taken. Reads answer after `read_latency` cycles.
 
@@ -158,7 +161,10 @@ class SliceStore(wiring.Component):
                 word = segment.word_select(place, p.operand_bits)
                 if p.operand_bits > 8:
                     word = Mux(self.i.p.wide, word, word << p.operand_bits - 8)
-                padded = Cat(Const(0, s.pad), word[: p.operand_bits])
+                word = word[: p.operand_bits]
+                if s.sign_magnitude:
+                    word = _sign_magnitude(word)
+                padded = Cat(Const(0, s.pad), word)
                 for n, elements in enumerate(found):
                     low = (s.slices - 1 - n) * s.slice_bits
                     elements.append(padded[low : low + s.slice_bits])
@@ -168,3 +174,11 @@ class SliceStore(wiring.Component):
         """Block RAM answers late in the cycle: a register behind it."""
         m.d.comb += [ram.read[0].address.eq(port.address), ram.read[0].en.eq(1)]
         m.d.sync += Value.cast(port.data).eq(ram.read[0].data)
+
+
+def _sign_magnitude(word: Value) -> Value:
+    """A word in two's complement as its sign and, below, its magnitude: all ones of the least
+    word, which is inverted and not counted on."""
+    negative, rest = word[-1], word[:-1]
+    magnitude = (rest ^ negative.replicate(len(rest))) + (negative & rest.any())
+    return Cat(magnitude[: len(rest)], negative)

@@ -9,6 +9,7 @@ and the first result is dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -111,14 +112,17 @@ def _threshold_softmax(
     rows: np.ndarray,
 ) -> Softmax:
     """Softmax of the scores that reach their threshold."""
-    threshold, pinned = job.threshold_of(params, head), pinned_keys(job, rows)
-    shape = {"word_bits": job.bits, "slice_bits": params.slice_bits}
+    threshold = job.threshold_of(params, head)
+    judge = partial(
+        bit_serial, q, k, pinned=pinned_keys(job, rows), word_bits=job.bits,
+        slice_bits=params.slice_bits, sign_magnitude=params.slice_words == "sign_magnitude",
+    )  # fmt: skip
     if job.relative:
         spans = np.array([job.visible(int(row)) for row in rows])
         part = parts(spans, job.keys, keys_at_once(params))
-        found, needed = row_relative(q, k, threshold, pinned, seen=seen, part=part, **shape)
+        found, needed = row_relative(judge, threshold, seen=seen, part=part)
     else:
-        found = bit_serial(q, k, threshold, pinned, **shape)
+        found = judge(threshold)
         needed = found.slices
     kept = _softmax(params, found.score, seen & found.kept, job.scales[head])
     return replace(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.golden.bit_serial import BitSerial, bit_serial
+from attnsieve.sim.golden.bit_serial import BitSerial
 
 __all__ = ["PARTS", "RowRelative", "keys_at_once", "parts", "row_relative"]
 
@@ -47,21 +48,15 @@ def parts(spans: np.ndarray, keys: int, at_once: int) -> np.ndarray:
 
 
 def row_relative(
-    q: np.ndarray,
-    k: np.ndarray,
+    judge: Callable[[int | np.ndarray], BitSerial],
     margin: int,
-    pinned: np.ndarray,
     *,
     seen: np.ndarray,
     part: np.ndarray,
-    word_bits: int,
-    slice_bits: int,
 ) -> RowRelative:
-    """Queries ``[rows, taps]`` and keys ``[keys, taps]``. The threshold of a pair is the margin
-    below the largest score of the row's earlier parts; and at the end that of the whole row."""
-    def judge(threshold: int | np.ndarray) -> BitSerial:
-        return bit_serial(q, k, threshold, pinned, word_bits=word_bits, slice_bits=slice_bits)
-
+    """``judge`` scores queries and keys against one threshold, or one for each pair,
+    ``[rows, keys]``. The threshold of a pair is the margin below the largest score of its row's
+    earlier parts; and at the end that of the whole row."""
     score = np.where(seen, judge(_NONE).score, _NONE)
     threshold = np.full(score.shape, _NONE)
     for number in (1, 2):
@@ -69,6 +64,5 @@ def row_relative(
         known = np.where(before == _NONE, _NONE, before - margin)
         threshold = np.where(part == number, known, threshold)
     found = judge(threshold)
-    last = score.max(axis=1, keepdims=True) - margin
-    best = judge(last)
+    best = judge(score.max(axis=1, keepdims=True) - margin)
     return RowRelative(BitSerial(best.kept, found.score, found.slices), best.slices)

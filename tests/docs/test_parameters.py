@@ -118,6 +118,11 @@ def test_slice_dealing_names_a_way():
         CoreParams(slice_dealing="random")
 
 
+def test_slice_words_names_a_form():
+    with pytest.raises(ValueError, match='slice_words must be "twos_complement" or "sign_magn'):
+        CoreParams(slice_words="signed")
+
+
 def test_top_k_names_an_engine():
     with pytest.raises(ValueError, match='top_k must be "radix" or "quick"'):
         CoreParams(top_k="sort")

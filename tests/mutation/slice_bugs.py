@@ -7,6 +7,8 @@ from .bug import Bug
 __all__ = ["SLICE_BUGS"]
 
 _DOT = "slices/test_bit_serial_dot.py::test_"
+_SIGNED = "slices/test_signed_dot.py::test_"
+_CONCORDANT = "slices/test_concordant_bound.py::test_"
 _SCORER = "slices/test_bit_serial_scorer.py::test_"
 
 SLICE_BUGS = [
@@ -17,6 +19,30 @@ SLICE_BUGS = [
         "bounds are rounded down", f"{_DOT}bounds[bits]"),
     Bug("slices/exit_bounds.py", "threshold << p.pad", "threshold",
         "the last bound forgets the zeros behind a word", f"{_DOT}bounds[padded]"),
+    Bug("slices/exit_bounds.py", "self.o.p[0].eq(threshold)", "self.o.p[0].eq(threshold + 1)",
+        "with signs a score that equals the threshold is pruned", f"{_DOT}bounds[bits-signs]"),
+    # -- signed_dot
+    Bug("slices/signed_dot.py", "Mux(negative, ~value, value)", "value",
+        "no term is subtracted", f"{_SIGNED}random_operands[three]", quick=True),
+    Bug("slices/signed_dot.py", "rest.eq(Mux(negative, magnitude, 0))", "rest.eq(0)",
+        "what is subtracted is too much by its magnitude", f"{_SIGNED}random_operands[three]"),
+    Bug("slices/signed_dot.py", "Mux(bit, value, 0) << n", "Mux(bit, value, 0)",
+        "all bits of a magnitude count the same", f"{_SIGNED}random_operands[three]"),
+    Bug("slices/signed_dot.py", "signed(self.bits + 1)", "signed(self.bits)",
+        "a large magnitude is added as less than nothing",
+        f"{_SIGNED}all_operands_of_one_tap"),
+    # -- concordant_bound
+    Bug("slices/concordant_bound.py", "self.threshold + ~self.margin",
+        "self.threshold - self.margin", "a bound that is a whole number is rounded up",
+        f"{_CONCORDANT}all_small_values", quick=True),
+    Bug("slices/concordant_bound.py", "- ~margin", "+ margin", "bounds are one too small",
+        f"{_CONCORDANT}all_small_values"),
+    Bug("slices/concordant_bound.py", "bound << p.pad", "bound",
+        "the last bound forgets the zeros behind a word",
+        f"{_CONCORDANT}random_values[padded]"),
+    Bug("slices/concordant_bound.py", "delayed(m, self.number, 1), delayed",
+        "self.number, delayed", "a bound is that of the slice behind it",
+        f"{_CONCORDANT}random_values[bits]"),
     # -- bit_serial_dot
     Bug("slices/bit_serial_dot.py", "Mux(first, rest - highest, rest + highest)",
         "rest - highest",
@@ -41,7 +67,8 @@ SLICE_BUGS = [
         "the sum of a key that waits goes on", f"{_DOT}random_keys[bits-1-0.5]"),
     Bug("slices/bit_serial_dot.py", "with m.If(room):", "with m.If(1):",
         "a key that nobody takes is overwritten", f"{_DOT}random_keys[bits-1-0.5]"),
-    Bug("slices/bit_serial_dot.py", "before.sum << p.slice_bits", "before.sum",
+    Bug("slices/bit_serial_dot.py", "before.sum << self.params.slice_bits",
+        "before.sum",
         "slices all count the same", f"{_DOT}random_keys[fours-1-0.0]"),
     Bug("slices/bit_serial_dot.py", "ram.read[0].address.eq(place.row)",
         "ram.read[0].address.eq(0)", "all keys are scored with one query",
@@ -59,6 +86,20 @@ SLICE_BUGS = [
     Bug("slices/bit_serial_dot.py", "for n, _ in start.p.shape()]",
         "for n in ('key', 'row', 'address')]", "a key starts with the number of the one before",
         f"{_DOT}random_keys[bits-1-0.0]"),
+    Bug("slices/bit_serial_dot.py", "Mux(there.first, signs, there.negative)", "signs",
+        "a key changes its signs with each slice", f"{_DOT}random_keys[bits-signs-1-0.0]"),
+    Bug("slices/bit_serial_dot.py", "Mux(last.first, margin.o, last.margin)", "margin.o",
+        "a key loses its margin after its first slice",
+        f"{_DOT}random_keys[bits-signs-1-0.0]"),
+    Bug("slices/bit_serial_dot.py", "margin.negative.eq(~there.negative)",
+        "margin.negative.eq(there.negative)", "the margin raises bounds",
+        f"{_DOT}random_keys[bits-signs-1-0.0]"),
+    Bug("slices/bit_serial_dot.py", "there.negative[tap] == (value < 0)",
+        "there.negative[tap] != (value < 0)", "the margin is of signs that differ",
+        f"{_DOT}random_keys[bits-signs-1-0.0]"),
+    Bug("slices/bit_serial_dot.py", "Mux(there.first, bits[:-1], bits)", "bits",
+        "a sign counts as the highest bit of its magnitude",
+        f"{_DOT}random_keys[padded-signs-1-0.0]"),
     # -- bit_serial_scorer
     Bug("slices/bit_serial_scorer.py", "tally.row.p.job.eq(bounds.o.p.job)",
         "tally.row.p.job.eq(0)", "keys of two jobs are counted together",

@@ -50,6 +50,11 @@ SLICE_FRONT_BUGS = [
     Bug("slices/slice_store.py", "return turn if s.bank(key, turn) == bank else None",
         "return turn", "all banks get the slices of every key",
         f"{_STORE}random_keys[static-0-0.0]"),
+    Bug("slices/slice_store.py", "negative & rest.any()", "negative",
+        "the least word has no magnitude", f"{_STORE}largest_words[signs]"),
+    Bug("slices/slice_store.py", "if s.sign_magnitude:", "if False:",
+        "words are cut in two's complement, whatever their form",
+        f"{_STORE}largest_words[signs]"),
     # -- key_dealer
     Bug("slices/key_dealer.py", "queue.level < self.depth - self.latency",
         "queue.level < self.depth - self.latency + 1",

@@ -5,6 +5,8 @@ import pytest
 
 from attnsieve.gen.config import load
 from attnsieve.hdl.control.status import StatusCode
+from attnsieve.hdl.datapath import Datapath
+from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.campaign import job_cases, random_image, run_campaign
 from attnsieve.sim.bench.jobs import programs, read_reports, report, setup, start
 from attnsieve.sim.bench.memory import Fault
@@ -23,6 +25,14 @@ def test_random_jobs():
     campaign(TINY, 150)
 
 
+@pytest.mark.parametrize("settings", [[], ["slice_bits=1", "slice_units=3", "operand_bits=12"]])
+def test_random_jobs_with_signs(settings):
+    chosen = load(TINY, settings=["slice_words=sign_magnitude", *settings])
+    coverage, failures = run_campaign(chosen, job_cases(chosen.core, 60, most_cycles=2000))
+    assert not failures, "\n".join(map(str, failures))
+    assert coverage.cases == 60
+
+
 @pytest.mark.parametrize("name, cases", [(TINY, 3000), ("leopard", 1000)])
 @pytest.mark.full
 def test_thousands_of_random_jobs(name, cases):
@@ -35,6 +45,9 @@ def test_thousands_of_random_jobs(name, cases):
         ["slice_bits=1", "slice_units=5"], ["slice_bits=4", "slice_rows=2"],
         ["slice_dealing=static", "lanes=32", "slice_units=3"],
         ["outstanding_beats=1024"], ["max_keys=1", "lanes=32"],
+        ["slice_words=sign_magnitude"],
+        ["slice_words=sign_magnitude", "lanes=64", "slice_units=8", "operand_bits=12"],
+        ["slice_words=sign_magnitude", "slice_dealing=static", "slice_bits=4", "slice_rows=2"],
         ["slice_units=1", "operand_bits=12"], ["lanes=64", "slice_units=8", "operand_bits=12"],
     ],
     ids=lambda settings: "-".join(settings),
@@ -58,6 +71,12 @@ def test_a_small_buffer():
 @pytest.mark.parametrize("on", [pytest.param("verilator", marks=pytest.mark.full), "icarus"])
 def test_random_jobs_under_cocotb(on):
     campaign(TINY, 4, on=on, most_cycles=400)
+
+
+def test_only_units_have_a_form_of_words():
+    message = r"^slice_units must not be 0 on a core with slice_words = 'sign_magnitude'$"
+    with pytest.raises(ValueError, match=message):
+        Datapath(params=CoreParams(slice_words="sign_magnitude"))
 
 
 # -- faults -------------------------------------------------------------------------------------
@@ -167,9 +186,25 @@ def test_out_follows_from_what_is_kept(options, keep):
     assert result.stats["total"]["waste_macs"] == 0
 
 
-def test_the_references_keep_everything():
+def test_the_form_of_words_changes_no_output():
+    trace, settings = a_trace(causal=True), ["slice_words=sign_magnitude"]
+    limits = calibrate([trace], 0.3)
+    plain, signs = (
+        simulate(load(TINY, settings=each), trace, thresholds=limits, baseline=False)
+        for each in ([], settings)
+    )
+    assert plain.mismatches == signs.mismatches == 0, signs.messages
+    np.testing.assert_array_equal(plain.out, signs.out)
+    np.testing.assert_array_equal(plain.arrays["kept_scores"], signs.arrays["kept_scores"])
+    slices = [each.stats["total"]["slices"] for each in (plain, signs)]
+    assert slices[0] != slices[1]
+    assert slices[0] == pytest.approx(slices[1], rel=0.1)
+
+
+@pytest.mark.parametrize("settings", [[], ["slice_words=sign_magnitude"]])
+def test_the_references_keep_everything(settings):
     trace = a_trace()
-    result = simulate(load(TINY), trace, thresholds=calibrate([trace], 0.1))
+    result = simulate(load(TINY, settings=settings), trace, thresholds=calibrate([trace], 0.1))
     assert result.mismatches == 0
     for name in ("unpruned", "baseline"):
         assert result.stats[name]["total"]["kept_scores"] == 1

@@ -17,7 +17,7 @@ def core(**changes):
 
 
 #: The smallest; one unit; four lanes; fewer units than slices, which are bits; more units; as many;
-#: with 8-bit words only; heads of one key.
+#: with 8-bit words only; heads of one key; words of signs and magnitudes.
 CORES = {
     "least": core(lanes=1, max_head_dim=16, max_keys=1, slice_units=1, operand_bits=8),
     "one": core(slice_units=1, max_head_dim=48),
@@ -27,6 +27,7 @@ CORES = {
     "same": core(lanes=128, max_head_dim=48, slice_units=6, slice_rows=4),
     "byte": core(lanes=64, max_head_dim=80, slice_units=5, operand_bits=8, slice_rows=2),
     "key": core(lanes=32, max_head_dim=16, max_keys=1),
+    "signs": core(lanes=32, max_head_dim=48, slice_units=3, slice_words="sign_magnitude"),
 }
 
 

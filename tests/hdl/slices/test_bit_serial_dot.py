@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Array, Assert, Cover, Module, Signal, signed
+from amaranth.hdl import Array, Assert, Cat, Const, Cover, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 
 from attnsieve.hdl.slices.bit_serial_dot import BitSerialDot
@@ -28,10 +28,19 @@ SIZES = {
     "fours": {"taps": 16, "query_bits": 8, "word_bits": 16, "slice_bits": 4},
     "paper": {"taps": 64},
 }
+SIZES |= {f"{name}-signs": {**size, "sign_magnitude": True} for name, size in SIZES.items()}
+
+
+def golden(p, query, keys, threshold, pinned=False):
+    return bit_serial(query, keys, threshold, pinned, word_bits=p.word_bits,
+                      slice_bits=p.slice_bits, sign_magnitude=p.sign_magnitude)  # fmt: skip
 
 
 def bounds_of(p, query, threshold):
-    """What sums must reach, in whole numbers."""
+    """What sums must reach, in whole numbers; with signs the threshold, of which each key has its
+    own."""
+    if p.sign_magnitude:
+        return [threshold]
     most = sum(max(int(v), 0) for v in query)
     each = [-(-(threshold + most) // (1 << p.left(n))) - most for n in range(p.slices - 1)]
     return [*each, threshold << p.pad]
@@ -91,7 +100,8 @@ def is_pinned(key, row):
 
 def run(p, given, keys, jobs, memory_latency=2, **options):
     """Score keys; check every verdict. Returns the result, and what was read, in order."""
-    sliced, asked = cut(keys, p.word_bits, p.slice_bits), []
+    sliced = cut(keys, p.word_bits, p.slice_bits, sign_magnitude=p.sign_magnitude)
+    asked = []
     bounds = [
         {"row": row, "number": n, "bound": bound}
         for row, pair in enumerate(given)
@@ -115,10 +125,7 @@ def run(p, given, keys, jobs, memory_latency=2, **options):
 
     places = range(len(keys))
     pins = [np.array([is_pinned(key, row) for key in places]) for row in range(len(given))]
-    want = [
-        bit_serial(q, keys, threshold, pins[row], word_bits=p.word_bits, slice_bits=p.slice_bits)
-        for row, (q, threshold) in enumerate(given)
-    ]
+    want = [golden(p, q, keys, threshold, pins[row]) for row, (q, threshold) in enumerate(given)]
     kept = sorted((key, row) for key, row in jobs if want[row].kept[key])
     inputs = {
         "start": [
@@ -181,12 +188,13 @@ def test_largest_operands(size):
     keys = np.array([[low] * p.taps, [high] * p.taps, [0] * p.taps, [-1] * p.taps])
     queries = [np.full(p.taps, -(1 << p.query_bits - 1)), np.full(p.taps, 0)]
     for each in range(4):
-        run(p, [(q, int(keys[each] @ q)) for q in queries], keys, both(4))
+        run(p, [(q, int(golden(p, q, keys, 0).score[each])) for q in queries], keys, both(4))
 
 
+@pytest.mark.parametrize("signs", [False, True])
 @pytest.mark.parametrize("memory_latency", [1, 2, 4])
-def test_a_slice_in_every_cycle(memory_latency):
-    p = SliceParams(taps=8)
+def test_a_slice_in_every_cycle(memory_latency, signs):
+    p = SliceParams(taps=8, sign_magnitude=signs)
     given, keys = case(p, 3, 100)
     result, asked = run(p, given, keys, both(100), memory_latency)
     ring = BitSerialDot(params=p, memory_latency=memory_latency).latency
@@ -198,14 +206,19 @@ def test_a_slice_in_every_cycle(memory_latency):
 @pytest.mark.parametrize("size", SIZES)
 def test_the_stated_latency(size, memory_latency):
     p = SliceParams(**SIZES[size])
-    given, keys = case(p, 4, 1, shares=(0, 0))  # it is kept
+    given, keys = case(p, 4, 1, shares=(0, 0))
+    given = [(q, min(t, int(golden(p, q, keys, t).score[0]))) for q, t in given]  # it is kept
     result, _ = run(p, given, keys, [(0, 0)], memory_latency)
-    ring = BitSerialDot(params=p, memory_latency=memory_latency).latency
+    levels = next(n for n in range(9) if 4**n >= p.taps)
+    ring = 1 + memory_latency + 1 + levels + (2 if p.sign_magnitude else 0) + 2
+    assert BitSerialDot(params=p, memory_latency=memory_latency).latency == ring
     assert result.last("o") - result.first("start") == p.slices * ring
 
 
-def test_nobody_takes_what_is_kept():
-    p = SliceParams(taps=4, word_bits=4)
+@pytest.mark.parametrize("signs", [False, True])
+@pytest.mark.parametrize("slice_bits", [2, 4])
+def test_nobody_takes_what_is_kept(slice_bits, signs):
+    p = SliceParams(taps=4, word_bits=4, slice_bits=slice_bits, sign_magnitude=signs)
     given, keys = case(p, 5, 30, shares=(0, 0))  # all are
     run(p, given, keys, both(30), stall={"o": 0.95})
 
@@ -258,10 +271,11 @@ class Proof(wiring.Component):
         m.submodules.bounds = bounds = ExitBounds(params=p)
         free_inputs(m, dut, but=("read.data", "query", "bound", "arrive", "start"))
         free_inputs(m, bounds, but=("i",))
-        key = [AnyConst(signed(p.word_bits)) for _ in range(p.taps)]
+        words = [AnyConst(p.word_bits) for _ in range(p.taps)]
+        key = [self._value(word) for word in words]
         query = [AnyConst(signed(p.query_bits)) for _ in range(p.taps)]
         threshold, pinned = AnyConst(signed(p.score_bits)), AnyConst(1)
-        written = bounds.latency + p.slices
+        written = bounds.latency + p.bounds
         cycle = Signal(range(written + 3))
         with m.If(cycle < written + 2):
             m.d.sync += cycle.eq(cycle + 1)
@@ -284,7 +298,7 @@ class Proof(wiring.Component):
             with m.If(dut.read.en & (dut.read.address == number)):
                 m.d.sync += [
                     bits.eq((word << p.pad) >> behind)
-                    for bits, word in zip(dut.read.data, key, strict=True)
+                    for bits, word in zip(dut.read.data, words, strict=True)
                 ]
         ended, kept = dut.ended, dut.o
         with m.If(ended.valid & ended.p.waits):
@@ -303,40 +317,51 @@ class Proof(wiring.Component):
                 Assert(kept.p.pinned == pinned),
                 Cover(cycle > written),
             ]
-        self._exact(m, dut, key, query, threshold, pinned)
+        self._exact(m, dut, words, query, threshold, pinned)
         return m
 
-    def _exact(self, m, dut, key, query, threshold, pinned):
+    def _value(self, word):
+        """Of a word: with signs zero has two."""
+        if not self.params.sign_magnitude:
+            return word.as_signed()
+        return Mux(word[-1], -word[:-1], word[:-1])
+
+    def _exact(self, m, dut, words, query, threshold, pinned):
         """A slice behind the first is read only if some bits behind what is known would do."""
         p = self.params
         for number in range(1, p.slices):
             rest = p.word_bits - number * p.slice_bits
-            best = [
-                ((word >> rest << rest) + ((q > 0) * ((1 << rest) - 1))) * q
-                for word, q in zip(key, query, strict=True)
+            ends = [
+                [self._value(Cat(Const(end, rest), word[rest:])) * q for end in (0, -1)]
+                for word, q in zip(words, query, strict=True)
             ]
+            best = [Mux(zeros > ones, zeros, ones) for zeros, ones in ends]
             with m.If(dut.read.en & (dut.read.address == number)):
                 m.d.comb += Assert(pinned | (sum(best) >= threshold))
 
 
-def small(slice_bits):
+def small(slice_bits, signs=False):
     return SliceParams(
-        taps=2, query_bits=3, word_bits=4, slice_bits=slice_bits, keys=2, rows=2, stored=1
-    )
+        taps=2, query_bits=3, word_bits=4, slice_bits=slice_bits, keys=2, rows=2, stored=1,
+        sign_magnitude=signs,
+    )  # fmt: skip
 
 
+@pytest.mark.parametrize("signs", [False, True])
 @pytest.mark.parametrize("slice_bits", [1, 2, 4])
-def test_proof_of_soundness(slice_bits):
-    p = small(slice_bits)
+def test_proof_of_soundness(slice_bits, signs):
+    p = small(slice_bits, signs)
     ring = BitSerialDot(params=p, memory_latency=1).latency
     depth = ExitBounds(params=p).latency + p.slices * (ring + 1) + 4
     prove(Proof(p), depth=depth, name="bit-serial dot product", timeout=600)
 
 
-def test_everything_is_reached():
-    prove(Proof(small(4)), depth=30, mode="cover", name="bit-serial dot product")
+@pytest.mark.parametrize("signs", [False, True])
+def test_everything_is_reached(signs):
+    prove(Proof(small(4, signs)), depth=30, mode="cover", name="bit-serial dot product")
 
 
-def test_a_wrong_claim_is_refuted():
+@pytest.mark.parametrize("signs", [False, True])
+def test_a_wrong_claim_is_refuted(signs):
     with pytest.raises(ProofError):
-        prove(Proof(small(2), wrong=1), depth=30, name="bit-serial dot product")
+        prove(Proof(small(2, signs), wrong=1), depth=30, name="bit-serial dot product")

@@ -3,6 +3,7 @@
 
 import random
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
@@ -41,6 +42,9 @@ CORES = {
     "static": core(2, slice_units=3, slice_dealing="static"),
     "8-bit": core(2, slice_units=5, operand_bits=8),
     "long-keys": core(1, max_head_dim=128, max_keys=20),
+    "signs": core(4, slice_units=6, max_head_dim=64, slice_words="sign_magnitude"),
+    "sign-bits": core(2, slice_units=3, slice_bits=1, slice_words="sign_magnitude"),
+    "8-bit-signs": core(1, operand_bits=8, slice_bits=4, slice_words="sign_magnitude"),
 }
 
 
@@ -127,13 +131,16 @@ def lines(p, rows):
 def judge(p, query, k, threshold, bits, *, seen, relative, pins):
     """What becomes of a row's keys: which are kept, scores, slices read."""
     first, newest, own = pins
-    place, shape = np.arange(len(k)), {"word_bits": bits, "slice_bits": p.slice_bits}
+    place = np.arange(len(k))
     pinned = (place < first) | (place >= len(k) - newest) | (place == own)
-    if not relative or not len(k):
-        return bit_serial(query, k, threshold, pinned, **shape)
-    part = parts(np.array([len(k)]), len(k), keys_at_once(p))
-    found = row_relative(query[None], k, max(threshold, 0), pinned[None], seen=seen[None],
-                         part=part, **shape).found  # fmt: skip
+    judge = partial(bit_serial, query[None], k, pinned=pinned, word_bits=bits,
+                    slice_bits=p.slice_bits,
+                    sign_magnitude=p.slice_words == "sign_magnitude")  # fmt: skip
+    if relative and len(k):
+        part = parts(np.array([len(k)]), len(k), keys_at_once(p))
+        found = row_relative(judge, max(threshold, 0), seen=seen[None], part=part).found
+    else:
+        found = judge(threshold)
     return BitSerial(*(x[0] for x in found))
 
 
@@ -271,9 +278,11 @@ def test_thresholds_at_the_ends(keep):
 
 
 @pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
-def test_units_are_busy(relative):
+@pytest.mark.parametrize("words", ["twos_complement", "sign_magnitude"])
+def test_units_are_busy(words, relative):
     """Nearly all units read in nearly all cycles, from row to row and from head to head."""
-    p = core(4, slice_units=6, max_head_dim=16, max_keys=128, buffer_elements=64 * 160)
+    p = core(4, slice_units=6, max_head_dim=16, max_keys=128, buffer_elements=64 * 160,
+             slice_words=words)  # fmt: skip
     rng, work = np.random.default_rng(3), Work()
     for number in range(3):
         add_head(work, p, rng, keys=100, queries=12, head_dim=16, end=number == 2,

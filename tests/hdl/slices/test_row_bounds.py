@@ -35,12 +35,20 @@ def reads(p):
     return -(-p.max_head_dim // p.lanes)
 
 
+def bound_count(p):
+    """Of a row; where keys have signs of their own only its threshold."""
+    return 1 if p.slice_words == "sign_magnitude" else slices(p)
+
+
 def interval(p):
-    return max(reads(p) + READ, slices(p) + 1)
+    return max(reads(p) + READ, bound_count(p) + 1)
 
 
 def latency(p):
-    """Query; positive elements, their sum by four, bounds; all bounds; the row."""
+    """Query; positive elements, their sum by four, bounds; all bounds; the row. Or the threshold in
+    their place."""
+    if bound_count(p) == 1:
+        return reads(p) + READ + 1 + 1 + 1
     levels = 0
     while 4**levels < p.max_head_dim:
         levels += 1
@@ -49,13 +57,15 @@ def latency(p):
 
 def bounds_of(p, query, threshold):
     """What the sum up to each slice must reach: the bits behind add ones to positive elements."""
-    most, bounds = sum(x for x in query if x > 0), []
+    if bound_count(p) == 1:
+        return [threshold]
+    most, found = sum(x for x in query if x > 0), []
     for n in range(slices(p)):
         unit = 1 << p.operand_bits - (n + 1) * p.slice_bits
         # least s with s * unit + (unit - 1) * most >= threshold
         least = -((most * (unit - 1) - threshold) // unit)
-        bounds.append(least)
-    return bounds
+        found.append(least)
+    return found
 
 
 @dataclass
@@ -105,7 +115,7 @@ class Work:
             least = threshold
             if relative:
                 margin, least = max(0, threshold), -score
-            most = sum(x for x in query if x > 0)
+            most = sum(x for x in query if x > 0) if bound_count(p) > 1 else 0
             self.margin.append({"row": number, "margin": margin, "most": most})
             for place, bound in enumerate(bounds_of(p, query, least)):
                 self.bound.append({"row": number, "number": place, "bound": bound})
@@ -215,10 +225,10 @@ def run(work, *, stall=0.0, seed=0, **options):
     assert times["threshold"] == [t for t, end in zip(times["row"], ends, strict=True) if end]
     assert times["row"] == [t + reads(p) - 1 for t in around.begins]
     assert times["query"] == [t + reads(p) + READ for t in around.begins]
-    last = times["bound"][slices(p) - 1 :: slices(p)]
+    last = times["bound"][bound_count(p) - 1 :: bound_count(p)]
     assert last == [t + latency(p) - 1 for t in around.begins]
     for n, leaves in enumerate(times["o"]):
-        assert times["query"][n] < times["bound"][slices(p) * n]
+        assert times["query"][n] < times["bound"][bound_count(p) * n]
         assert last[n] < leaves
     return around, result
 
@@ -348,7 +358,7 @@ class Contract(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        p, count = self.params, slices(self.params)
+        p, count = self.params, bound_count(self.params)
         dut = m.submodules.dut = RowBounds(params=p)
         free_inputs(m, dut)
         m.submodules.hold = HoldRule(dut.o)
@@ -396,13 +406,14 @@ class Contract(wiring.Component):
         return m
 
 
-def small():
+def small(words="twos_complement"):
     """Two rows, queries of one line, three slices."""
-    return core(max_head_dim=16, max_keys=2, slice_rows=2, slice_bits=4)
+    return core(max_head_dim=16, max_keys=2, slice_rows=2, slice_bits=4, slice_words=words)
 
 
-def test_proof():
-    prove(Contract(small()), depth=30, name="row bounds")
+@pytest.mark.parametrize("words", ["twos_complement", "sign_magnitude"])
+def test_proof(words):
+    prove(Contract(small(words)), depth=30, name="row bounds")
 
 
 def test_everything_is_reached():

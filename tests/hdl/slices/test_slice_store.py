@@ -7,7 +7,7 @@ import random
 
 import pytest
 from amaranth.asserts import AnyConst, AnySeq
-from amaranth.hdl import Array, Assert, Assume, Cover, Module, Signal
+from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.params import CoreParams
@@ -24,6 +24,9 @@ CORES = ALL | {"static": core(lanes=32, max_head_dim=32, slice_units=3, slice_de
 def slices_of(p, word, wide):
     """Most significant first, each a number."""
     bits = p.operand_bits if wide else 8
+    if p.slice_words == "sign_magnitude":
+        top = 1 << bits - 1
+        word = min(abs(word), top - 1) + (top if word < 0 else 0)
     count = bits // p.slice_bits
     return [
         (word >> bits - (n + 1) * p.slice_bits) % (1 << p.slice_bits) for n in range(count)
@@ -290,6 +293,7 @@ class Contract(wiring.Component):
             segment = dut.i.p.segments[part]
             m.d.sync += [element.eq(segment[: p.operand_bits]), known.eq(1)]
         address = (chosen // units) % (room // units) * slices + number
+        word = self._signed(element) if p.slice_words == "sign_magnitude" else element
         for bank, port in enumerate(dut.read):
             mine = (chosen + number) % units == bank
             with m.If(mine):
@@ -302,7 +306,7 @@ class Contract(wiring.Component):
                 m.d.sync += later.eq(hit)
                 hit = later
             want = Array(
-                element[(slices - 1 - n) * p.slice_bits :][: p.slice_bits] for n in range(slices)
+                word[(slices - 1 - n) * p.slice_bits :][: p.slice_bits] for n in range(slices)
             )[number]
             with m.If(hit):
                 m.d.comb += [
@@ -312,11 +316,18 @@ class Contract(wiring.Component):
         return m
 
 
-def small(units, slice_bits=4):
+    def _signed(self, element):
+        """A word's magnitude and its sign above; the least word has none and counts as the next."""
+        bits = self.params.operand_bits
+        magnitude = Mux(element[-1], -element.as_signed(), element)
+        return Cat(Mux(magnitude == 1 << bits - 1, -1, magnitude)[: bits - 1], element[-1])
+
+
+def small(units, slice_bits=4, words="twos_complement"):
     """Keys of two segments; room for two of them, or one for each unit."""
     return CoreParams(
         lanes=8, max_head_dim=16, max_keys=2, operand_bits=8, output_lanes=1, buffer_elements=16,
-        slice_units=units, slice_bits=slice_bits,
+        slice_units=units, slice_bits=slice_bits, slice_words=words,
     )  # fmt: skip
 
 
@@ -325,6 +336,11 @@ def small(units, slice_bits=4):
 )
 def test_proof(units, slice_bits, depth):
     prove(Contract(small(units, slice_bits)), depth=depth, name="slice store")
+
+
+@pytest.mark.parametrize("slice_bits, depth", [(4, 13), (1, 12)])
+def test_proof_with_signs(slice_bits, depth):
+    prove(Contract(small(2, slice_bits, "sign_magnitude")), depth=depth, name="slice store")
 
 
 def test_everything_is_reached():

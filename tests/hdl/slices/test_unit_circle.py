@@ -35,6 +35,8 @@ SIZES = {
     "whole": params(5, 4, 4, rows=8),
     "slices": params(5, 12, 1),
     "static": params(3, 8, 2, static=True),
+    "signs": params(3, 9, 2, rows=2, sign_magnitude=True),
+    "sign-bits": params(4, 6, 1, taps=6, sign_magnitude=True),
 }
 
 
@@ -49,9 +51,15 @@ class Row:
     threshold: int
 
 
-def bounds_of(p, row):
-    """The least sums of the first slices with which some bits behind them reach the threshold."""
-    most = int(row.query[row.query > 0].sum())
+def bounds_of(p, row, words=None):
+    """The least sums of the first slices with which some bits behind them reach the threshold; with
+    signs those of a key, or, of all of them, the threshold."""
+    rising = row.query > 0
+    if p.sign_magnitude:
+        if words is None:
+            return [row.threshold]
+        rising = (row.query > 0) == (words >= 0)
+    most = int(abs(row.query[rising]).sum())
     left = [max(0, p.word_bits - (n + 1) * p.slice_bits) for n in range(p.slices)]
     bounds = [-((most * ((1 << bits) - 1) - row.threshold) // (1 << bits)) for bits in left]
     return [*bounds[:-1], row.threshold << p.pad]
@@ -59,16 +67,22 @@ def bounds_of(p, row):
 
 def slices_read(p, row, words, skipped):
     """How many slices are read of a key, and whether it is kept."""
-    for n, bound in enumerate(bounds_of(p, row)):
+    for n, bound in enumerate(bounds_of(p, row, words)):
         if n >= skipped:
-            known = (words << p.pad) >> (p.slices - 1 - n) * p.slice_bits
+            behind = (p.slices - 1 - n) * p.slice_bits
+            known = (words << p.pad) >> behind
+            if p.sign_magnitude:
+                known = np.sign(words) * ((abs(words) << p.pad) >> behind)
             if known @ row.query < bound:
                 return n + 1 - skipped, False
     return p.slices - skipped, True
 
 
-def bits_of(p, words, number):
+def bits_of(p, words, number, skipped=0):
     """A slice of a key."""
+    if p.sign_magnitude:
+        sign = p.word_bits - skipped * p.slice_bits - 1
+        words = [abs(w) + ((w < 0) << sign) for w in words.tolist()]
     return [int(w << p.pad) >> (p.slices - 1 - number) * p.slice_bits & (1 << p.slice_bits) - 1
             for w in words]  # fmt: skip
 
@@ -81,7 +95,10 @@ def case(p, seed, count, shares=(0.0, 0.5, 0.9, 1.0), skipped=0):
         some = rng.integers(-(1 << bits - 1), 1 << bits - 1, shape)
         return np.where(rng.random(shape) < 0.3, some, some >> bits // 2)
 
-    keys = draw(p.word_bits - skipped * p.slice_bits, (count, p.taps))
+    width = p.word_bits - skipped * p.slice_bits
+    keys = draw(width, (count, p.taps))
+    if p.sign_magnitude:
+        keys = np.maximum(keys, 1 - (1 << width - 1))
     rows = []
     for n in range(p.rows):
         query = draw(p.query_bits, p.taps)
@@ -157,7 +174,7 @@ def run(p, keys, rows, jobs, *, skipped=0, taken=True, **options):
                     key = address // p.slices * p.units + first
                     reads.append(Read(cycle, unit, key, number))
                     if key < len(keys) and number + skipped < p.slices:
-                        data = bits_of(p, keys[key], number + skipped)
+                        data = bits_of(p, keys[key], number + skipped, skipped)
                 way.append(data)
                 if len(way) >= UnitCircle.memory_latency:
                     ctx.set(port.data, way.pop(0))
@@ -217,7 +234,7 @@ def test_random_keys(size, stall):
 
 
 @pytest.mark.parametrize("size, skipped", [("units", 1), ("unit", 2),
-                                           ("slices", 4)])  # fmt: skip
+                                           ("slices", 4), ("sign-bits", 2)])  # fmt: skip
 def test_words_that_lack_slices(size, skipped):
     """Keys that start with a later slice have it where others have their first one."""
     p = SIZES[size]
@@ -238,7 +255,7 @@ def test_the_stated_latency(size):
     """One key alone: from unit to unit, to the next slice in its bank; then it is kept."""
     p = SIZES[size]
     latency = UnitCircle(params=p).latency
-    assert latency == 1 + 2 + 1 + {1: 0, 3: 1, 6: 2}[p.taps] + 2
+    assert latency == 1 + 2 + 1 + {1: 0, 3: 1, 6: 2}[p.taps] + 2 * p.sign_magnitude + 2
     keys, rows = case(p, 4, p.units, shares=(1.0,))
     for key in {0, p.units - 1}:
         result, reads = run(p, keys, rows, [(key, 1)])

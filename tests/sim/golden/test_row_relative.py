@@ -1,5 +1,7 @@
 """Scores a margin below the largest of their row: against a walk over each row, key by key."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -48,7 +50,8 @@ def test_rows(causal, at_once):
         pinned = rng.random((rows, keys)) < 0.1
         margin = int(rng.choice([0, 100, 1000, 10**6]))
         part = parts(spans, keys, at_once)
-        result = row_relative(q, k, margin, pinned, seen=seen, part=part, **SHAPE)
+        judge = partial(bit_serial, q, k, pinned=pinned, **SHAPE)
+        result = row_relative(judge, margin, seen=seen, part=part)
         for row in range(rows):
             slices, kept = walk(
                 q[row], k, margin, pinned[row], seen[row], int(spans[row]), at_once
@@ -62,9 +65,8 @@ def test_rows(causal, at_once):
 def test_slices_that_are_needed_are_those_of_the_last_threshold():
     rng = np.random.default_rng(3)
     q, k = rng.integers(-32, 32, (1, 4)), rng.integers(-32, 32, (50, 4))
-    seen, pinned = np.ones((1, 50), bool), np.zeros((1, 50), bool)
-    part = parts(np.array([50]), 50, 1)
-    found = row_relative(q, k, 300, pinned, seen=seen, part=part, **SHAPE)
+    judge, part = partial(bit_serial, q, k, **SHAPE), parts(np.array([50]), 50, 1)
+    found = row_relative(judge, 300, seen=np.ones((1, 50), bool), part=part)
     threshold = int((q @ k.T).max()) - 300
     np.testing.assert_array_equal(found.needed, bit_serial(q, k, threshold, **SHAPE).slices)
     assert found.needed.sum() < found.found.slices.sum()
