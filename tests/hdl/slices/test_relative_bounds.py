@@ -143,7 +143,7 @@ class Bench:
             assert row in self.quiet
             assert {*self.written} <= {row}
             known = self.rows[row][0] is not None
-            assert len(self.written) == (slices(self.p) if known else 0)
+            assert len(self.written) == (bound_count(self.p) if known else 0)
             self.renewed.append((row, self.cycle))
             self.quiet.discard(row)
             self.written = []
