@@ -57,9 +57,9 @@ class UnitBench(wiring.Component):
     -------
     load : In(stream({bank, address, bits, last}))
         The slices of all keys.
-    row : In(stream({query, threshold, group, keys, number}))
-        So many keys, at least one, from the first of a group on, whose words begin with slice
-        ``number``.
+    row : In(stream({query, threshold, group, first, keys, number}))
+        So many keys, at least one, from the first one on, which is in this group of one key per
+        unit; their words begin with slice ``number``.
     read0, … : Out(stream({address}))
         Slices that a unit reads.
     ended0, … : Out(stream({address, number, kept}))
@@ -79,6 +79,7 @@ class UnitBench(wiring.Component):
             "query": p.query_layout(),
             "threshold": unsigned(p.score_bits),
             "group": range(KEYS),
+            "first": range(KEYS),
             "keys": range(KEYS + 1),
             "number": range(p.slices),
         }
@@ -105,8 +106,8 @@ class UnitBench(wiring.Component):
         p, row = self.params, self.row.p
         m.submodules.units = units = UnitCircle(params=p)
         loaded, busy, dealing = Signal(), Signal(), Signal()
-        take, number, first = Signal(), Signal(range(p.rows)), Signal(range(p.slices))
-        end, left = Signal(range(2 * KEYS + 1)), Signal(range(KEYS + 1))
+        take, number, begin = Signal(), Signal(range(p.rows)), Signal(range(p.slices))
+        first, end, left = Signal(range(KEYS)), Signal(range(2 * KEYS)), Signal(range(KEYS + 1))
         m.d.comb += [
             self.load.ready.eq(1),
             self.row.ready.eq(loaded & ~busy),
@@ -118,17 +119,17 @@ class UnitBench(wiring.Component):
         m.d.sync += left.eq(left - decided)
         with m.If(take):
             m.d.sync += [busy.eq(1), left.eq(row.keys), number.eq(number + 1)]
-            m.d.sync += [first.eq(row.number), end.eq(row.group * p.units + row.keys)]
+            m.d.sync += [begin.eq(row.number), first.eq(row.first), end.eq(row.first + row.keys)]
         with m.Elif(busy & dealing & (left == 0)):
             m.d.sync += [busy.eq(0), dealing.eq(0)]
         with m.If(self._bounds(m, units, take, number)):
             m.d.sync += dealing.eq(1)
         for n in range(p.units):
             self._bank(m, n, units.read[n])
-            self._deal(m, n, units.start[n], take, dealing, end)
+            self._deal(m, n, units.start[n], take, dealing, (first, end))
             m.d.comb += [
                 units.start[n].p.row.eq(number),
-                units.start[n].p.number.eq(first),
+                units.start[n].p.number.eq(begin),
             ]
             self._show(m, n, units)
         return m
@@ -176,17 +177,19 @@ class UnitBench(wiring.Component):
             ),
         ]
 
-    def _deal(self, m: Module, n: int, start: Any, take: Value, on: Value, end: Value) -> None:
-        """Each key whose first slice a unit has."""
-        p = self.params
+    def _deal(
+        self, m: Module, n: int, start: Any, take: Value, on: Value, ends: tuple[Value, Value]
+    ) -> None:
+        """Each key of a row whose first slice a unit has."""
+        p, (first, end) = self.params, ends
         group, key = Signal(range(KEYS + 1), name=f"group{n}"), Signal.like(end, name=f"key{n}")
         m.d.comb += [
             key.eq(group * p.units + n),
-            start.valid.eq(on & (key < end)),
+            start.valid.eq(on & (key >= first) & (key < end)),
             start.p.key.eq(key),
             start.p.address.eq(key * _stride(p)),
         ]
-        with m.If(start.valid & start.ready):
+        with m.If((start.valid & start.ready) | (on & (key < first))):
             m.d.sync += group.eq(group + 1)
         with m.If(take):
             m.d.sync += group.eq(self.row.p.group)
@@ -273,6 +276,7 @@ class CompiledUnits:
             "query": np.stack([row.query for row in rows]),
             "threshold": np.array([row.threshold for row in rows]),
             "group": np.array([row.first // self.params.units for row in rows]),
+            "first": np.array([row.first for row in rows]),
             "keys": np.array([row.keys for row in rows]),
             "number": np.full(len(rows), self._skipped(batch)),
         }

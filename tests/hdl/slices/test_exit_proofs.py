@@ -26,10 +26,10 @@ def sized(taps, bits, slice_bits):
 
 def by_bits(value, bits, first):
     """A value times a slice, bit by bit; the highest bit of a first slice counts less than
-    nothing. It fits the width; see `test_products`."""
+    nothing."""
     *lower, highest = [Mux(bit, value, 0) << n for n, bit in enumerate(bits)]
     rest = sum(lower, start=Const(0, 1))
-    return Mux(first, rest - highest, rest + highest)[: len(value) + len(bits)].as_signed()
+    return Mux(first, rest - highest, rest + highest)
 
 
 def in_fours(terms):
@@ -88,11 +88,12 @@ class Pass(wiring.Component):
                 Assert(dut.read.en == (place.valid & ~place.done)),
                 Assert(~dut.read.en | (dut.read.address == place.address)),
             ]
-        added = Signal(signed(p.sum_bits))
+        added, products = Signal(signed(p.sum_bits)), []
+        for value, bits in zip(query, dut.read.data, strict=True):
+            product = Signal(signed(p.query_bits + p.slice_bits))
+            m.d.comb += product.eq(by_bits(value, bits, place.first))
+            products.append(product)
         with m.If(age == 3 + self.memory_latency):
-            products = [
-                by_bits(*each, place.first) for each in zip(query, dut.read.data, strict=True)
-            ]
             m.d.sync += added.eq(in_fours(products))
         room = Signal()
         m.d.sync += room.eq(~dut.o.valid | dut.o.ready)
@@ -206,7 +207,7 @@ class Bound(wiring.Component):
 
 
 class Product(wiring.Component):
-    """`by_bits` is the product of any value with any slice."""
+    """`by_bits` is the product of any value with each slice, and fits the hardware's width."""
 
     def __init__(self, params):
         self.params = params
@@ -214,10 +215,14 @@ class Product(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        p, first = self.params, AnyConst(1)
-        value, bits = AnyConst(signed(p.query_bits)), AnyConst(p.slice_bits)
-        number = Mux(first, bits.as_signed(), bits)
-        m.d.comb += Assert(by_bits(value, bits, first) == value * number)
+        p, value = self.params, AnyConst(signed(self.params.query_bits))
+        for number in range(1 << p.slice_bits):
+            bits = Const(number, p.slice_bits)
+            lowest = number - (number >> p.slice_bits - 1 << p.slice_bits)
+            for first, factor in ((0, number), (1, lowest)):
+                product = by_bits(value, bits, Const(first, 1))
+                fits = product[: p.query_bits + p.slice_bits].as_signed()
+                m.d.comb += Assert((product == value * factor) & (product == fits))
         return m
 
 
@@ -229,8 +234,10 @@ def check_bound(proof):
     prove(proof, depth=proof.dut.latency + 1, name="a bound", unroll=True)
 
 
-BOUNDS = [(sized(4, 5, b), n) for b in (1, 2, 4) for n in range(sized(4, 5, b).slices)]
-PAPER = SliceParams(taps=64, slice_bits=2)
+def numbers(taps, bits, *widths):
+    """Each slice of words cut into slices of these widths."""
+    sizes = [sized(taps, bits, width) for width in widths]
+    return [(p.slice_bits, number) for p in sizes for number in range(p.slices)]
 
 
 @pytest.mark.parametrize("slice_bits", [1, 2, 4])
@@ -238,9 +245,9 @@ def test_a_pass(slice_bits):
     check_pass(Pass(sized(4, 5, slice_bits)))
 
 
-@pytest.mark.parametrize("slice_bits", [1, 2])
-def test_a_pass_at_the_papers_size(slice_bits):
-    check_pass(Pass(sized(64, 12, slice_bits), memory_latency=2))
+@pytest.mark.parametrize(("slice_bits", "taps"), [(1, 64), (2, 64), (4, 8)])
+def test_a_pass_of_words_of_12_bits(slice_bits, taps):
+    check_pass(Pass(sized(taps, 12, slice_bits), memory_latency=2))
 
 
 @pytest.mark.parametrize("slice_bits", [1, 2, 4])
@@ -262,15 +269,20 @@ def test_products(slice_bits):
     prove(Product(sized(1, 12, slice_bits)), depth=1, name="a product")
 
 
-@pytest.mark.parametrize(("params", "number"), BOUNDS)
-def test_a_bound(params, number):
-    check_bound(Bound(params, number))
+@pytest.mark.parametrize(("slice_bits", "number"), numbers(4, 5, 1, 2, 4))
+def test_a_bound(slice_bits, number):
+    check_bound(Bound(sized(4, 5, slice_bits), number))
+
+
+@pytest.mark.parametrize(("slice_bits", "number"), numbers(64, 12, 2, 4))
+def test_a_bound_of_64_taps(slice_bits, number):
+    check_bound(Bound(sized(64, 12, slice_bits), number))
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("number", range(PAPER.slices))
-def test_a_bound_at_the_papers_size(number):
-    check_bound(Bound(PAPER, number))
+@pytest.mark.parametrize(("slice_bits", "number"), numbers(64, 12, 1))
+def test_a_bound_of_64_taps_and_single_bits(slice_bits, number):
+    check_bound(Bound(sized(64, 12, slice_bits), number))
 
 
 @pytest.mark.parametrize("wrong", [1, -1])
