@@ -247,7 +247,13 @@ class CompiledUnits:
         self._block = CompiledBlock(UnitBench(params=params), "exit_units", **options)
 
     def run(self, batch: Batch, *, stall: float = 0.0, seed: int = 1) -> Found:
-        """Score the keys of a batch's rows; with ``stall``, kept keys are taken only at times."""
+        """Score the keys of a batch's rows; with ``stall``, kept keys are taken only at times.
+
+        Raises
+        ------
+        AssertionError
+            A key that was kept did not stay until it was taken.
+        """
         p = self.params
         most = len(batch.keys) * len(batch.rows) * p.slices
         outputs = dict.fromkeys(self._block.outputs, most)
@@ -256,6 +262,8 @@ class CompiledUnits:
             {"load": self._slices(batch), "row": self._rows(batch)}, outputs, patience=500,
             stall={f"o{n}": stall for n in range(p.units)}, seed=seed,
         )  # fmt: skip
+        if not run.held:
+            raise AssertionError("a key that is kept did not stay until it was taken")
         return self._found(run, batch)
 
     def _slices(self, batch: Batch) -> Mapping[str, Ints]:
@@ -288,37 +296,29 @@ class CompiledUnits:
     def _found(self, run: BlockRun, batch: Batch) -> Found:
         p, shape = self.params, (len(batch.rows), len(batch.keys))
         found = {name: np.zeros(shape, np.int64) for name in Found.__dataclass_fields__}
-
-        def add(name: str, where: Ints, values: Ints | None = None) -> None:
-            flat = np.bincount(where, values, shape[0] * shape[1])
-            found[name] += flat.reshape(shape).astype(np.int64)
-
-        def row_at(times: Ints) -> Ints:
-            return np.searchsorted(run.times["row"], times) - 1
-
-        def events(name: str) -> tuple[dict[str, Ints], Ints]:
-            came = run.times[name] > 0
-            fields = {field: values[came] for field, values in run.outputs[name].items()}
-            return fields, row_at(run.times[name][came])
-
-        def place(address: Ints, row: Ints) -> tuple[Ints, Ints]:
-            key, slot = np.divmod(address, _stride(p))
-            return row * shape[1] + np.minimum(key, shape[1] - 1), slot
-
-        for unit in range(p.units):
-            read, row = events(f"read{unit}")
-            where, slot = place(read["address"], row)
-            add("reads", where)
-            add("places", where, 1 << slot)
-            ended, row = events(f"ended{unit}")
-            where, _ = place(ended["address"], row)
-            add("ended", where)
-            add("said", where, ended["kept"])
-            add("slices", where, ended["number"] + 1 - self._skipped(batch))
-            kept, row = events(f"o{unit}")
-            row -= (row + 1 - kept["row"]) % p.rows  # the row is the bench's count, from 1 on
-            where = row * shape[1] + np.minimum(kept["key"], shape[1] - 1)
-            add("given", where)
-            sign = kept["score"] >> p.score_bits - 1
-            add("score", where, kept["score"] - (sign << p.score_bits))
+        parts: dict[str, Ints | None]
+        for name in self._block.outputs:
+            fields, row = _events(run, name)
+            if name.startswith("o"):
+                key, score = fields["key"], fields["score"]
+                row -= (row + 1 - fields["row"]) % p.rows  # it may have waited for longer than that
+                sign = score >> p.score_bits - 1 << p.score_bits
+                parts = {"given": None, "score": score - sign}
+            else:
+                key, slot = np.divmod(fields["address"], _stride(p))
+                parts = {"reads": None, "places": 1 << slot}
+                if name.startswith("ended"):
+                    slices = fields["number"] + 1 - self._skipped(batch)
+                    parts = {"ended": None, "said": fields["kept"], "slices": slices}
+            where = row * shape[1] + np.minimum(key, shape[1] - 1)
+            for part, values in parts.items():
+                sums = np.bincount(where, values, shape[0] * shape[1])
+                found[part] += sums.reshape(shape).astype(np.int64)
         return Found(**found)
+
+
+def _events(run: BlockRun, name: str) -> tuple[dict[str, Ints], Ints]:
+    """What came of an output, and in which row."""
+    came, began = run.times[name] > 0, run.times["row"]
+    fields = {field: values[came] for field, values in run.outputs[name].items()}
+    return fields, np.searchsorted(began[began > 0], run.times[name][came]) - 1
