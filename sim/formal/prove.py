@@ -31,6 +31,8 @@ write_smt2 -wires top.smt2
 
 _OPTIONS: dict[str, list[str]] = {"bmc": [], "induction": ["-i"], "cover": ["-c"]}
 
+_UNROLL = ["--unroll", "--noincr"]
+
 _MOST_TRACE = 8000  # characters of a counterexample that go into the message
 
 
@@ -45,6 +47,7 @@ def prove(
     mode: Literal["bmc", "induction", "cover"] = "bmc",
     name: str = "proof",
     timeout: float = 120,
+    unroll: bool = False,
 ) -> None:
     """Prove the assertions in a design, or reach its covers.
 
@@ -66,6 +69,10 @@ def prove(
         For messages.
     timeout : float
         Seconds for yosys and for each call of the solver.
+    unroll : bool
+        Give the solver each cycle as an expression of the inputs. It then sees where a claim and
+        the hardware do the same in the same order, and proves large sums in no time; other proofs
+        may take longer.
 
     Raises
     ------
@@ -80,7 +87,8 @@ def prove(
         Path(folder, "top.il").write_text(_rtlil(elaboratable))
         run_yosys(_SCRIPT, folder, timeout=timeout)
         for each in ("bmc", "induction") if mode == "induction" else (mode,):
-            _solve(folder, each, depth, f"{name} ({each}, depth {depth})", timeout)
+            options = [*_OPTIONS[each], *(_UNROLL if unroll else [])]
+            _solve(folder, options, depth, f"{name} ({each}, depth {depth})", timeout)
 
 
 def _rtlil(elaboratable: Elaboratable) -> str:
@@ -97,8 +105,8 @@ def _rtlil(elaboratable: Elaboratable) -> str:
     return rtlil.convert(top, name="top", platform="formal", ports=ports)
 
 
-def _solve(folder: str, mode: str, depth: int, name: str, timeout: float) -> None:
-    command = ["-s", "yices", "-t", str(depth), "--presat", *_OPTIONS[mode]]
+def _solve(folder: str, options: list[str], depth: int, name: str, timeout: float) -> None:
+    command = ["-s", "yices", "-t", str(depth), "--presat", *options]
     trace = Path(folder, "trace.txt")
     dump = ["--dump-smtc", trace.name]
     log = run_program(

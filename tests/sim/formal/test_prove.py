@@ -63,15 +63,17 @@ class Counter(wiring.Component):
         return m
 
 
+@pytest.mark.parametrize("unroll", [False, True])
 @pytest.mark.parametrize("mode", ["bmc", "induction"])
-def test_hold_rule_of_a_right_slice_passes(mode):
-    prove(Rules(Slice()), depth=6, mode=mode)
+def test_hold_rule_of_a_right_slice_passes(mode, unroll):
+    prove(Rules(Slice()), depth=6, mode=mode, unroll=unroll)
 
 
+@pytest.mark.parametrize("unroll", [False, True])
 @pytest.mark.parametrize("bug", ["payload", "valid"])
-def test_planted_bug_fails_with_a_counterexample(bug):
+def test_planted_bug_fails_with_a_counterexample(bug, unroll):
     with pytest.raises(ProofError, match=r"^slice \(bmc, depth 6\) failed(.|\n)*state 1"):
-        prove(Rules(Slice(bug=bug)), depth=6, name="slice")
+        prove(Rules(Slice(bug=bug)), depth=6, name="slice", unroll=unroll)
 
 
 def test_bmc_sees_only_its_depth():
