@@ -17,6 +17,7 @@ from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import LineTimes, paced
 from attnsieve.sim.cycle_model.loader import LoaderModel, Region
 from attnsieve.sim.cycle_model.rows import Pipeline, Row
+from attnsieve.sim.cycle_model.slices import SlicePipeline
 from attnsieve.sim.cycle_model.sparse import SparsePipeline, list_cycles, select_cycles
 from attnsieve.sim.cycle_model.waiting import WaitingPipeline
 from attnsieve.sim.driver.image import JobImage
@@ -89,6 +90,8 @@ def predict(
     pipeline: Pipeline
     if image.job.progressive or image.job.demand:
         pipeline = WaitingPipeline(partial(_listed_region, image), loader, *stages)
+    elif params.slice_units:
+        pipeline = SlicePipeline(*stages)
     else:
         pipeline = SparsePipeline(*stages) if lists else Pipeline(*stages[1:])
     cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)
@@ -134,18 +137,16 @@ def _lines_of(image: JobImage, name: str) -> int:
 
 def _counters(pipeline: Pipeline, end: int) -> Prediction:
     """Gaps for want of a row count as setup before the first line, as tail behind it."""
-    gaps = pipeline.gaps
-    total = {cause: sum(g[cause] for g in gaps) for cause in ("row", "output", "query", "key")}
-    setup = gaps[0]["row"] + 1  # a cycle counts for what was done in the one before
-    last = int(pipeline.score_last[len(pipeline.rows) - 1])
+    total = pipeline.waits
+    setup = pipeline.setup + 1  # a cycle counts for what was done in the one before
     return Prediction(
         cycles=end,
-        busy=sum(pipeline.lines[: len(pipeline.rows)]),
+        busy=pipeline.busy,
         setup=setup,
         query=total["query"],
         key=total["key"],
         output=total["output"],
-        tail=end - last - 1 + total["row"] - setup,
+        tail=end - sum(total.values()) - pipeline.busy + total["row"] - setup,
     )
 
 

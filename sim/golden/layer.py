@@ -45,10 +45,15 @@ class LayerResult:
     exits : int array
         ``[slices]``: keys of which 1, 2, … slices were read, over all rows; empty on a core that
         reads K whole.
+    read : uint8 array
+        ``[heads, queries, keys]``: slices of the key that were read, 0 where a mask hides the pair;
+        empty on a core that reads K whole.
     seen : bool array
         ``[queries, keys]``: no mask hides the pair; all False if no head lives.
     kept_scores, kept_values : bool array
         ``[heads, queries, keys]``: the pair took part in the softmax; its V row was multiplied.
+    terms : bool array
+        ``[heads, queries, keys]``: the pair's term in the softmax is not zero.
     shares : int array
         ``[keys]``: what all rows add to the score of each token; zeros on a core without scores.
     recomputed : bool array
@@ -66,9 +71,11 @@ class LayerResult:
     macs_qk: int
     macs_pv: int
     exits: np.ndarray
+    read: np.ndarray
     seen: np.ndarray
     kept_scores: np.ndarray
     kept_values: np.ndarray
+    terms: np.ndarray
     shares: np.ndarray
     recomputed: np.ndarray
     approximate: np.ndarray
@@ -131,6 +138,8 @@ def attention_layer(
     kept_scores = np.zeros(shape, bool)
     slices = -(-job.bits // params.slice_bits) if params.slice_units else 0
     exits = np.zeros(slices, np.int64)
+    read = np.zeros(shape if slices else (0, 0, 0), np.uint8)
+    nonzero = np.zeros(shape, bool)
     shares = np.zeros(job.keys, np.int64)
     recomputed = np.zeros(shape[:2], bool)
     block = max(1, _BLOCK // job.keys)
@@ -145,6 +154,7 @@ def attention_layer(
             kept_scores[head, part] = softmax.seen
             if softmax.slices is not None:
                 exits += np.bincount(softmax.slices.ravel(), minlength=slices + 1)[1:]
+                read[head, part] = softmax.slices
             if params.token_lanes:
                 shares += token_shares(params, row_terms, mantissa, exponent)
             if params.value_lanes:
@@ -154,6 +164,7 @@ def attention_layer(
                     np.where(chosen, row_terms.exponent_class, 0),
                 )
                 kept_values[head, part] = chosen
+            nonzero[head, part] = row_terms.mantissa != 0
             acc = prob_v_integer(params, row_terms, aligned)
             out[head, part] = normalise(params, acc, mantissa, exponent)
     alive = np.array(job.alive)
@@ -173,9 +184,11 @@ def attention_layer(
         macs_qk=(pairs + int(spans[recomputed].sum())) * job.head_dim,
         macs_pv=values * job.head_dim,
         exits=exits,
+        read=read,
         seen=kept & alive.any(),
         kept_scores=kept_scores,
         kept_values=kept_values,
+        terms=nonzero,
         shares=shares,
         recomputed=recomputed,
         approximate=(spans > 0) & ~recomputed & job.progressive,
