@@ -118,6 +118,9 @@ class Circle:
         self.stored = [0] * self.ways
         self.until = [0] * self.turn  # of each cycle of a turn, when the last key leaves
         self.busy = 0
+        self.causes: list[tuple[tuple[str, int], ...]] = []  # of all rows
+        self.turn_at = 0  # when the row behind them can be prepared, if there is room
+        self.asked = 0  # the first row that is not prepared
         self.setup = 0  # cycles for want of a row before the first key
         self.idle = {"row": 0, "output": 0, "query": 0, "key": 0}
 
@@ -131,6 +134,7 @@ class Circle:
     def give(self, row: DealtRow) -> None:
         """One more row."""
         self.rows.append(row)
+        self.causes.append(row.causes)
         self.left[row.number] = 1 + sum(map(bool, row.keys))
         self.inside += 1
 
@@ -259,10 +263,20 @@ class Circle:
 
     def _count(self, now: int) -> None:
         """A cycle in which no slice is read."""
-        cause = "output"
-        if self.rows:
-            row = self.rows[0]
-            missing = self.room and self.place < len(row.keys)
-            cause = next((name for name, until in row.causes if now < until), cause)
-            cause = "key" if now >= row.start and missing else cause
+        row = self.rows[0] if self.rows else None
+        if row is None or now < row.start:
+            cause = self._prepares(now)
+        elif self.room and (self.deal_at is None or now < self.deal_at):
+            cause = "key"
+        else:
+            cause = "output"
         self.idle[cause] += 1
+
+    def _prepares(self, now: int) -> str:
+        """What the next row waits for before it is prepared."""
+        while self.asked < len(self.causes):
+            for cause, until in self.causes[self.asked]:
+                if now < until:
+                    return cause
+            self.asked += 1
+        return "row" if now < self.turn_at or len(self.causes) == len(self.left) else "output"

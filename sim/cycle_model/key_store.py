@@ -12,7 +12,7 @@ from attnsieve.sim.cycle_model.lines import LineTimes, paced
 __all__ = ["KeyStoreModel"]
 
 #: Cycles from a line's being readable to its first piece at the store.
-_CUT = 1
+_CUT = 3
 
 
 class KeyStoreModel:
@@ -82,7 +82,7 @@ class KeyStoreModel:
         bounds = np.maximum(came, room) + self.turns - 1
         bounds[0] = max(int(bounds[0]), self.taken + self.turns)
         times = paced(bounds, self.turns)
-        cut = np.maximum(came - _CUT, np.append(self.taken, times[:-1]))
+        cut = np.maximum(came - 1, np.append(self.taken, times[:-1]))
         self.lines.take(cut[np.append(np.diff(self.line[pieces]) > 0, True)])
         whole = times[self.whole[pieces]] + SliceStore.latency + 1
         self.there[self.known : self.known + len(whole)] = whole

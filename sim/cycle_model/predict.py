@@ -139,6 +139,8 @@ def _counters(pipeline: Pipeline, end: int) -> Prediction:
     """Gaps for want of a row count as setup before the first line, as tail behind it."""
     total = pipeline.waits
     setup = pipeline.setup + 1  # a cycle counts for what was done in the one before
+    if not pipeline.busy:  # nothing is behind the first line
+        setup = end - sum(total.values()) + total["row"]
     return Prediction(
         cycles=end,
         busy=pipeline.busy,

@@ -7,6 +7,7 @@ import numpy as np
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.slices.row_bounds import RowBounds
 from attnsieve.hdl.slices.slice_params import slice_params
+from attnsieve.hdl.stages.prob_v_array import ValueArray
 from attnsieve.sim.cycle_model.circle import Circle, DealtRow
 from attnsieve.sim.cycle_model.key_store import KeyStoreModel
 from attnsieve.sim.cycle_model.latency import Latency
@@ -18,6 +19,10 @@ __all__ = ["SlicePipeline"]
 
 #: Beats on their way from the stored rows to the softmax, and cycles that each takes.
 _BEATS, _READ = 8, 3
+#: Cycles from a query's being there to its row's turn; one more where it comes in one line.
+_QUERY = 1
+#: Cycles from a step of prob·V to its being added up: the way of a term, and the array.
+_SUMS = 5 + ValueArray.latency
 #: Rows whose terms are there, or multiplied.
 _TERM_ROWS = 6
 #: Cycles that the row of each further head takes to come.
@@ -38,7 +43,7 @@ class SlicePipeline(SparseSums):
         self, image: JobImage, params: CoreParams, latency: Latency, *others: object
     ) -> None:
         steps = steps_of(image, image.expected.terms)
-        super().__init__(steps.ravel().tolist(), params, latency, *others)
+        super().__init__(steps.ravel().tolist(), _SUMS, params, latency, *others)
         job = image.job
         self.image = image
         self.store = KeyStoreModel(
@@ -88,15 +93,16 @@ class SlicePipeline(SparseSums):
         if row.scale is not None:
             there = max(there, self.left_time_of(row.scale) + self.latency.scale)
         free = max(behind, int(self.freed[inside]) + 1 if inside >= 0 else 0)
-        begin = max(there, free, query)
+        begin = max(there, free, query + _QUERY + (self.params.groups == 1))
         self.begin[number] = begin
         self._leave_query(row, begin + self.bounds.reads - 1)
         start = begin + self.bounds.latency
-        causes = (("row", there), ("output", free), ("query", query), ("row", start))
+        causes = (("row", there), ("output", free), ("query", begin))
         head, query = divmod(number, self.image.job.queries)
         kv = head // self.image.job.group
         keys = self._keys(number, head, query)
         self.circle.give(DealtRow(number, start, keys, kv * self.image.job.keys, causes))
+        self.circle.turn_at = begin + self.bounds.interval
         self.begun += 1
         return True
 

@@ -76,7 +76,7 @@ class SparsePipeline(SparseSums):
         self, image: JobImage, params: CoreParams, latency: Latency, *others: object
     ) -> None:
         steps = row_steps(image)[np.ix_(np.flatnonzero(image.job.alive), image.listed_queries)]
-        super().__init__(steps.ravel().tolist(), params, latency, *others)
+        super().__init__(steps.ravel().tolist(), latency.steps + 3, params, latency, *others)
         self.image, self.passed = image, -1
         self.selected = self._selections()
 

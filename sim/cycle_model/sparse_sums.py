@@ -28,14 +28,21 @@ class SparseSums(Pipeline):
     ----------
     steps : list of int
         Of a pass of each row.
+    sums : int
+        Cycles from a step to its being added up.
     others : as `Pipeline`
     """
 
     def __init__(
-        self, steps: list[int], params: CoreParams, latency: Latency, *others: object
+        self,
+        steps: list[int],
+        sums: int,
+        params: CoreParams,
+        latency: Latency,
+        *others: object,
     ) -> None:
         super().__init__(params, latency, *others)  # type: ignore[arg-type]
-        self.steps = steps
+        self.steps, self.sums = steps, sums
 
     def _passes(self, number: int, start: int, terms: int) -> None:
         """Steps of a row from ``start`` on, and when its elements leave."""
@@ -49,7 +56,7 @@ class SparseSums(Pipeline):
             end = max(start, self.step_time + 1) + steps - 1
             self.step_time = max(end, self._room())
             self.passes.append((self.step_time, transfers))
-            come = self.step_time + self.latency.steps + 3 + self.latency.drain
+            come = self.step_time + self.sums + self.latency.drain
             self.drained = max(come, reciprocal, self.drained) + drain
             pace = self.latency.output_pace
             self.left += [self.drained - drain + pace * n for n in range(1, transfers + 1)]
