@@ -12,6 +12,7 @@ from attnsieve.hdl.slices.key_dealer import KeyDealer, keys_dealt
 from attnsieve.hdl.slices.row_count import RowCount
 from attnsieve.hdl.slices.slice_params import slice_params, survivor_ways
 from attnsieve.hdl.slices.unit_circle import UnitCircle
+from attnsieve.sim.cycle_model.survivors import SurvivorsModel
 
 __all__ = ["Circle", "DealtRow"]
 
@@ -19,14 +20,8 @@ __all__ = ["Circle", "DealtRow"]
 _DEAL = 3
 #: Keys of a unit's queue at which no more are dealt.
 _FULL = KeyDealer.depth - 3
-#: Cycles from a key's leaving its place to its score in the row, if it is kept.
-_STORE = 2
-#: Kept keys of a unit that wait for their turn.
-_WAITING = 5
 #: A key in a number: the row above these bits, the way, that it is kept, its slices.
 _ROW, _WAY, _KEPT, _SLICES = 6, 5, 16, 15
-#: Turns that a place is held, at most.
-_HELD = 16
 #: Cycles from a key's being dropped or stored to the row's being complete.
 _COUNT = RowCount.latency
 
@@ -94,17 +89,19 @@ class Circle:
         every = (1 << s.units) - 1
         self.every = every
         self.members = _Members()
-        self.ends = [
-            [1 << (unit + self.step * n) % s.units for unit in range(s.units)]
-            for n in range(s.slices + _HELD + 1)
-        ]
-        sides = self.ways if s.units % self.ways == 0 else 1  # a way's keys come from some units
-        self.waiting = _WAITING * s.units // sides  # kept keys before places are held
+        self.there_at = [
+            [(unit + self.step * n) % s.units for unit in range(s.units)]
+            for n in range(s.slices + 1)
+        ]  # where a key is after so many slices
+        self.ends = [[1 << unit for unit in units] for units in self.there_at]
+        self.spans = [n * self.turn for n in range(s.slices + 1)]
+        self.kept = SurvivorsModel(s.units, self.ways, self.turn, self.step)
+        self.finished: list[int] = []
         self.time = 0
         self.inside = 0  # rows of which not all keys are in units
         self.deal_at: int | None = None  # when the next keys can be dealt, if that is known
-        longest = s.slices + _HELD  # turns that a place may be away
-        self.free = [0] * (1 << (longest * self.turn + 1).bit_length())  # units with a free place
+        longest = (s.slices + 1) * self.turn  # that a place may be away
+        self.free = [0] * (1 << longest.bit_length())  # units with a free place
         self.wrap = len(self.free) - 1
         self.free[: self.turn] = [every] * self.turn
         self.queues: list[deque[int]] = [deque() for _ in range(s.units)]
@@ -115,7 +112,6 @@ class Circle:
         self.place = 0  # in the first of them
         self.left = [-1] * rows  # keys of each row that are not in a unit; -1: not yet dealt
         self.ended = [0] * rows  # when the last one of each will be decided, or stored
-        self.stored = [0] * self.ways
         self.until = [0] * self.turn  # of each cycle of a turn, when the last key leaves
         self.busy = 0
         self.causes: list[tuple[tuple[str, int], ...]] = []  # of all rows
@@ -141,119 +137,136 @@ class Circle:
     def advance(self, wait: bool) -> list[int]:
         """Go on until some rows have all their keys in units, and return these; none if what comes
         next is not known: a key, or with ``wait`` the next row."""
-        finished: list[int] = []
+        free, wrap, turn, dealt = self.free, self.wrap, self.turn, self.dealt
+        until, kept, now = self.until, self.kept, self.time
+        finished = self.finished
+        finished.clear()
         while self.inside and not finished:
-            now = self.time
             if self.deal_at is None:
                 self._look()
-            if self.deal_at is None and (self.rows or wait):
-                break
-            pushed = self.dealt[now & 3]
-            if pushed is not None:
-                self.dealt[now & 3] = None
-                self._enter(*pushed)
-            room = not self.full
-            places = self.free[now & self.wrap]
+                if self.deal_at is None and (self.rows or wait):
+                    break
+            if dealt[now & 3] is not None:
+                self._enter(now & 3)
+            full = self.full
+            if kept.waits:
+                self._collect(now)
+            places = free[now & wrap]
             if places:
-                self.free[now & self.wrap] = 0
+                free[now & wrap] = 0
                 taken = places & self.filled
                 if taken:
-                    self._take(now, taken, finished)
-                rest = places ^ taken
-                if rest:
-                    self.free[now + self.turn & self.wrap] |= self._turned(rest)
-            if self.until[now % self.turn] <= now:
+                    self._take(now, taken)
+                    places ^= taken
+                if places:
+                    free[now + turn & wrap] |= self._turned(places)
+            if until[now % turn] <= now:
                 self._count(now)
-            if self.room and self.deal_at is not None and self.deal_at <= now:
-                self._deal(now, finished)
-            self.room = room
-            self.time += 1
-        return finished
+            if self.deal_at is not None and self.deal_at <= now and self.room:
+                self._deal(now)
+            self.room = not full
+            now += 1
+        self.time = now
+        return list(finished)
 
     def _look(self) -> None:
         """When the next keys can be dealt, if that is known."""
         if not self.rows:
             return
         row = self.rows[0]
+        last = row.first + min(self.place + self.lanes, len(row.keys)) - 1
         if not row.keys:
             self.deal_at = row.start
-            return
-        last = row.first + min(self.place + self.lanes, len(row.keys)) - 1
-        if last < self.known:
+        elif last < self.known:
             self.deal_at = max(row.start, int(self.there[last]))
 
-    def _deal(self, now: int, finished: list[int]) -> None:
+    def _deal(self, now: int) -> None:
         """The next keys are on their way to their queues."""
-        row = self.rows[0]
-        first = self.place
-        self.place += self.lanes
-        self.dealt[now + _DEAL & 3] = (
-            row.keys[first : self.place], (row.first + first) % self.slices.units
-        )
+        row, first = self.rows[0], self.place
+        self.place = end = first + self.lanes
+        unit = (row.first + first) % self.slices.units
+        self.dealt[now + _DEAL & 3] = row.keys[first:end], unit
         self.deal_at = None
-        if self.place >= len(row.keys):
+        if end >= len(row.keys):
             self.rows.popleft()
             self.place = 0
-            self._end(row.number, now + _DEAL + 1, finished)
+            self._end(row.number, now + _DEAL + 1)
 
-    def _end(self, row: int, time: int, finished: list[int]) -> None:
+    def _end(self, row: int, time: int) -> None:
         """Something of a row ends: a key, or that it is dealt."""
         if time > self.ended[row]:
             self.ended[row] = time
         self.left[row] -= 1
         if not self.left[row]:
-            finished.append(row)
+            self.finished.append(row)
             self.inside -= 1
 
-    def _enter(self, keys: list[int], unit: int) -> None:
-        """Keys enter the queues of their units, from ``unit`` on."""
+    def _enter(self, slot: int) -> None:
+        """Keys enter the queues of their units."""
+        block = self.dealt[slot]
+        assert block is not None
+        self.dealt[slot] = None
+        keys, unit = block
         for key in keys:
             if key:
                 queue = self.queues[unit]
                 queue.append(key)
                 self.filled |= 1 << unit
-                if len(queue) >= _FULL:
+                if len(queue) == _FULL:
                     self.full |= 1 << unit
             unit += 1
-            if unit == self.slices.units:
+            if unit == len(self.queues):
                 unit = 0
 
-    def _take(self, now: int, taken: int, finished: list[int]) -> None:
+    def _take(self, now: int, taken: int) -> None:
         """Free places take the next keys of these units."""
+        free, wrap, queues, left, ended = self.free, self.wrap, self.queues, self.left, self.ended
         latest = 0
-        if not self.busy:
-            self.setup = self.idle["row"]
         for unit in self.members[taken]:
-            queue = self.queues[unit]
+            queue = queues[unit]
             key = queue.popleft()
-            if len(queue) < _FULL:
-                self.full &= ~(1 << unit)
-                if not queue:
-                    self.filled &= ~(1 << unit)
+            level = len(queue)
+            if level == _FULL - 1:
+                self.full ^= 1 << unit
+            elif not level:
+                self.filled ^= 1 << unit
             slices = key & _SLICES
-            end = now + slices * self.turn
+            end = now + self.spans[slices]
             if end > latest:
                 latest = end
+            row = key >> _ROW
+            time = end
             if key & _KEPT:
-                stored, held = self._store(end, key >> _WAY & 1)
-                self._end(key >> _ROW, stored + _COUNT, finished)
-                slices += held
-            else:
-                self._end(key >> _ROW, end + _COUNT, finished)
-            self.free[now + slices * self.turn & self.wrap] |= self.ends[slices][unit]
+                there = self.kept.keep(end, self.there_at[slices][unit], key >> _WAY & 1, row)
+                if there is None:
+                    continue
+                if not there:
+                    free[end & wrap] |= self.ends[slices][unit]
+                    continue
+                time = there
+            free[end & wrap] |= self.ends[slices][unit]
+            time += _COUNT
+            if time > ended[row]:
+                ended[row] = time
+            left[row] -= 1
+            if not left[row]:
+                self.finished.append(row)
+                self.inside -= 1
         until = max(self.until[now % self.turn], now)
         if latest > until:
             self.busy += (latest - until) // self.turn
             self.until[now % self.turn] = latest
 
-    def _store(self, end: int, way: int) -> tuple[int, int]:
-        """When a key that is kept is stored, and how many turns its place is held."""
-        stored = max(end + _STORE, self.stored[way] + 1)
-        self.stored[way] = stored
-        waits = stored - end - _STORE
-        if waits < self.waiting:
-            return stored, 0
-        return stored, min(_HELD, -(-(waits + 1 - self.waiting) // self.turn))
+    def _collect(self, now: int) -> None:
+        """Keys that waited are stored, places that were held are free."""
+        kept = self.kept
+        kept.advance(now)
+        for time, unit in kept.left:
+            self.free[time & self.wrap] |= 1 << unit
+        for row, time in kept.stored:
+            self._end(row, time + _COUNT)
+        kept.left.clear()
+        kept.stored.clear()
 
     def _turned(self, places: int) -> int:
         """Units that these places come to next."""
@@ -271,6 +284,8 @@ class Circle:
         else:
             cause = "output"
         self.idle[cause] += 1
+        if not self.busy and cause == "row":
+            self.setup += 1
 
     def _prepares(self, now: int) -> str:
         """What the next row waits for before it is prepared."""
