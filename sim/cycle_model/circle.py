@@ -100,6 +100,7 @@ class Circle:
         self.time = 0
         self.inside = 0  # rows of which not all keys are in units
         self.deal_at: int | None = None  # when the next keys can be dealt, if that is known
+        self.whole = False  # all keys of the row are there by then
         longest = (s.slices + 1) * self.turn  # that a place may be away
         self.free = [0] * (1 << longest.bit_length())  # units with a free place
         self.wrap = len(self.free) - 1
@@ -149,8 +150,9 @@ class Circle:
             if dealt[now & 3] is not None:
                 self._enter(now & 3)
             full = self.full
-            if kept.waits:
-                self._collect(now)
+            if kept.due <= now:
+                kept.advance(now)
+                self._collect()
             places = free[now & wrap]
             if places:
                 free[now & wrap] = 0
@@ -179,6 +181,8 @@ class Circle:
             self.deal_at = row.start
         elif last < self.known:
             self.deal_at = max(row.start, int(self.there[last]))
+            whole = row.first + len(row.keys) - 1
+            self.whole = whole < self.known and int(self.there[whole]) <= self.deal_at
 
     def _deal(self, now: int) -> None:
         """The next keys are on their way to their queues."""
@@ -186,8 +190,9 @@ class Circle:
         self.place = end = first + self.lanes
         unit = (row.first + first) % self.slices.units
         self.dealt[now + _DEAL & 3] = row.keys[first:end], unit
-        self.deal_at = None
+        self.deal_at = now + 1 if self.whole else None
         if end >= len(row.keys):
+            self.deal_at, self.whole = None, False
             self.rows.popleft()
             self.place = 0
             self._end(row.number, now + _DEAL + 1)
@@ -252,15 +257,16 @@ class Circle:
             if not left[row]:
                 self.finished.append(row)
                 self.inside -= 1
+        if self.kept.stored or self.kept.left:
+            self._collect()
         until = max(self.until[now % self.turn], now)
         if latest > until:
             self.busy += (latest - until) // self.turn
             self.until[now % self.turn] = latest
 
-    def _collect(self, now: int) -> None:
+    def _collect(self) -> None:
         """Keys that waited are stored, places that were held are free."""
         kept = self.kept
-        kept.advance(now)
         for time, unit in kept.left:
             self.free[time & self.wrap] |= 1 << unit
         for row, time in kept.stored:
