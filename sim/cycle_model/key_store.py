@@ -7,7 +7,7 @@ import numpy as np
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.slices.slice_params import slice_params
 from attnsieve.hdl.slices.slice_store import SliceStore
-from attnsieve.sim.cycle_model.lines import LineTimes, paced
+from attnsieve.sim.cycle_model.lines import LineTimes
 
 __all__ = ["KeyStoreModel"]
 
@@ -34,58 +34,44 @@ class KeyStoreModel:
         self, params: CoreParams, lines: LineTimes, heads: int, keys: int, parts: int
     ) -> None:
         slices = slice_params(params)
-        self.lines = lines
+        self.lines, self.keys, self.parts, self.groups = lines, keys, parts, params.groups
         self.turns = slices.turns
         self.room = slices.groups * slices.units  # in keys
-        self.keys = keys
-        groups = params.groups
-        whole = np.arange(1, keys + 1) * parts
-        cuts = np.arange(groups, keys * parts, groups)
-        ends = np.union1d(whole, cuts)  # of pieces, in segments
-        self.line = (ends - 1) // groups  # of each piece
-        self.key = (ends - 1) // parts
-        self.whole = ends % parts == 0  # the piece completes its key
-        self.of_head = -(-keys * parts // groups)  # lines
+        self.of_head = -(-keys * parts // params.groups)  # lines
         self.there = np.zeros(heads * keys, np.int64)  # when each key can be dealt
         self.known = 0  # keys of which that is known
-        self.released = np.zeros(heads, np.int64)  # when the keys of each KV head leave
-        self.gone = 0  # heads that have
-        self.taken = -1  # when the store has taken the last piece
+        self.released: list[int] = []  # when the keys of each KV head left
+        self.taken = -1  # when the last piece was stored
 
     def release(self, time: int) -> None:
         """The keys of the oldest KV head are not needed any more."""
-        self.released[self.gone] = time
-        self.gone += 1
+        self.released.append(time)
 
     def advance(self) -> bool:
         """Follow the lines that have come; False if none has."""
-        line = self.lines.freed
-        if line == self.lines.arrived:
+        before = self.lines.freed
+        while self._cut():
+            pass
+        return self.lines.freed > before
+
+    def _cut(self) -> bool:
+        """Cut the next line, if it is known when it comes and when there is room for its keys."""
+        lines, parts = self.lines, self.parts
+        if lines.freed == lines.arrived:
             return False
-        head, first = divmod(line, self.of_head)
-        last = min(self.lines.arrived - head * self.of_head, self.of_head)
-        pieces = np.flatnonzero((self.line >= first) & (self.line < last))
-        need = (head * self.keys + self.key[pieces] - self.room) // self.keys
-        pieces = pieces[need < self.gone]  # those for which there will be room, once it is known
-        if not len(pieces):
+        head, number = divmod(lines.freed, self.of_head)
+        first = number * self.groups
+        last = min(first + self.groups, self.keys * parts)  # segments
+        gone = (head * self.keys + (last - 1) // parts - self.room) // self.keys
+        if gone >= len(self.released):
             return False
-        # a line leaves with its last piece
-        last = int(self.line[pieces[-1]]) + (pieces[-1] + 1 == len(self.line)
-            or self.line[pieces[-1] + 1] != self.line[pieces[-1]])
-        pieces = pieces[self.line[pieces] < last]
-        if not len(pieces):
-            return False
-        need = need[: len(pieces)]
-        base = head * self.of_head
-        came = self.lines.arrive[base + self.line[pieces]] + _CUT
-        room = np.where(need >= 0, self.released[np.maximum(need, 0)] + 1, 0)
-        bounds = np.maximum(came, room) + self.turns - 1
-        bounds[0] = max(int(bounds[0]), self.taken + self.turns)
-        times = paced(bounds, self.turns)
-        cut = np.maximum(came - 1, np.append(self.taken, times[:-1]))
-        self.lines.take(cut[np.append(np.diff(self.line[pieces]) > 0, True)])
-        whole = times[self.whole[pieces]] + SliceStore.latency + 1
-        self.there[self.known : self.known + len(whole)] = whole
-        self.known += len(whole)
-        self.taken = int(times[-1])
+        came = int(lines.arrive[lines.freed])
+        bound = max(came + _CUT, self.released[gone] + 1 if gone >= 0 else 0)
+        for key in range(first // parts, -(-last // parts)):
+            cut = max(came, self.taken)
+            self.taken = max(bound, self.taken + 1) + self.turns - 1
+            if (key + 1) * parts <= last:
+                self.there[self.known] = self.taken + SliceStore.latency + 1
+                self.known += 1
+        lines.take(np.array([cut]))
         return True

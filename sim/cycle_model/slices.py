@@ -6,7 +6,6 @@ import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.slices.row_bounds import RowBounds
-from attnsieve.hdl.slices.slice_params import slice_params
 from attnsieve.hdl.stages.prob_v_array import ValueArray
 from attnsieve.sim.cycle_model.circle import Circle, DealtRow
 from attnsieve.sim.cycle_model.key_store import KeyStoreModel
@@ -55,11 +54,12 @@ class SlicePipeline(SparseSums):
         self.begin = np.zeros(len(self.rows), np.int64)
         self.complete = np.full(len(self.rows), -1, np.int64)
         self.freed = np.zeros(len(self.rows), np.int64)  # when each has been read
+        self.entered = np.zeros(int(self.beat[-1]), np.int64)  # when terms of beats were there
         self.first_step = -1  # of prob·V, of the last row
 
     def advance(self) -> None:
-        stages = (self.store.advance, self._begin, self._deal, self._read, self._sum)
-        while any([stage() for stage in stages]):
+        stages = (self.store.advance, self._sum, self._read, self._begin, self._deal)
+        while any(stage() for stage in stages):
             pass
 
     @property
@@ -138,37 +138,37 @@ class SlicePipeline(SparseSums):
         number = self.softened
         if number == len(self.rows) or self.complete[number] < 0:
             return False
-        first, last = self.beat[number], self.beat[number + 1]
-        room = 2 * self.params.max_beats
-        before = number - _TERM_ROWS
-        if self.beat[self.summed] < last - room or self.summed <= before:
+        bounds = self._term_room(number)
+        if bounds is None:
             return False
-        entry = np.zeros(last - first, np.int64)
-        held = np.arange(first, last) - room
-        entry[held >= 0] = self.beat_free[held[held >= 0]]
-        if before >= 0:
-            entry[-1] = max(int(entry[-1]), int(self.beat_free[self.beat[before]]))
+        first, last = self.beat[number], self.beat[number + 1]
         way = _READ + self.latency.terms
-        bounds = np.zeros(last - first, np.int64)
-        bounds[0] = max(int(self.complete[number]), self.left_time + 1)
-        full = _BEATS + self.latency.terms  # beats on their way
-        ahead = np.arange(first, last) - full
-        terms = self.beat_left
-        old = (ahead >= 0) & (ahead < first)
-        bounds[old] = np.maximum(bounds[old], terms[ahead[old]] - _BEATS)
-        entered = paced(np.maximum(paced(bounds) + way, entry))
-        if last - first > full:
-            bounds[full:] = np.maximum(bounds[full:], entered[:-full] - _BEATS)
-        read = paced(bounds)
-        terms[first:last] = paced(np.maximum(read + way, entry))
+        ready = np.zeros(last - first, np.int64)
+        ready[0] = max(int(self.complete[number]), self.left_time + 1)
+        self.entered[first:last] = paced(np.maximum(paced(ready) + way, bounds))
+        ahead = np.arange(first, last) - _BEATS - self.latency.terms  # it has to be out of the way
+        there = ahead >= 0
+        ready[there] = np.maximum(ready[there], self.entered[ahead[there]] - _BEATS)
+        read = paced(ready)
+        self.entered[first:last] = paced(np.maximum(read + way, bounds))
+        self.beat_left[first:last] = self.entered[first:last] - self.latency.terms
         self.left_time = self.freed[number] = int(read[-1])
         if self.rows[number].last_of_kv:
             self.store.release(self.left_time)
         self.softened += 1
         return True
 
-    def left_time_of(self, number: int) -> int:
-        return int(self.beat_left[self.beat[number + 1] - 1]) - self.latency.terms
+    def _term_room(self, number: int) -> np.ndarray | None:
+        first, last = self.beat[number], self.beat[number + 1]
+        room, before = 2 * self.params.max_beats, number - _TERM_ROWS
+        if self.beat[self.summed] < last - room or self.summed <= before:
+            return None
+        bounds = np.zeros(last - first, np.int64)
+        held = np.arange(first, last) - room
+        bounds[held >= 0] = self.beat_free[held[held >= 0]]
+        if before >= 0:
+            bounds[-1] = max(int(bounds[-1]), int(self.beat_free[self.beat[before]]))
+        return bounds
 
     def _sum(self) -> bool:
         number = self.summed
@@ -179,10 +179,11 @@ class SlicePipeline(SparseSums):
         if self.value.arrived < self.value_base + used:
             return False
         first, last = self.beat[number], self.beat[number + 1]
-        terms = int(self.beat_left[last - 1])
+        terms = int(self.entered[last - 1])
         start = max(terms + 4, self.first_step + 2)
         if used:
             start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
+        self.entered = np.zeros(int(self.beat[-1]), np.int64)  # when terms of beats were there
         self.first_step = max(start, self.step_time + 1)
         self._passes(number, start, terms)
         self.beat_free[first:last] = self.step_time + 1
