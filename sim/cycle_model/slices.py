@@ -183,7 +183,6 @@ class SlicePipeline(SparseSums):
         start = max(terms + 4, self.first_step + 2)
         if used:
             start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
-        self.entered = np.zeros(int(self.beat[-1]), np.int64)  # when terms of beats were there
         self.first_step = max(start, self.step_time + 1)
         self._passes(number, start, terms)
         self.beat_free[first:last] = self.step_time + 1
