@@ -28,14 +28,22 @@ class KeyStoreModel:
         Lines of K.
     heads, keys, parts : int
         KV heads, keys of each, and segments of a key.
+    heads_cut : list
+        Gets the time at which each KV head is cut.
     """
 
     def __init__(
-        self, params: CoreParams, lines: LineTimes, heads: int, keys: int, parts: int
+        self,
+        params: CoreParams,
+        lines: LineTimes,
+        heads: int,
+        keys: int,
+        parts: int,
+        heads_cut: list[int],
     ) -> None:
         slices = slice_params(params)
         self.lines, self.keys, self.parts, self.groups = lines, keys, parts, params.groups
-        self.turns = slices.turns
+        self.heads_cut, self.turns = heads_cut, slices.turns
         self.room = slices.groups * slices.units  # in keys
         self.of_head = -(-keys * parts // params.groups)  # lines
         self.there = np.zeros(heads * keys, np.int64)  # when each key can be dealt
@@ -74,4 +82,6 @@ class KeyStoreModel:
                 self.there[self.known] = self.taken + SliceStore.latency + 1
                 self.known += 1
         lines.take(np.array([cut]))
+        if number == self.of_head - 1:
+            self.heads_cut.append(cut)
         return True

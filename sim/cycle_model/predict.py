@@ -91,7 +91,7 @@ def predict(
     if image.job.progressive or image.job.demand:
         pipeline = WaitingPipeline(partial(_listed_region, image), loader, *stages)
     elif params.slice_units:
-        pipeline = SlicePipeline(*stages)
+        pipeline = SlicePipeline(loader.keys_cut, *stages)
     else:
         pipeline = SparsePipeline(*stages) if lists else Pipeline(*stages[1:])
     cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)

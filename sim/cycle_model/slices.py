@@ -35,19 +35,25 @@ class SlicePipeline(SparseSums):
     ----------
     image : JobImage
         The job, for the slices that are read of each key and what its rows keep.
+    heads_cut : list
+        Gets the time at which the keys of each KV head are cut.
     others : as `SparseSums`
     """
 
     def __init__(
-        self, image: JobImage, params: CoreParams, latency: Latency, *others: object
+        self,
+        heads_cut: list[int],
+        image: JobImage,
+        params: CoreParams,
+        latency: Latency,
+        *others: object,
     ) -> None:
         steps = steps_of(image, image.expected.terms)
         super().__init__(steps.ravel().tolist(), _SUMS, params, latency, *others)
         job = image.job
         self.image = image
-        self.store = KeyStoreModel(
-            params, self.key, job.kv_heads, job.keys, params.parts(job.head_dim)
-        )
+        parts = params.parts(job.head_dim)
+        self.store = KeyStoreModel(params, self.key, job.kv_heads, job.keys, parts, heads_cut)
         self.circle = Circle(params, self.store.there, len(self.rows))
         self.bounds = RowBounds(params=params)
         self.begun = 0  # rows that have been
