@@ -20,7 +20,7 @@ POINTS = {
     "tiny": (TINY, []),
     "leopard": ("leopard", []),
     "leopard-hp": ("leopard-hp", []),
-    "static": (TINY, ["slice_dealing=static", "lanes=32", "slice_units=3"]),
+    "static": (TINY, ["slice_dealing=static", "lanes=32", "slice_units=3", "slice_rows=2"]),
     "two rows, two slices": (TINY, ["slice_bits=4", "slice_rows=2"]),
     "one bit": (TINY, ["slice_bits=1", "slice_units=5"]),
     "one unit": (TINY, ["slice_units=1", "operand_bits=12"]),
@@ -44,7 +44,7 @@ def a_job(params, threshold=None, **shape):
 def test_any_job_has_a_consistent_prediction(point):
     preset, settings = POINTS[point]
     params = config.load(preset, settings=settings).core
-    for seed in range(15):
+    for seed in range(10):
         image = random_image(params, np.random.default_rng(seed), most_cycles=500)[0].jobs[0]
         p, result = predict(params, TIMING, image), image.expected
         assert p.busy + p.setup + p.query + p.key + p.output + p.tail == p.cycles
@@ -96,7 +96,7 @@ def compare(point, jobs, most_cycles, margin=6):
     assert np.mean([abs(run.error) for run in runs]) < 0.01
 
 
-@pytest.mark.parametrize("point", ["tiny", "static", "two rows, two slices"])
+@pytest.mark.parametrize("point", ["tiny", "static"])
 def test_random_jobs_take_the_predicted_cycles(point):
     compare(point, 25, 1000)
 
