@@ -140,6 +140,7 @@ class Circle:
         next is not known: a key, or with ``wait`` the next row."""
         free, wrap, turn, dealt = self.free, self.wrap, self.turn, self.dealt
         until, kept, now = self.until, self.kept, self.time
+        step, every, back = self.step, self.every, self.slices.units - 1 if self.step else 0
         finished = self.finished
         finished.clear()
         while self.inside and not finished:
@@ -160,8 +161,8 @@ class Circle:
                 if taken:
                     self._take(now, taken)
                     places ^= taken
-                if places:
-                    free[now + turn & wrap] |= self._turned(places)
+                if places:  # at the next unit a turn later
+                    free[now + turn & wrap] |= (places << step | places >> back) & every
             if until[now % turn] <= now:
                 self._count(now)
             if self.deal_at is not None and self.deal_at <= now and self.room:
@@ -273,12 +274,6 @@ class Circle:
             self._end(row, time + _COUNT)
         kept.left.clear()
         kept.stored.clear()
-
-    def _turned(self, places: int) -> int:
-        """Units that these places come to next."""
-        if not self.step:
-            return places
-        return (places << 1 | places >> self.slices.units - 1) & self.every
 
     def _count(self, now: int) -> None:
         """A cycle in which no slice is read."""
