@@ -25,7 +25,7 @@ from attnsieve.sim.trace.trace import Trace
 __all__ = ["Run", "jobs_table", "random_runs", "trace_runs", "trace_table"]
 
 #: Cycles that a random job takes at most, about.
-_MOST_CYCLES = 8000
+_MOST_CYCLES = 3000
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from attnsieve.hdl.axi.loader import is_compact
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.slices.bit_serial_scorer import BitSerialScorer
 from attnsieve.sim.bench.memory import Timing
 from attnsieve.sim.cycle_model.compact_loader import CompactLoaderModel
 from attnsieve.sim.cycle_model.gather import GatherLoaderModel, ListedRegion
@@ -78,7 +79,7 @@ def predict(
     rows = _rows(image, start, latency.scales_ahead)
     regions = _regions(params, image, checked + latency.region, latency.heads_delay, listed)
     segments = LineTimes(_query_segments(params), rows[-1].segments)
-    lines = [LineTimes(params.kv_lines, _lines_of(image, name)) for name in "kv"]
+    lines = [LineTimes(_depth(params, name), _lines_of(image, name)) for name in "kv"]
     cut = params.groups > 1  # lines of one segment go straight into the store
     queries = LineTimes(16, sum(r.lines for r in regions[0])) if cut else segments
     lines.insert(0, queries)
@@ -119,6 +120,13 @@ def _run(loader: Any, pipeline: Pipeline, cutter: _Cutter | None, rows: int) -> 
         moved = moved or pipeline.summed != before
         if not (moved or (waiting and waiting.order(force=True))):
             raise RuntimeError("the model of the core is stuck; this is a bug in it")
+
+
+def _depth(params: CoreParams, name: str) -> int:
+    """Lines of K, or of V, for which there is room."""
+    if name == "k" and params.slice_units:  # they wait to be cut
+        return BitSerialScorer(params=params).lines
+    return params.kv_lines
 
 
 def _lines_of(image: JobImage, name: str) -> int:
