@@ -52,7 +52,7 @@ def test_a_layer_tells_of_each_key_what_was_read():
     params = config.load("leopard-tiny").core
     rng, shape = np.random.default_rng(5), {"heads": 4, "kv_heads": 2, "queries": 9, "keys": 20}
     job = Job(
-        **shape, head_dim=16, bits=8, causal=True, scales=((40000, 17),) * 4,
+        **shape, head_dim=16, bits=8, causal=True, scales=((40000, 14),) * 4,
         thresholds=(-5000, 0, 4000, 90000),
     )  # fmt: skip
     q = rng.integers(-99, 100, (4, 9, 16))
