@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from attnsieve.gen.config import Configuration
 from attnsieve.sim.bench.jobs import check_jobs, memories, programs, setup
-from attnsieve.sim.bench.program import execute
+from attnsieve.sim.bench.program import Operation, execute
 from attnsieve.sim.compiled import CompiledMachine
 from attnsieve.sim.driver.image import MemoryImage
 from attnsieve.sim.simulate import memory_timing
@@ -20,7 +20,8 @@ _LIMIT = 2_000_000
 def counters_alone(
     config: Configuration, verilog: str, images: Sequence[MemoryImage]
 ) -> Iterator[dict[str, int]]:
-    """Counters of the only job of each image, one image after the other.
+    """Counters of the only job of each image, one image after the other, each long enough after
+    the reset that memories which are cleared by it are.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def counters_alone(
             machine.clear()
             machine.set_memory(memories(image))
             (program,) = programs(image, limit=_LIMIT)
-            check = check_jobs(image, execute(machine, [*setup(image.params), *program]))
+            rest = Operation("run", 2 * image.params.max_beats)
+            check = check_jobs(image, execute(machine, [*setup(image.params), rest, *program]))
             if check.total:
                 raise AssertionError(f"{image.jobs[0].job}: {check.messages[0]}")
             yield dict(check.reports[0].counters)

@@ -1,13 +1,16 @@
-"""How far the cycle model is from the generated Verilog, on jobs of one query.
+"""How far the cycle model is from the generated Verilog.
 
 As a command::
 
     python -m attnsieve.sim.bench.model
     python -m attnsieve.sim.bench.model spatten --trace decode.npz
+    python -m attnsieve.sim.bench.model leopard --trace any.npz --keep 0.5 0.3
+    python -m attnsieve.sim.bench.model leopard --point slice_units=8 --point slice_bits=1
 
-Random jobs whose rows come again, or ask for their V; or the steps of a decode trace. All outputs
-and counters are compared with the golden model too. An error is how much more cycles the model
-says.
+Random jobs of one query whose rows come again, or ask for their V; or the steps of a decode trace.
+On a core with bit-serial units random jobs of any kind, or layers of a trace with thresholds. All
+outputs and counters are compared with the golden model too. An error is how much more cycles the
+model says.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from attnsieve.gen.config import load as load_config
 from attnsieve.gen.verilog import generate_verilog
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.alone import counters_alone
+from attnsieve.sim.bench.slice_model import jobs_table, trace_table
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.counted import CountedJob, counted_job
 from attnsieve.sim.driver.image import JobImage
@@ -277,22 +281,44 @@ def _trace_table(name: str, bits: int, path: str) -> Iterator[str]:
         yield f"{values}  {cycles}  {errors}"
 
 
+def _slice_table(given: argparse.Namespace) -> Iterator[str]:
+    """Of a core with bit-serial units, at points beside its own settings."""
+    configs = [
+        (point, load_config(given.system, settings=[f"core.{s}" for s in point.split(",") if s]))
+        for point in given.point or [""]
+    ]
+    if not given.trace:
+        return jobs_table(configs, given.jobs, given.seed)
+    part = {"layers": given.layers, "heads": given.heads, "bits": given.bits}
+    return trace_table(configs, load(given.trace), given.keep, given.thresholds, **part)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m attnsieve.sim.bench.model")
     parser.add_argument("system", nargs="?", default="spatten", help="preset or TOML file")
     parser.add_argument("--jobs", type=int, default=80, help="random jobs (default 80)")
     parser.add_argument("--seed", type=int, default=0, help="of the first job")
-    parser.add_argument("--trace", metavar="F.npz", help="a decode trace, in place of random jobs")
+    parser.add_argument("--trace", metavar="F.npz", help="a trace, in place of random jobs")
     parser.add_argument("--bits", type=int, default=12, help="of Q in the trace (default 12)")
+    slices = parser.add_argument_group("of a core with bit-serial units")
+    slices.add_argument("--keep", type=float, nargs="+", default=[], help="shares of the scores")
+    slices.add_argument("--thresholds", nargs="+", default=[], metavar="F.toml")
+    slices.add_argument("--layers", help="part of the trace")
+    slices.add_argument("--heads", help="part of the trace")
+    slices.add_argument(
+        "--point", action="append", metavar="K=V,K=V", help="other settings; repeatable"
+    )
     given = parser.parse_args(argv)
     warnings.simplefilter("ignore", UnusedElaboratable)  # the model makes blocks for their latency
     if given.jobs < 1:
         parser.error("--jobs must be 1 or more")
-    if given.trace:
+    config = load_config(given.system)
+    if config.core.slice_units:
+        lines = _slice_table(given)
+    elif given.trace:
         lines = _trace_table(given.system, given.bits, given.trace)
     else:
-        config = load_config(given.system)
         if not (config.core.progressive and config.core.value_demand):
             parser.error(f"{given.system} has no planes of K or no values on demand")
         lines = _jobs_table(measured_jobs(config, given.jobs, seed=given.seed))

@@ -38,6 +38,8 @@ class Latency:
         Chunks that may be on their way.
     heads_ahead : int or None
         Heads whose queries may be asked for or wait in front of the query store; None: any number.
+    keys_ahead : int or None
+        KV heads whose keys may be asked for or be cut; None: any number.
     heads_delay : int
         By how much later the loader hears of queries than of keys.
     accept : int
@@ -107,6 +109,7 @@ class Latency:
     requests_ahead: int
     chunks_ahead: int
     heads_ahead: int | None
+    keys_ahead: int | None
     heads_delay: int
     accept: int
     scales_ahead: int
@@ -164,6 +167,7 @@ class Latency:
             requests_ahead=3 if several or lists else 1,
             chunks_ahead=32 if lists else 16 if params.lut_ram else 6,
             heads_ahead=3 if params.groups > 1 else None,
+            keys_ahead=2 if params.slice_units else None,
             heads_delay=2 if params.groups > 1 else 0,
             accept=2,
             scales_ahead=16 if fast else 2,

@@ -110,6 +110,7 @@ class LoaderModel:
         self.writes: list[tuple[int, int]] = []  # time and beats of each output row on a channel
         self.written = 0
         self.queries_cut: list[int] = []  # when all queries of each head were in the store
+        self.keys_cut: list[int] = []  # when all keys of each KV head were cut
         self.sizes = {False: _Sizes(params, 8), True: _Sizes(params, 12)}
         self.beat_cycles = max(1, -(-params.beat_bytes // timing.bytes_per_cycle))
         self.unit_beats = params.unit_bytes // params.beat_bytes
@@ -149,13 +150,14 @@ class LoaderModel:
         return max(room + self.latency.room, self.active_from[stream], heard) + _PLAN
 
     def _heard(self, stream: int) -> int | None:
-        """When the loader hears of the region: of queries, only a few heads ahead."""
-        if stream != QUERY or self.latency.heads_ahead is None:
-            return 0
-        before = self.next[stream] - self.latency.heads_ahead
+        """When the loader hears of the region: of queries, and of keys that are cut too, only a few
+        heads ahead."""
+        cut = self.keys_cut if stream == KEY else self.queries_cut
+        ahead = self.latency.keys_ahead if stream == KEY else self.latency.heads_ahead
+        before = -1 if ahead is None or stream == VALUE else self.next[stream] - ahead
         if before < 0:
             return 0
-        return self.queries_cut[before] + 4 if before < len(self.queries_cut) else None
+        return cut[before] + 4 if before < len(cut) else None
 
     def step(self) -> bool:
         """Ask for one more chunk; False if nothing can be asked for yet."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from attnsieve.hdl.axi.loader import is_compact
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.slices.bit_serial_scorer import BitSerialScorer
 from attnsieve.sim.bench.memory import Timing
 from attnsieve.sim.cycle_model.compact_loader import CompactLoaderModel
 from attnsieve.sim.cycle_model.gather import GatherLoaderModel, ListedRegion
@@ -17,6 +18,7 @@ from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import LineTimes, paced
 from attnsieve.sim.cycle_model.loader import LoaderModel, Region
 from attnsieve.sim.cycle_model.rows import Pipeline, Row
+from attnsieve.sim.cycle_model.slices import SlicePipeline
 from attnsieve.sim.cycle_model.sparse import SparsePipeline, list_cycles, select_cycles
 from attnsieve.sim.cycle_model.waiting import WaitingPipeline
 from attnsieve.sim.driver.image import JobImage
@@ -77,7 +79,7 @@ def predict(
     rows = _rows(image, start, latency.scales_ahead)
     regions = _regions(params, image, checked + latency.region, latency.heads_delay, listed)
     segments = LineTimes(_query_segments(params), rows[-1].segments)
-    lines = [LineTimes(params.kv_lines, _lines_of(image, name)) for name in "kv"]
+    lines = [LineTimes(_depth(params, name), _lines_of(image, name)) for name in "kv"]
     cut = params.groups > 1  # lines of one segment go straight into the store
     queries = LineTimes(16, sum(r.lines for r in regions[0])) if cut else segments
     lines.insert(0, queries)
@@ -89,6 +91,8 @@ def predict(
     pipeline: Pipeline
     if image.job.progressive or image.job.demand:
         pipeline = WaitingPipeline(partial(_listed_region, image), loader, *stages)
+    elif params.slice_units:
+        pipeline = SlicePipeline(loader.keys_cut, *stages)
     else:
         pipeline = SparsePipeline(*stages) if lists else Pipeline(*stages[1:])
     cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)
@@ -118,6 +122,13 @@ def _run(loader: Any, pipeline: Pipeline, cutter: _Cutter | None, rows: int) -> 
             raise RuntimeError("the model of the core is stuck; this is a bug in it")
 
 
+def _depth(params: CoreParams, name: str) -> int:
+    """Lines of K, or of V, for which there is room."""
+    if name == "k" and params.slice_units:  # they wait to be cut
+        return BitSerialScorer(params=params).lines
+    return params.kv_lines
+
+
 def _lines_of(image: JobImage, name: str) -> int:
     """Lines of K, or of V, that come on chip."""
     job, params = image.job, image.params
@@ -134,18 +145,18 @@ def _lines_of(image: JobImage, name: str) -> int:
 
 def _counters(pipeline: Pipeline, end: int) -> Prediction:
     """Gaps for want of a row count as setup before the first line, as tail behind it."""
-    gaps = pipeline.gaps
-    total = {cause: sum(g[cause] for g in gaps) for cause in ("row", "output", "query", "key")}
-    setup = gaps[0]["row"] + 1  # a cycle counts for what was done in the one before
-    last = int(pipeline.score_last[len(pipeline.rows) - 1])
+    total = pipeline.waits
+    setup = pipeline.setup + 1  # a cycle counts for what was done in the one before
+    if not pipeline.busy:  # nothing is behind the first line
+        setup = end - sum(total.values()) + total["row"]
     return Prediction(
         cycles=end,
-        busy=sum(pipeline.lines[: len(pipeline.rows)]),
+        busy=pipeline.busy,
         setup=setup,
         query=total["query"],
         key=total["key"],
         output=total["output"],
-        tail=end - last - 1 + total["row"] - setup,
+        tail=end - sum(total.values()) - pipeline.busy + total["row"] - setup,
     )
 
 

@@ -104,6 +104,21 @@ class Pipeline:
         while self._score() or self._soften() or self._sum():
             pass
 
+    @property
+    def busy(self) -> int:
+        """Cycles in which Q·K works."""
+        return sum(self.lines[: len(self.rows)])
+
+    @property
+    def setup(self) -> int:
+        """Cycles without a row before the first one."""
+        return self.gaps[0]["row"]
+
+    @property
+    def waits(self) -> dict[str, int]:
+        """Cycles up to the last line in which Q·K does not work, by what is missing."""
+        return {cause: sum(gap[cause] for gap in self.gaps) for cause in self.gaps[0]}
+
     # -- Q·K: lines to beats of scores ---------------------------------------------------------
 
     def _score(self) -> bool:

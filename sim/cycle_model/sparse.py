@@ -9,7 +9,7 @@ import numpy as np
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import paced
-from attnsieve.sim.cycle_model.rows import Pipeline
+from attnsieve.sim.cycle_model.sparse_sums import SparseSums, steps_of
 from attnsieve.sim.cycle_model.top_k import Search, search
 from attnsieve.sim.driver.image import JobImage
 
@@ -27,14 +27,12 @@ def list_cycles(image: JobImage) -> int:
 
 def row_steps(image: JobImage) -> np.ndarray:
     """Steps of a pass of prob·V of each row ``[heads, queries]``: terms of the largest class."""
-    params, job = image.params, image.job
-    classes = params.groups // params.parallel_parts(job.head_dim)
+    job = image.job
     steps = np.ones((job.heads, job.queries), np.int64)
     for kv in np.flatnonzero(job.alive_kv):
         group = slice(kv * job.group, (kv + 1) * job.group)
         kept = image.expected.kept_values[group][:, :, image.demanded_keys(int(kv))]
-        counts = [kept[:, :, n::classes].sum(axis=2) for n in range(classes)]
-        steps[group] = np.max(counts, axis=0, initial=1)
+        steps[group] = steps_of(image, kept)
     return steps
 
 
@@ -53,10 +51,9 @@ def select_cycles(image: JobImage, lanes: int) -> int:
 
 @dataclass(frozen=True)
 class _Selected:
-    """How a row's values are selected, and its steps."""
+    """How a row's values are selected."""
 
     search: Search
-    steps: int
 
     @property
     def wait(self) -> int:
@@ -65,7 +62,7 @@ class _Selected:
         return fill + self.search.busy + self.search.wait + 4
 
 
-class SparsePipeline(Pipeline):
+class SparsePipeline(SparseSums):
     """Rows whose values are selected: complete rows into prob·V, only their kept terms multiplied.
 
     Parameters
@@ -78,20 +75,20 @@ class SparsePipeline(Pipeline):
     def __init__(
         self, image: JobImage, params: CoreParams, latency: Latency, *others: object
     ) -> None:
-        super().__init__(params, latency, *others)  # type: ignore[arg-type]
+        steps = row_steps(image)[np.ix_(np.flatnonzero(image.job.alive), image.listed_queries)]
+        super().__init__(steps.ravel().tolist(), latency.steps + 3, params, latency, *others)
         self.image, self.passed = image, -1
         self.selected = self._selections()
 
     def _selections(self) -> list[_Selected]:
         image, p = self.image, self.params
-        steps = row_steps(image)
         found = []
         for head in np.flatnonzero(image.job.alive):
             for query in image.listed_queries:
                 seen = int(image.expected.kept_scores[head, query].sum())
                 kept = int(image.expected.kept_values[head, query].sum())
                 engine = search(p, self.latency.select_lanes, seen, kept)
-                found.append(_Selected(engine, int(steps[head, query])))
+                found.append(_Selected(engine))
         return found
 
     def _sum(self) -> bool:
@@ -118,24 +115,3 @@ class SparsePipeline(Pipeline):
             self._release_values(np.array([self.step_time]), used or 1, used)
         self.summed += 1
         return True
-
-    def _passes(self, number: int, start: int, terms: int) -> None:
-        """Steps of a row from ``start`` on, and when its elements leave."""
-        p, row = self.params, self.rows[number]
-        head_dim = row.parts * p.segment
-        side, steps = p.parallel_parts(head_dim), self.selected[number].steps
-        transfers = p.segment * side // p.output_lanes
-        drain = transfers * self.latency.output_pace
-        reciprocal = terms + self.latency.statistics
-        for _ in range(p.passes(head_dim)):
-            end = max(start, self.step_time + 1) + steps - 1
-            self.step_time = max(end, self._room())
-            self.passes.append((self.step_time, transfers))
-            come = self.step_time + self.latency.steps + 3 + self.latency.drain
-            self.drained = max(come, reciprocal, self.drained) + drain
-            pace = self.latency.output_pace
-            self.left += [self.drained - drain + pace * n for n in range(1, transfers + 1)]
-        self.done[number] = self.drained + self.latency.output
-        if row.write:
-            size = 2 * head_dim // p.channels // p.beat_bytes
-            self.writes.append((int(self.done[number]) - drain + self.latency.write, max(1, size)))

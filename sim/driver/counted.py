@@ -67,6 +67,7 @@ class CountedJob(JobImage):
             macs_pv=int(values.sum()) * job.head_dim,
             exits=np.zeros(0, np.int64),
             needed=0,
+            read=np.zeros((0, 0, 0), np.uint8),
             seen=seen & any(job.alive),
             kept_scores=kept,
             kept_values=values,

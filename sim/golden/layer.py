@@ -47,6 +47,9 @@ class LayerResult:
         reads K whole.
     needed : int
         Slices of K that had to be read: fewer than were if thresholds follow maxima.
+    read : uint8 array
+        ``[heads, queries, keys]``: slices of the key that were read, 0 where a mask hides the pair;
+        empty on a core that reads K whole.
     seen : bool array
         ``[queries, keys]``: no mask hides the pair; all False if no head lives.
     kept_scores, kept_values : bool array
@@ -69,6 +72,7 @@ class LayerResult:
     macs_pv: int
     exits: np.ndarray
     needed: int
+    read: np.ndarray
     seen: np.ndarray
     kept_scores: np.ndarray
     kept_values: np.ndarray
@@ -135,6 +139,7 @@ def attention_layer(
     kept_scores = np.zeros(shape, bool)
     slices = -(-job.bits // params.slice_bits) if params.slice_units else 0
     exits, needed = np.zeros(slices, np.int64), 0
+    read = np.zeros(shape if slices else (0, 0, 0), np.uint8)
     shares = np.zeros(job.keys, np.int64)
     recomputed = np.zeros(shape[:2], bool)
     block = max(1, _BLOCK // job.keys)
@@ -150,6 +155,7 @@ def attention_layer(
             if softmax.slices is not None and softmax.needed is not None:
                 exits += np.bincount(softmax.slices.ravel(), minlength=slices + 1)[1:]
                 needed += int(softmax.needed.sum())
+                read[head, part] = softmax.slices
                 kept_values[head, part] = row_terms.mantissa != 0
             if params.token_lanes:
                 shares += token_shares(params, row_terms, mantissa, exponent)
@@ -178,6 +184,7 @@ def attention_layer(
         macs_pv=values * job.head_dim,
         exits=exits,
         needed=needed,
+        read=read,
         seen=kept & alive.any(),
         kept_scores=kept_scores,
         kept_values=kept_values,

@@ -270,6 +270,7 @@ def test_a_unit_that_stands():
 
     async def bench(ctx):
         ctx.set(dut.mask_data, 1)
+        await ctx.tick()
         ctx.set(dut.turn.valid, 1)
         ctx.set(dut.turn.p, {"count": 1, "write": 1})
         for cycle in range(200):

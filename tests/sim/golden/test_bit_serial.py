@@ -5,7 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 
+from attnsieve.gen import config
 from attnsieve.sim.golden.bit_serial import bit_serial, cut
+from attnsieve.sim.golden.job import Job
+from attnsieve.sim.golden.layer import attention_layer
 
 
 @pytest.mark.parametrize("word_bits, slice_bits", [(4, 1), (4, 2), (5, 2), (3, 4), (12, 2)])
@@ -91,3 +94,22 @@ def test_the_margin_of_signs_depends_on_the_key():
 def test_a_word_that_does_not_fit():
     with pytest.raises(OverflowError, match=r"^word in 8\.\.8 does not fit 4 signed bits$"):
         bit_serial([1], np.array([[8]]), 0, word_bits=4, slice_bits=2)
+
+
+def test_a_layer_tells_of_each_key_what_was_read():
+    params = config.load("leopard-tiny").core
+    rng, shape = np.random.default_rng(5), {"heads": 4, "kv_heads": 2, "queries": 9, "keys": 20}
+    job = Job(
+        **shape, head_dim=16, bits=8, causal=True, scales=((40000, 14),) * 4,
+        thresholds=(-5000, 0, 4000, 90000),
+    )  # fmt: skip
+    q = rng.integers(-99, 100, (4, 9, 16))
+    k, v = rng.integers(-99, 100, (2, 2, 20, 16))
+    valid = rng.random(9) < 0.7
+    found = attention_layer(params, job, q, k, v, query_valid=valid)
+    assert found.read.shape == found.terms.shape == (4, 9, 20)
+    np.testing.assert_array_equal(found.read > 0, np.broadcast_to(found.seen, (4, 9, 20)))
+    np.testing.assert_array_equal(np.bincount(found.read.ravel(), minlength=5)[1:], found.exits)
+    assert (found.read[found.kept_scores] == 4).all()
+    assert found.kept_scores[found.terms].all()
+    assert 0 < found.terms.sum() < found.kept_scores.sum()

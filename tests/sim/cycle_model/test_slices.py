@@ -1,0 +1,107 @@
+"""Jobs of cores with bit-serial units: predicted cycles, and those of the Verilog."""
+
+import time
+
+import numpy as np
+import pytest
+
+from attnsieve.gen import config
+from attnsieve.sim.bench.campaign import random_image
+from attnsieve.sim.bench.memory import Timing
+from attnsieve.sim.bench.slice_model import random_runs
+from attnsieve.sim.cycle_model import predict
+from attnsieve.sim.driver.plan import Placement, single_job
+from attnsieve.sim.golden.job import Job
+from attnsieve.sim.limits import Necessary, limit_cycles
+
+TINY = "leopard-tiny"
+TIMING = Timing()
+POINTS = {
+    "tiny": (TINY, []),
+    "leopard": ("leopard", []),
+    "leopard-hp": ("leopard-hp", []),
+    "static": (TINY, ["slice_dealing=static", "lanes=32", "slice_units=3", "slice_rows=2"]),
+    "two rows, two slices": (TINY, ["slice_bits=4", "slice_rows=2"]),
+    "one bit": (TINY, ["slice_bits=1", "slice_units=5"]),
+    "one unit": (TINY, ["slice_units=1", "operand_bits=12"]),
+    "wide": (TINY, ["lanes=64", "slice_units=8", "operand_bits=12"]),
+    "static, two rows": ("leopard", ["slice_dealing=static", "slice_rows=2"]),
+    "twelve units": ("leopard", ["slice_units=12", "max_head_dim=32"]),
+}
+
+
+def a_job(params, threshold=None, **shape):
+    shape = {"heads": 1, "kv_heads": 1, "queries": 1, "keys": 64, "head_dim": 32, **shape}
+    thresholds = () if threshold is None else (threshold,) * shape["heads"]
+    job = Job(bits=8, **shape, scales=((40000, 27),) * shape["heads"], thresholds=thresholds)
+    rng = np.random.default_rng(1)
+    q = rng.integers(-99, 100, (job.heads, job.queries, job.head_dim), np.int16)
+    k, v = (rng.integers(-99, 100, (job.kv_heads, job.keys, job.head_dim), np.int16) for _ in "kv")
+    return single_job(params, job, q, k, v, place=Placement(params))
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_any_job_has_a_consistent_prediction(point):
+    preset, settings = POINTS[point]
+    params = config.load(preset, settings=settings).core
+    for seed in range(10):
+        image = random_image(params, np.random.default_rng(seed), most_cycles=500)[0].jobs[0]
+        p, result = predict(params, TIMING, image), image.expected
+        assert p.busy + p.setup + p.query + p.key + p.output + p.tail == p.cycles
+        assert min(p.busy, p.setup, p.query, p.key, p.output, p.tail) >= 0
+        work = Necessary(macs_qk=0, macs_pv=result.macs_pv, granules=0, slices=result.slices)
+        assert p.cycles > limit_cycles(params, TIMING, work)
+        assert p.busy <= result.slices <= p.busy * params.slice_units
+
+
+def test_more_latency_never_helps():
+    params = config.load("leopard").core
+    for seed in range(8):
+        image = random_image(params, np.random.default_rng(seed), most_cycles=500)[0].jobs[0]
+        cycles = [predict(params, Timing(latency=n), image).cycles for n in (5, 50, 200)]
+        assert cycles == sorted(cycles)
+        assert cycles[0] < cycles[2]
+
+
+def test_less_is_read_the_higher_the_threshold():
+    params = config.load("leopard").core
+    shape = {"heads": 2, "kv_heads": 1, "queries": 60, "keys": 200, "head_dim": 64}
+    cycles = [
+        predict(params, TIMING, a_job(params, level, **shape)).cycles
+        for level in (None, 0, 20_000, 60_000)
+    ]
+    assert cycles == sorted(cycles, reverse=True)
+    assert cycles[-1] < 0.6 * cycles[0]
+
+
+def test_a_large_job_is_predicted_soon():
+    """60 rows of 300 keys take no more than their share of what 12 heads of 300 may."""
+    params = config.load("leopard").core
+    image = a_job(params, queries=60, keys=300, head_dim=64)
+    assert image.expected.rows == 60
+    begin = time.process_time()
+    predict(params, TIMING, image)
+    assert time.process_time() - begin < 1
+
+
+# -- against the Verilog -------------------------------------------------------------------------
+
+
+def compare(point, jobs, most_cycles, margin=6):
+    """Cycles within 5 %, or ``margin`` cycles; the mean within 1 %."""
+    preset, settings = POINTS[point]
+    runs = random_runs(config.load(preset, settings=settings), range(jobs), most_cycles)
+    for seed, run in enumerate(runs):
+        assert abs(run.predicted - run.cycles) <= max(margin, 0.05 * run.cycles), (seed, run)
+    assert np.mean([abs(run.error) for run in runs]) < 0.01
+
+
+@pytest.mark.parametrize("point", ["tiny", "static"])
+def test_random_jobs_take_the_predicted_cycles(point):
+    compare(point, 25, 1000)
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.full
+def test_many_random_jobs_take_the_predicted_cycles(point):
+    compare(point, 100, 8000)
