@@ -6,6 +6,7 @@ Layers of a trace, with everything kept and with thresholds; or random jobs. The
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +15,17 @@ import numpy as np
 
 from attnsieve.gen.config import Configuration
 from attnsieve.gen.verilog import generate_verilog
+from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.alone import counters_alone
 from attnsieve.sim.bench.campaign import random_image
 from attnsieve.sim.calibrate import calibrate
 from attnsieve.sim.cycle_model import predict
+from attnsieve.sim.driver.image import MemoryImage
 from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.simulate import memory_timing, simulate
 from attnsieve.sim.trace.trace import Trace
 
-__all__ = ["Run", "jobs_table", "random_runs", "trace_runs", "trace_table"]
+__all__ = ["Run", "jobs_table", "known_image", "random_runs", "trace_runs", "trace_table"]
 
 #: Cycles that a random job takes at most, about.
 _MOST_CYCLES = 3000
@@ -71,6 +74,15 @@ def trace_runs(
     return found
 
 
+def known_image(core: CoreParams, seed: int, most_cycles: int) -> MemoryImage:
+    """A random job that the model knows: its thresholds are not relative."""
+    images = (
+        random_image(core, np.random.default_rng([seed, n]), most_cycles=most_cycles)[0]
+        for n in itertools.count()
+    )
+    return next(image for image in images if not image.jobs[0].job.relative)
+
+
 def random_runs(
     config: Configuration, seeds: Sequence[int], most_cycles: int = _MOST_CYCLES
 ) -> list[Run]:
@@ -82,10 +94,7 @@ def random_runs(
         Something differs from the golden model.
     """
     core, timing = config.core, memory_timing(config)
-    images = [
-        random_image(core, np.random.default_rng(seed), most_cycles=most_cycles)[0]
-        for seed in seeds
-    ]
+    images = [known_image(core, seed, most_cycles) for seed in seeds]
     found = []
     measured = counters_alone(config, generate_verilog(config), images)
     for image, counters in zip(images, measured, strict=True):

@@ -19,6 +19,8 @@ __all__ = ["Circle", "DealtRow"]
 
 #: Cycles from a key's turn to its unit.
 _DEAL = KeyDealer.latency
+#: Turns on their way are in slots by the time of their end: the mask of that.
+_SLOT = 7
 #: Keys of a unit's queue at which no more are dealt.
 _FULL = KeyDealer.depth - KeyDealer.latency
 #: A key in a number: the row above these bits, the way, that it is kept, its slices.
@@ -109,7 +111,7 @@ class Circle:
         self.queues: list[deque[int]] = [deque() for _ in range(s.units)]
         self.filled = self.full = 0  # units with keys, with many
         self.room = True
-        self.dealt: list[tuple[list[int], int] | None] = [None] * 4
+        self.dealt: list[tuple[list[int], int] | None] = [None] * (_SLOT + 1)
         self.rows: deque[DealtRow] = deque()  # to be dealt
         self.place = 0  # in the first of them
         self.left = [-1] * rows  # keys of each row that are not in a unit; -1: not yet dealt
@@ -149,8 +151,8 @@ class Circle:
                 self._look()
                 if self.deal_at is None and (self.rows or wait):
                     break
-            if dealt[now & 3] is not None:
-                self._enter(now & 3)
+            if dealt[now & _SLOT] is not None:
+                self._enter(now & _SLOT)
             full = self.full
             if kept.due <= now:
                 kept.advance(now)
@@ -191,7 +193,7 @@ class Circle:
         row, first = self.rows[0], self.place
         self.place = end = first + self.lanes
         unit = (row.first + first) % self.slices.units
-        self.dealt[now + _DEAL & 3] = row.keys[first:end], unit
+        self.dealt[now + _DEAL & _SLOT] = row.keys[first:end], unit
         self.deal_at = now + 1 if self.whole else None
         if end >= len(row.keys):
             self.deal_at, self.whole = None, False

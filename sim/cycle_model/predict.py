@@ -22,6 +22,7 @@ from attnsieve.sim.cycle_model.slices import SlicePipeline
 from attnsieve.sim.cycle_model.sparse import SparsePipeline, list_cycles, select_cycles
 from attnsieve.sim.cycle_model.waiting import WaitingPipeline
 from attnsieve.sim.driver.image import JobImage
+from attnsieve.sim.errors import InputError
 
 __all__ = ["Prediction", "predict"]
 
@@ -70,7 +71,14 @@ def predict(
         that prunes what `JobImage.expected` says that rows keep and compute again.
     latency : Latency
         Of the core's blocks; those of its parameters by default.
+
+    Raises
+    ------
+    InputError
+        The job's thresholds are relative: its rows come in parts, which the model does not know.
     """
+    if image.job.relative:
+        raise InputError("the cycle model knows no thresholds that are relative to a row's maximum")
     latency = latency or Latency.of(params)
     checked = latency.start + _check_cycles(image)
     lists = params.token_lanes != 0

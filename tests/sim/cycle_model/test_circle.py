@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attnsieve.gen import config
+from attnsieve.hdl.slices.key_dealer import KeyDealer
 from attnsieve.hdl.slices.row_count import RowCount
 from attnsieve.hdl.slices.slice_params import slice_params
 from attnsieve.sim.cycle_model.circle import Circle, DealtRow
@@ -32,11 +33,11 @@ def run(circle):
 
 
 def test_one_key():
-    """Dealt, in its unit three cycles later, decided after its slices."""
+    """Dealt, in its unit some cycles later, decided after its slices."""
     circle = a_circle([[2]], start=20)
-    assert run(circle) == [20 + 3 + 2 * circle.turn + RowCount.latency]
+    assert run(circle) == [20 + KeyDealer.latency + 2 * circle.turn + RowCount.latency]
     circle = a_circle([[4]], kept=True)
-    assert run(circle) == [3 + 4 * circle.turn + 2 + RowCount.latency]
+    assert run(circle) == [KeyDealer.latency + 4 * circle.turn + 2 + RowCount.latency]
 
 
 def test_rows_without_a_key_take_a_cycle():
@@ -78,7 +79,7 @@ def test_a_way_stores_a_key_per_cycle():
 def test_keys_that_are_not_there_are_waited_for():
     there = np.arange(8) * 10
     circle = a_circle([[1] * 8], there=there)
-    assert run(circle) == [70 + 3 + circle.turn + RowCount.latency]
+    assert run(circle) == [70 + KeyDealer.latency + circle.turn + RowCount.latency]
     assert circle.idle["key"] > 40
     circle = a_circle([[1] * 8], there=there)
     circle.known = 6
