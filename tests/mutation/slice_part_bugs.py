@@ -81,7 +81,7 @@ SLICE_PART_BUGS = [
     Bug("slices/relative_bounds.py", 'm.next = "END"\n            with m.State("REACH")',
         'm.next = "REACH"\n            with m.State("REACH")',
         "a row without a score loses its bounds", f"{_RELATIVE}random_rows[narrow-0.9-1.0]"),
-    Bug("slices/relative_bounds.py", "with m.If(number == s.slices - 1)", "with m.If(number == 0)",
+    Bug("slices/relative_bounds.py", "with m.If(number == s.bounds - 1)", "with m.If(number == 0)",
         "a row is renewed with its first bound", f"{_RELATIVE}random_rows[narrow-0.9-1.0]"),
     Bug("slices/relative_bounds.py", "with m.If(self.bound.ready):", "with m.If(1):",
         "a bound that waits is lost", f"{_RELATIVE}random_rows[narrow-0.9-0.3]"),
