@@ -241,11 +241,6 @@ def test_counts_of_as_many_jobs_wait(name):
     simulate(dut, bench)
 
 
-def test_bad_params():
-    with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 3$"):
-        ExitTally(params=3)
-
-
 class Proof(wiring.Component):
     """Whatever units report of two rows, one of each job: the first counts are those of the first
     job, the second ones those of the other.

@@ -292,18 +292,6 @@ def test_a_unit_that_stands():
     assert taken == list(range(100, 160))
 
 
-@pytest.mark.parametrize(
-    ("params", "error", "message"),
-    [
-        ("dense", TypeError, r"^Params must be a CoreParams, not 'dense'$"),
-        (CoreParams(), ValueError, r"^units must be in 1\.\.16, not 0$"),
-    ],
-)
-def test_bad_params(params, error, message):
-    with pytest.raises(error, match=message):
-        KeyDealer(params=params)
-
-
 class Shallow(KeyDealer):
     """Queues that are soon full."""
 

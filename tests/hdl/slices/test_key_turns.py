@@ -12,7 +12,6 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from attnsieve.hdl.lib.connect import connect
-from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.slices.key_turns import KeyTurns
 from attnsieve.hdl.slices.row_parts import RowParts
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
@@ -170,18 +169,6 @@ def test_parts_are_those_of_the_golden_model(name):
     for keys, each in found.items():
         want = parts([keys], p.max_keys, keys_at_once(p))[0, :keys]
         assert {key: n for part in each for key, n in part.items()} == dict(enumerate(want))
-
-
-@pytest.mark.parametrize(
-    ("params", "error", "message"),
-    [
-        ("dense", TypeError, r"^Params must be a CoreParams, not 'dense'$"),
-        (CoreParams(), ValueError, r"^units must be in 1\.\.16, not 0$"),
-    ],
-)
-def test_bad_params(params, error, message):
-    with pytest.raises(error, match=message):
-        KeyTurns(params=params)
 
 
 class Contract(wiring.Component):

@@ -266,18 +266,6 @@ def test_rows_wait_for_each_other(name):
     assert sorted(row for row, _ in found) == list(range(rows))
 
 
-@pytest.mark.parametrize(
-    ("params", "error", "message"),
-    [
-        ("dense", TypeError, r"^Params must be a CoreParams, not 'dense'$"),
-        (CoreParams(), ValueError, r"^units must be in 1\.\.16, not 0$"),
-    ],
-)
-def test_bad_params(params, error, message):
-    with pytest.raises(error, match=message):
-        RelativeBounds(params=params)
-
-
 class Contract(wiring.Component):
     """Any rows that wait, with a score or without: the bounds of the one that is watched come in
     order and it is renewed behind the last one; if it has no score it is renewed without any.

@@ -330,18 +330,6 @@ def test_no_more_than_two_jobs(name):
     assert around.begins == [*(interval(p) * n for n in range(second + 1)), 301]
 
 
-@pytest.mark.parametrize(
-    ("params", "error", "message"),
-    [
-        ("dense", TypeError, r"^Params must be a CoreParams, not 'dense'$"),
-        (CoreParams(), ValueError, r"^units must be in 1\.\.16, not 0$"),
-    ],
-)
-def test_bad_params(params, error, message):
-    with pytest.raises(error, match=message):
-        RowBounds(params=params)
-
-
 class Contract(wiring.Component):
     """Rows leave in order with their numbers, each behind its query and its last bound; no more
     are inside than there are numbers, and no more than two jobs; what is held stays.

@@ -325,11 +325,6 @@ def test_as_many_keys_as_can_be_at_once(name):
     simulate(dut, bench)
 
 
-def test_bad_params():
-    with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 3$"):
-        RowCount(params=3)
-
-
 class Proof(wiring.Component):
     """A row is complete only if its end has been dealt and all its keys were dropped or stored, and
     it is so three cycles after; between two parts it is quiet in the same way, until it is renewed.

@@ -11,7 +11,6 @@ from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 
-from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.slices.row_maxima import RowMaxima
 from attnsieve.sim.formal import ProofError, free_inputs, prove
 from attnsieve.sim.unit import simulate
@@ -130,18 +129,6 @@ def test_both_ways_at_once(way):
         assert ctx.get(dut.read[1].known) == 0
 
     simulate(dut, bench)
-
-
-@pytest.mark.parametrize(
-    ("params", "error", "message"),
-    [
-        ("dense", TypeError, r"^Params must be a CoreParams, not 'dense'$"),
-        (CoreParams(), ValueError, r"^units must be in 1\.\.16, not 0$"),
-    ],
-)
-def test_bad_params(params, error, message):
-    with pytest.raises(error, match=message):
-        RowMaxima(params=params)
 
 
 class Contract(wiring.Component):

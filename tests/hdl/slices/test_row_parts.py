@@ -349,18 +349,6 @@ def test_keys_dealt():
     assert got == [1, 2, 2, 4, 4, 4]
 
 
-@pytest.mark.parametrize(
-    ("params", "error", "message"),
-    [
-        ("dense", TypeError, r"^Params must be a CoreParams, not 'dense'$"),
-        (CoreParams(), ValueError, r"^units must be in 1\.\.16, not 0$"),
-    ],
-)
-def test_bad_params(params, error, message):
-    with pytest.raises(error, match=message):
-        RowParts(params=params)
-
-
 class Short(RowParts):
     """Parts that are soon over."""
 

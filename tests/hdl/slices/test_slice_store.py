@@ -238,18 +238,6 @@ def test_room(name, more):
     assert result.times["i"] == taken
 
 
-@pytest.mark.parametrize(
-    ("params", "error", "message"),
-    [
-        ("dense", TypeError, r"^Params must be a CoreParams, not 'dense'$"),
-        (CoreParams(), ValueError, r"^units must be in 1\.\.16, not 0$"),
-    ],
-)
-def test_bad_params(params, error, message):
-    with pytest.raises(error, match=message):
-        SliceStore(params=params)
-
-
 class Contract(wiring.Component):
     """Of any keys, watch an element of any one: while it is held, and from the cycle after
     ``append`` on, each of its slices reads back from its bank. So no two slices ever share a place.

@@ -350,11 +350,6 @@ def test_reset_in_the_middle_of_a_job(name, reads, rows):
     check_cycles(p, after, offers, [t - end - 1 for t in times[2 * reads :]])
 
 
-def test_bad_params():
-    with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not 3$"):
-        SurvivorRows(params=3)
-
-
 class Proof(wiring.Component):
     """Any rows, any scores in any order: in the row that is watched, the lane of the key that is
     watched is valid if its score was stored, and is pinned or within the row's margin of the
