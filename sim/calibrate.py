@@ -53,7 +53,8 @@ def calibrate(
             scores = [np.concatenate(scores)]
         values = [_quantile(of_head, keep) for of_head in scores]
         found.append(tuple((-x if relative else x) + 0.0 for x in values) * (heads // len(values)))
-    source = f"keeps {keep:g} of the scores of {_set(traces)}, per {granularity}"
+    what = ", below the largest of each row" if relative else ""
+    source = f"keeps {keep:g} of the scores of {_set(traces)}, per {granularity}{what}"
     return Thresholds(tuple(found), source, relative)
 
 
@@ -70,7 +71,9 @@ def constant_margin(traces: Sequence[Trace], margin: float) -> Thresholds:
     if not 0 <= margin < np.inf:
         raise InputError(f"margin must be a number from 0 on, not {margin!r}")
     layers, heads = _shape(traces)
-    return Thresholds(((float(margin),) * heads,) * layers, f"margin of {margin:g}", True)
+    margin = abs(float(margin))  # -0.0 is 0
+    source = f"at most {margin:g} below the largest of each row"
+    return Thresholds(((margin,) * heads,) * layers, source, True)
 
 
 def _shape(traces: Sequence[Trace]) -> tuple[int, int]:

@@ -34,8 +34,9 @@ def command(
         ),
     ] = None,
     per: Annotated[
-        str, typer.Option("--per", metavar="P", help="What has a threshold: layer or head.")
-    ] = "layer",
+        str | None,
+        typer.Option("--per", metavar="P", help="What has a threshold: layer or head."),
+    ] = None,
     relative: Annotated[
         bool, typer.Option("--relative", help="Thresholds below the row's largest score.")
     ] = False,
@@ -52,15 +53,22 @@ def command(
         raise UserError(f"calibrate: system {chosen.system} has no thresholds")
     if (keep is None) == (margin is None):
         raise UserError("calibrate takes either --keep or --margin")
+    if margin is not None and (per is not None or relative):
+        raise UserError("--per and --relative go with --keep, not with --margin")
     traces = [load(path) for path in trace]
     if margin is not None:
         found = constant_margin(traces, margin)
     else:
         assert keep is not None
-        found = calibrate(traces, keep, per, relative)
+        found = calibrate(traces, keep, per or "layer", relative)
     with output_file(output) as file:
         Path(file).write_text(found.as_toml())
     if as_json:
-        print_json({"file": str(output), "source": found.source, "thresholds": found.layers})
+        print_json(
+            {
+                "file": str(output), "source": found.source, "relative": found.relative,
+                "thresholds": found.layers,
+            }
+        )  # fmt: skip
     else:
         print(f"{output}: {found.source}")

@@ -339,7 +339,7 @@ def _job(p: CoreParams) -> tuple[Register, ...]:
         ("PIN_NEWEST", "Newest keys that are always kept; no effect in a dense core", 16),
         (
             "PIN_SELF",
-            "1: a query keeps the key at its own position; only in a core with thresholds",
+            "1: a query keeps the last key that it sees if causal, else that of its own number",
             1,
         ),
         ("JOB_TAG", "Free for software; comes back in RESULT", 16),

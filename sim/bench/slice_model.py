@@ -22,6 +22,7 @@ from attnsieve.sim.calibrate import calibrate
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.image import MemoryImage
 from attnsieve.sim.driver.thresholds import Thresholds
+from attnsieve.sim.errors import InputError
 from attnsieve.sim.simulate import memory_timing, simulate
 from attnsieve.sim.trace.trace import Trace
 
@@ -60,9 +61,13 @@ def trace_runs(
 
     Raises
     ------
+    InputError
+        The thresholds are relative, which the model does not know.
     AssertionError
         Something differs from the golden model.
     """
+    if thresholds is not None and thresholds.relative:
+        raise InputError("thresholds must not be relative: the cycle model does not know these")
     result = simulate(config, trace, thresholds=thresholds, baseline=False, **options)
     if result.mismatches:
         raise AssertionError(result.messages[0])

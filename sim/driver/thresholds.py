@@ -58,7 +58,7 @@ class Thresholds:
     relative: bool = False
 
     def __post_init__(self) -> None:
-        if self.relative and any(margin < 0 for layer in self.layers for margin in layer):
+        if self.relative and not all(margin >= 0 for layer in self.layers for margin in layer):
             raise InputError("thresholds that are relative must not be negative")
 
     @classmethod
@@ -76,7 +76,10 @@ class Thresholds:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: {error or 'nested too deep'}") from error
         layers = tuple(tuple(layer.thresholds) for layer in found.layers)
-        return cls(layers, found.source, found.relative)
+        try:
+            return cls(layers, found.source, found.relative)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
     def as_toml(self) -> str:
         """The file that `load` reads back."""

@@ -220,6 +220,9 @@ def test_calibrate_and_what_simulate_makes_of_it(attnsieve, trace):
     wrong(attnsieve, "calibrate takes either --keep or --margin", *words)
     both = ("--keep", 1, "--margin", 1)
     wrong(attnsieve, "calibrate takes either --keep or --margin", *words, *both)
+    text = "--per and --relative go with --keep, not with --margin"
+    for more in (("--per", "head"), ("--relative",)):
+        wrong(attnsieve, text, *words, "--margin", 3, *more)
     assert attnsieve(*words, "--keep", 0.5, "--relative")[0] == 0
     assert "relative = true" in limits.read_text()
     status, out, err = attnsieve(*words, "--margin", 4, "--json")

@@ -26,7 +26,7 @@ def test_a_file_comes_back(tmp_path):
         ("[[layers]]\nthreshold = [1.0]\n", r"layers\.0\.thresholds: Field required"),
         ("source = 'a'\n", r"layers: Field required"),
         ("[[layers]]\nthresholds = [1.0]\nmore = 1\n", r"layers\.0\.more: Extra inputs"),
-        ("relative = true\n[[layers]]\nthresholds = [-1.0]\n", r"relative must not be negative"),
+        ("relative = true\n[[layers]]\nthresholds = [-1.0]\n", r"t\.toml: .* must not be negative"),
         ("relative = 1\n[[layers]]\nthresholds = [1.0]\n", r"relative: .*boolean"),
         ("[[layers]\n", r"t\.toml: .*"),
         ("[[layers]]\nthresholds = [1" + "0" * 5000 + "]\n", r"t\.toml: .*digits.*"),
