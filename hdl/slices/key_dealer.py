@@ -167,7 +167,7 @@ class KeyDealer(wiring.Component):
         for n in range(s.units):
             m.submodules[f"queue{n}"] = queue = Queue(shape=start_layout(s), depth=self.depth)
             connect(m, queue.o, self.o[n])
-            lane = _turns(unit, n, s.units)
+            lane, last = _turns(unit, n, s.units), n == s.units - 1  # no unit is behind it
             entry, place = Signal(start_layout(s), name=f"entry{n}", reset_less=True), Signal()
             m.d.sync += [
                 place.eq(Mux(lane < len(chosen), chosen.bit_select(lane, 1), 0)),
@@ -175,7 +175,7 @@ class KeyDealer(wiring.Component):
                 entry.row.eq(known.row),
                 entry.number.eq(known.number),
                 entry.pinned.eq(pinned.bit_select(lane, 1)),
-                entry.address.eq(Mux(unit > n, next_one, here)),
+                entry.address.eq(here if last else Mux(unit > n, next_one, here)),
             ]
             m.d.comb += [queue.i.valid.eq(place), queue.i.p.eq(entry)]
             free.append(queue.level < self.depth - self.latency)
