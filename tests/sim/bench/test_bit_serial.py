@@ -14,13 +14,14 @@ def a_trace():
 
 
 def test_the_less_is_kept_the_fewer_slices_are_read():
-    rows = measure(load("leopard-tiny"), a_trace(), [0.5, 0.1])
+    rows = measure(load("leopard-tiny"), a_trace(), [0.5, 0.1], [1.5])
     pairs = 4 * 24 * 24
-    assert [row.keep for row in rows] == [None, 0.5, 0.1]
+    assert [row.kind for row in rows] == ["all", "0.5", "0.1", "margin 1.5"]
     assert all(row.pairs == pairs for row in rows)
     slices = [row.total["slices"] for row in rows]
     assert slices[0] == 4 * pairs
     assert slices[0] > slices[1] > slices[2] > pairs
+    assert slices[0] > slices[3] > pairs
     assert rows[0].unpruned == rows[0].total["cycles"] > rows[2].total["cycles"]
 
 

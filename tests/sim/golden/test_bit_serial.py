@@ -107,9 +107,9 @@ def test_a_layer_tells_of_each_key_what_was_read():
     k, v = rng.integers(-99, 100, (2, 2, 20, 16))
     valid = rng.random(9) < 0.7
     found = attention_layer(params, job, q, k, v, query_valid=valid)
-    assert found.read.shape == found.terms.shape == (4, 9, 20)
+    assert found.read.shape == found.kept_values.shape == (4, 9, 20)
     np.testing.assert_array_equal(found.read > 0, np.broadcast_to(found.seen, (4, 9, 20)))
     np.testing.assert_array_equal(np.bincount(found.read.ravel(), minlength=5)[1:], found.exits)
     assert (found.read[found.kept_scores] == 4).all()
-    assert found.kept_scores[found.terms].all()
-    assert 0 < found.terms.sum() < found.kept_scores.sum()
+    assert found.kept_scores[found.kept_values].all()
+    assert 0 < found.kept_values.sum() < found.kept_scores.sum()
