@@ -89,6 +89,7 @@ def row_layout(p: CoreParams) -> data.StructLayout:
         "pin_first": unsigned(p.key_bits),  # so many of the first keys are kept,
         "pin_newest": unsigned(p.key_bits),  # so many of the last that it sees,
         "own": unsigned(p.key_bits),  # and this one; none has the highest number
+        **({"planar": unsigned(1)} if p.slice_demand else {}),  # K lies in planes of slices
     }
     return data.StructLayout(
         {

@@ -77,6 +77,8 @@ class CoreParams:
         as a sign and a magnitude.
     slice_rows : int
         Rows that these units may work on at once, a power of two: 2 to 8.
+    slice_demand : bool
+        K may lie in planes of slices, of which each is read only while a row needs it.
     lut_ram : bool
         Whether the target has small asynchronous-read RAMs. If not, small memories that are read
         synchronously are left to the synthesis tool.
@@ -107,6 +109,7 @@ class CoreParams:
     slice_dealing: str = "dynamic"
     slice_words: str = "twos_complement"
     slice_rows: int = 8
+    slice_demand: bool = False
     lut_ram: bool = True
 
     def __post_init__(self) -> None:
@@ -148,7 +151,7 @@ class CoreParams:
                 raise ValueError("value_lanes must not be 0 on a core with token_lanes")
         if self.top_k not in ("radix", "quick"):
             raise ValueError(f'top_k must be "radix" or "quick", not {self.top_k!r}')
-        for name in ("progressive", "value_demand", "lut_ram"):
+        for name in ("progressive", "value_demand", "slice_demand", "lut_ram"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise TypeError(f"{name} must be true or false, not {value!r}")

@@ -22,6 +22,7 @@ __all__ = [
     "ended_layout",
     "place_layout",
     "query_write_layout",
+    "resume_layout",
     "slice_read_signature",
     "start_layout",
     "survivor_layout",
@@ -52,6 +53,18 @@ def start_layout(p: SliceParams) -> data.StructLayout:
             "number": range(p.slices),  # of its first slice
             "address": range(p.bank_depth),  # of that in its bank
             "pinned": unsigned(1),  # it is kept, whatever its score
+        }
+    )
+
+
+def resume_layout(p: SliceParams) -> data.StructLayout:
+    """A key that goes on, with a slice that has come for it."""
+    start = start_layout(p).members
+    return data.StructLayout(
+        {
+            **{name: start[name] for name in ("key", "row", "number", "pinned")},
+            "first": unsigned(1),
+            "sum": signed(p.sum_bits),
         }
     )
 
@@ -132,6 +145,9 @@ class BitSerialDot(wiring.Component):
     place, and tries again at the next unit: so units stand, for want of places, where nobody takes
     what is kept.
 
+    With `SliceParams.demand` keys also come with the sum of their earlier slices, at ``resume``;
+    these go before those of ``start``.
+
     With `SliceParams.sign_magnitude` the signs in the first slice of a key stay with its place,
     and its margin, which is added there beside the products (`SignedDot`); from this and the
     threshold of its row follows the bound of each slice (`ConcordantBound`).
@@ -148,6 +164,8 @@ class BitSerialDot(wiring.Component):
     -------
     start : In(stream(start_layout))
         Keys. Ready depends on registers only.
+    resume : In(stream(resume_layout))
+        Likewise, in the middle of their slices. Only with `SliceParams.demand`.
     arrive : In(place_layout), leave : Out(place_layout)
         Places; ``leave`` is registers.
     read : Out(slice_read_signature)
@@ -178,6 +196,7 @@ class BitSerialDot(wiring.Component):
         super().__init__(
             {
                 "start": In(stream.Signature(start_layout(p))),
+                **({"resume": In(stream.Signature(resume_layout(p)))} if p.demand else {}),
                 "arrive": In(place_layout(p)),
                 "leave": Out(place_layout(p)),
                 "read": Out(slice_read_signature(p)),
@@ -284,7 +303,18 @@ class BitSerialDot(wiring.Component):
             m.d.sync += [asked.valid.eq(start.valid), asked.first.eq(1)]
             m.d.sync += [asked.done.eq(0), asked.sum.eq(0)]
             m.d.sync += [getattr(asked, n).eq(getattr(start.p, n)) for n, _ in start.p.shape()]
+        if self.params.demand:
+            self._resume(m, asked)
         return asked
+
+    def _resume(self, m: Module, asked: Any) -> None:
+        """A key that goes on comes before one that starts."""
+        resume = self.resume
+        m.d.comb += resume.ready.eq(~self.arrive.valid)
+        with m.If(resume.valid & resume.ready):
+            m.d.comb += self.start.ready.eq(0)
+            m.d.sync += asked.valid.eq(1)
+            m.d.sync += [asked[name].eq(resume.p[name]) for name, _ in resume.p.shape()]
 
     def _query(self, m: Module, place: Any) -> Any:
         """The query of a place's row, a cycle later."""

@@ -12,6 +12,10 @@ from attnsieve.hdl.layouts import line_layout, row_beat_layout, row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams, check_params
+from attnsieve.hdl.slices.demand.kv_rows import plane_head_layout
+from attnsieve.hdl.slices.demand.packet_hands import unit_word_layout
+from attnsieve.hdl.slices.demand.packet_requests import unit_request_layout
+from attnsieve.hdl.slices.demand.plane_reader import PlaneReader
 from attnsieve.hdl.slices.exit_tally import ExitTally, exit_tally_layout
 from attnsieve.hdl.slices.key_cutter import KeyCutter, key_head_layout
 from attnsieve.hdl.slices.key_dealer import KeyDealer
@@ -41,6 +45,9 @@ class BitSerialScorer(wiring.Component):
     their maximum follow it (`RelativeBounds`). A row yields ``ceil(keys / groups)`` beats, one
     at least. The row itself is passed on at ``o_row`` before its first beat.
 
+    Where K lies in planes, its slices come one by one as they are needed (`PlaneReader`), and stay
+    for the rows of their KV head only until these have seen them.
+
     Throughput: ``units`` slices per cycle, but at most one score that is kept per cycle of each
     parity of keys (of all, with one lane group), and a row in `RowBounds.interval` cycles.
 
@@ -62,6 +69,10 @@ class BitSerialScorer(wiring.Component):
         KV heads, in the order of their lines.
     key : In(stream(line_layout, always ready)), key_space : Out
         Lines of keys, and for how many more there is room.
+    plane_head : In(stream(plane_head_layout))
+        Instead of these, KV heads whose keys lie in planes. Only with slice_demand, like
+    ask : Out(stream(unit_request_layout)), word : In(stream(unit_word_layout))
+        the units of memory that are read for them.
     query : Out(query_read_signature)
         Read side of the query store.
     mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
@@ -114,8 +125,18 @@ class BitSerialScorer(wiring.Component):
                 "wait_output": Out(1),
                 "wait_query": Out(1),
                 "wait_key": Out(1),
+                **(self._planar() if p.slice_demand else {}),
             }
         )
+
+    def _planar(self) -> dict[str, Any]:
+        """What K in planes needs."""
+        p = self.params
+        return {
+            "plane_head": In(stream.Signature(plane_head_layout(p))),
+            "ask": Out(stream.Signature(unit_request_layout(p))),
+            "word": In(stream.Signature(unit_word_layout(p))),
+        }
 
     @property
     def lines(self) -> int:
@@ -136,11 +157,18 @@ class BitSerialScorer(wiring.Component):
         m.submodules.count = count = RowCount(params=p)
         m.submodules.rows = rows = SurvivorRows(params=p)
         m.submodules.tally = tally = ExitTally(params=p)
+        self._fetching = Signal()  # slices are on their way from memory
         store = self._keys(m, rows)
         self._rows(m, bounds)
         connect(m, bounds.query, circle.query)
         self._bounds(m, bounds, circle, rows, count, parts)
-        self._deal(m, bounds, parts, dealer, rows)
+        self._deal(m, bounds, rows)
+        if p.slice_demand:
+            self._on_demand(m, bounds, parts, dealer, circle, count)
+        else:
+            connect(m, bounds.o, parts.row)
+            connect(m, dealer.dealt, count.dealt)
+            self._mask(m, dealer)
         connect(m, parts.o, turns.part)
         connect(m, turns.o, dealer.turn)
         for n in range(s.units):
@@ -152,7 +180,6 @@ class BitSerialScorer(wiring.Component):
                     counts.ended[n].p.eq(circle.ended[n].p),
                 ]
         self._collect(m, circle, rows, count)
-        connect(m, dealer.dealt, count.dealt)
         connect(m, rows.o, self.o)
         connect(m, tally.o, self.tally)
         m.d.comb += [
@@ -164,6 +191,7 @@ class BitSerialScorer(wiring.Component):
             bounds.end.eq(rows.end),
             parts.append.eq(store.append),
             dealer.arrived.eq(parts.arrived),
+            dealer.mask_data.eq(self.mask_data),
             count.free.eq(rows.free),
             count.freed.eq(rows.freed),
             rows.complete.eq(count.complete),
@@ -223,22 +251,55 @@ class BitSerialScorer(wiring.Component):
                 user.renewed_row.eq(relative.renewed_row),
             ]
 
-    def _deal(
-        self, m: Module, bounds: RowBounds, parts: RowParts, dealer: KeyDealer, rows: SurvivorRows
-    ) -> None:
-        """Rows that are prepared are dealt; what is needed of them later waits."""
+    def _deal(self, m: Module, bounds: RowBounds, rows: SurvivorRows) -> None:
+        """Of rows that are dealt waits what is needed later."""
         m.submodules.dealt = dealt = Queue(shape=rows.row.p.shape(), depth=self.slices.rows)
-        connect(m, bounds.o, parts.row)
+        row = bounds.o
         connect(m, dealt.o, rows.row)
         m.d.comb += [
-            dealt.i.valid.eq(parts.row.valid & parts.row.ready),
-            *(dealt.i.p[name].eq(parts.row.p[name]) for name, _ in dealt.i.p.shape()),
-            self.mask_bank.eq(dealer.mask_bank),
-            self.mask_beat.eq(dealer.mask_beat),
-            self.mask_used.eq(dealer.mask_used),
-            self.mask_en.eq(dealer.mask_en),
-            dealer.mask_data.eq(self.mask_data),
+            dealt.i.valid.eq(row.valid & row.ready),
+            *(dealt.i.p[name].eq(row.p[name]) for name, _ in dealt.i.p.shape()),
         ]
+        if self.params.slice_demand:  # no key of these is in the store
+            m.d.comb += dealt.i.p.last_of_kv.eq(row.p.last_of_kv & ~row.p.planar)
+
+    def _mask(self, m: Module, user: KeyDealer | PlaneReader) -> None:
+        """The key mask to one of those who read it."""
+        m.d.comb += [
+            self.mask_bank.eq(user.mask_bank),
+            self.mask_beat.eq(user.mask_beat),
+            self.mask_used.eq(user.mask_used),
+            self.mask_en.eq(user.mask_en),
+        ]
+
+    def _on_demand(
+        self, m: Module, bounds: RowBounds, parts: RowParts, dealer: KeyDealer,
+        circle: UnitCircle, count: RowCount,
+    ) -> None:  # fmt: skip
+        """Rows go where their keys come from; the dealer comes first at what both use."""
+        m.submodules.planes = planes = PlaneReader(params=self.params)
+        row, planar = bounds.o, bounds.o.p.planar
+        connect(m, self.plane_head, planes.head)
+        connect(m, planes.ask, self.ask)
+        connect(m, self.word, planes.word)
+        for entry, verdict, own, its in zip(
+            planes.entry, planes.verdict, circle.entry, circle.verdict, strict=True
+        ):
+            connect(m, entry, own)
+            connect(m, its, verdict)
+        for port, mine in ((parts.row, ~planar), (planes.row, planar)):
+            m.d.comb += [port.valid.eq(row.valid & mine), port.p.eq(row.p)]
+        m.d.comb += [
+            row.ready.eq(Mux(planar, planes.row.ready, parts.row.ready)),
+            planes.hold.eq(dealer.mask_en),
+            planes.mask_data.eq(self.mask_data),
+            count.dealt.valid.eq(dealer.dealt.valid | planes.dealt.valid),
+            count.dealt.p.eq(Mux(dealer.dealt.valid, dealer.dealt.p, planes.dealt.p)),
+            self._fetching.eq(planes.waiting),
+        ]
+        self._mask(m, planes)
+        with m.If(dealer.mask_en):
+            self._mask(m, dealer)
 
     def _collect(
         self, m: Module, circle: UnitCircle, rows: SurvivorRows, count: RowCount
@@ -266,7 +327,7 @@ class BitSerialScorer(wiring.Component):
         """What keeps the units from reading: where the next keys are held up."""
         with m.If(Cat(port.en for port in circle.read).any()):
             m.d.comb += self.busy.eq(1)
-        with m.Elif(dealer.wait_key | parts.wait_key):
+        with m.Elif(dealer.wait_key | parts.wait_key | self._fetching):
             m.d.comb += self.wait_key.eq(1)
         with m.Elif(~dealer.wait_turn | bounds.wait_free | (bounds.begins & bounds.hold)):
             m.d.comb += self.wait_output.eq(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.connect import connect
@@ -16,22 +16,11 @@ from attnsieve.hdl.lib.quotient import quotient
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.bit_serial_dot import start_layout
 from attnsieve.hdl.slices.key_turns import key_turn_layout
+from attnsieve.hdl.slices.row_count import dealt_layout
 from attnsieve.hdl.slices.row_parts import arrived_shape, keys_dealt
 from attnsieve.hdl.slices.slice_params import slice_params
 
-__all__ = ["KeyDealer", "dealt_layout"]
-
-
-def dealt_layout(p: CoreParams) -> data.StructLayout:
-    """So many keys of a row have been dealt."""
-    return data.StructLayout(
-        {
-            "row": range(p.slice_rows),
-            "keys": range(keys_dealt(p) + 1),
-            "end_of_part": unsigned(1),
-            "end_of_row": unsigned(1),
-        }
-    )
+__all__ = ["KeyDealer", "units_ahead"]
 
 
 class KeyDealer(wiring.Component):
@@ -131,7 +120,7 @@ class KeyDealer(wiring.Component):
                 Cat((k < turn.pin_first) | (k >= turn.pin_from) | (k == turn.own) for k in keys)
             ),
             self.dealt.valid.eq(valid),
-            self.dealt.p.row.eq(turn.row),
+            self.dealt.p.rows.eq(1 << turn.row),
             self.dealt.p.keys.eq(count_flags(list(wanted))),
             self.dealt.p.end_of_part.eq(turn.end_of_part),
             self.dealt.p.end_of_row.eq(turn.end_of_row),
@@ -167,7 +156,7 @@ class KeyDealer(wiring.Component):
         for n in range(s.units):
             m.submodules[f"queue{n}"] = queue = Queue(shape=start_layout(s), depth=self.depth)
             connect(m, queue.o, self.o[n])
-            lane, last = _turns(unit, n, s.units), n == s.units - 1  # no unit is behind it
+            lane, last = units_ahead(unit, n, s.units), n == s.units - 1  # no unit is behind it
             entry, place = Signal(start_layout(s), name=f"entry{n}", reset_less=True), Signal()
             m.d.sync += [
                 place.eq(Mux(lane < len(chosen), chosen.bit_select(lane, 1), 0)),
@@ -182,7 +171,7 @@ class KeyDealer(wiring.Component):
         return Cat(free).all()
 
 
-def _turns(unit: Value, other: int, units: int) -> Value:
+def units_ahead(unit: Value, other: int, units: int) -> Value:
     """``(other - unit) mod units``."""
     ahead = (other - unit)[: units.bit_length()]
     if other == units - 1:  # no unit is behind it

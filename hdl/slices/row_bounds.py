@@ -39,6 +39,7 @@ def threshold_row_layout(p: CoreParams) -> data.StructLayout:
             "last_of_head": unsigned(1),
             "last_of_kv": unsigned(1),
             "last_of_job": unsigned(1),
+            **({"planar": unsigned(1)} if p.slice_demand else {}),
         }
     )
 
@@ -249,7 +250,7 @@ class RowBounds(wiring.Component):
             rows.i.p.job.eq(job),
             *(rows.i.p[n].eq(row[n]) for n in
               ("keys", "key_mask", "bank", "write", "relative", "pin_first", "pin_newest", "own",
-               "last_of_kv", "last_of_job")),
+               "last_of_kv", "last_of_job", *(("planar",) if p.slice_demand else ()))),
             self.o.valid.eq(rows.o.valid & complete.some),
             self.o.p.eq(rows.o.p),
             rows.o.ready.eq(complete.some & self.o.ready),

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.bit_serial_dot import ended_layout
-from attnsieve.hdl.slices.key_dealer import dealt_layout
 from attnsieve.hdl.slices.row_parts import keys_dealt
 from attnsieve.hdl.slices.slice_params import slice_params, survivor_ways
 
-__all__ = ["RowCount"]
+__all__ = ["RowCount", "dealt_layout"]
+
+
+def dealt_layout(p: CoreParams) -> data.StructLayout:
+    """So many keys have been dealt, for each of some rows."""
+    keys = max(keys_dealt(p), p.groups if p.slice_demand else 1)
+    return data.StructLayout(
+        {
+            "rows": unsigned(p.slice_rows),
+            "keys": range(keys + 1),
+            "end_of_part": unsigned(1),
+            "end_of_row": unsigned(1),
+        }
+    )
 
 
 class RowCount(wiring.Component):
@@ -32,7 +44,7 @@ class RowCount(wiring.Component):
     Members
     -------
     dealt : In(stream(dealt_layout, always ready))
-        Keys of a row that are on their way to the units.
+        Keys of rows that are on their way to the units.
     ended : In(stream(ended_layout, always ready)).array(units)
         Keys that are decided; those that are kept, or wait, do not count here.
     stored : In(ways), stored_row : In(range(rows)).array(ways)
@@ -84,11 +96,11 @@ class RowCount(wiring.Component):
         m = Module()
         p, s = self.params, self.slices
         for row in range(s.rows):
-            more = Signal(range(keys_dealt(p) + 1), name=f"more{row}")
+            more = Signal.like(self.dealt.p.keys, name=f"more{row}")
             fewer = Signal(range(s.units + len(self.stored) + 1), name=f"fewer{row}")
             left, end = Signal(p.key_bits + 1, name=f"left{row}"), Signal(name=f"end{row}")
             part = Signal(name=f"part{row}")
-            mine = self.dealt.valid & (self.dealt.p.row == row)
+            mine = self.dealt.valid & self.dealt.p.rows[row]
             out = [
                 *(e.valid & ~e.p.kept & ~e.p.waits & (e.p.row == row) for e in self.ended),
                 *(one & (its == row) for one, its in

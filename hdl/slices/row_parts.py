@@ -60,6 +60,7 @@ def dealt_row_layout(p: CoreParams) -> data.StructLayout:
             "last_of_kv": unsigned(1),
             "last_of_job": unsigned(1),
             "job": unsigned(1),  # of two that may be inside
+            **({"planar": unsigned(1)} if p.slice_demand else {}),  # K lies in planes
         }
     )
 

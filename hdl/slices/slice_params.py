@@ -47,6 +47,8 @@ class SliceParams:
         A key stays with one unit.
     sign_magnitude : bool
         Words of K are a sign and a magnitude.
+    demand : bool
+        Slices may come from memory one by one; not with `sign_magnitude`.
     """
 
     taps: int = 64
@@ -59,6 +61,7 @@ class SliceParams:
     stored: int = 2048
     static: bool = False
     sign_magnitude: bool = False
+    demand: bool = False
 
     #: Terms that are added between registers.
     sum_terms = 4
@@ -74,6 +77,8 @@ class SliceParams:
         check_int("slice_bits", self.slice_bits, 1)
         if self.slice_bits not in (1, 2, 4):
             raise ValueError(f"slice_bits must be 1, 2 or 4, not {self.slice_bits!r}")
+        if self.demand and self.sign_magnitude:
+            raise ValueError("sign_magnitude must be false where slices are read on demand")
 
     @property
     def slices(self) -> int:
@@ -116,6 +121,11 @@ class SliceParams:
     def groups(self) -> int:
         """Keys of the store in groups of one per unit."""
         return -(-self.stored // self.units)
+
+    @property
+    def key_groups(self) -> int:
+        """Keys of the longest row in groups of one per unit."""
+        return -(-self.keys // self.units)
 
     @property
     def bank_depth(self) -> int:
@@ -173,4 +183,5 @@ def slice_params(params: CoreParams) -> SliceParams:
         stored=2 * params.buffer_elements // params.max_head_dim,
         static=params.slice_dealing == "static",
         sign_magnitude=params.slice_words == "sign_magnitude",
+        demand=params.slice_demand,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -16,6 +16,11 @@ from attnsieve.hdl.slices.bit_serial_dot import (
     slice_read_signature,
     start_layout,
     survivor_layout,
+)
+from attnsieve.hdl.slices.demand.slice_feed import (
+    SliceFeed,
+    slice_entry_layout,
+    verdict_layout,
 )
 from attnsieve.hdl.slices.slice_params import SliceParams
 
@@ -30,6 +35,9 @@ class UnitCircle(wiring.Component):
     its further slices is in the bank of the unit that it comes to. ``units * latency`` keys are
     inside, so no slice is read of a key that is decided, and every unit reads one per cycle while
     there are keys for it.
+
+    With `SliceParams.demand` a `SliceFeed` beside each unit gives it slices that have come from
+    memory, and takes the places of their keys out of the circle again.
 
     Parameters
     ----------
@@ -48,6 +56,9 @@ class UnitCircle(wiring.Component):
         Keys that are kept.
     ended : Out(stream(ended_layout, always ready)).array(units)
         Every key that is decided.
+    entry : In(stream(slice_entry_layout, always ready)).array(units)
+    verdict : Out(stream(verdict_layout)).array(units)
+        Slices from memory, and which rows go on; see `SliceFeed`. Only with `SliceParams.demand`.
     """
 
     start: Any
@@ -71,8 +82,16 @@ class UnitCircle(wiring.Component):
                 "bound": In(stream.Signature(bound_layout(p), always_ready=True)),
                 "o": Out(stream.Signature(survivor_layout(p))).array(p.units),
                 "ended": Out(ended).array(p.units),
+                **(self._demanded() if p.demand else {}),
             }
         )
+
+    def _demanded(self) -> dict[str, Any]:
+        """To and from the feeds."""
+        p = self.params
+        entry = stream.Signature(slice_entry_layout(p), always_ready=True)
+        verdict = stream.Signature(verdict_layout(p))
+        return {"entry": In(entry).array(p.units), "verdict": Out(verdict).array(p.units)}
 
     @property
     def latency(self) -> int:
@@ -89,7 +108,6 @@ class UnitCircle(wiring.Component):
         for n, unit in enumerate(units):
             m.submodules[f"unit{n}"] = unit
             connect(m, flipped(self.start[n]), unit.start)
-            connect(m, unit.read, flipped(self.read[n]))
             connect(m, unit.o, flipped(self.o[n]))
             connect(m, unit.ended, flipped(self.ended[n]))
             m.d.comb += [
@@ -99,4 +117,28 @@ class UnitCircle(wiring.Component):
                 unit.bound.p.eq(self.bound.p),
                 units[self.params.bank(n, 1)].arrive.eq(unit.leave),
             ]
+            if self.params.demand:
+                self._feed(m, n, unit, units[self.params.bank(n, 1)])
+            else:
+                connect(m, unit.read, flipped(self.read[n]))
         return m
+
+    def _feed(self, m: Module, n: int, unit: BitSerialDot, behind: BitSerialDot) -> None:
+        """Slices from memory beside those from the unit's bank."""
+        feed = SliceFeed(
+            params=self.params, memory_latency=self.memory_latency, latency=unit.latency
+        )
+        m.submodules[f"feed{n}"] = feed
+        connect(m, flipped(self.entry[n]), feed.i)
+        connect(m, feed.o, flipped(self.verdict[n]))
+        connect(m, feed.place, unit.resume)
+        bank = self.read[n]
+        m.d.comb += [
+            bank.en.eq(unit.read.en),
+            bank.address.eq(unit.read.address),
+            unit.read.data.eq(
+                Mux(feed.use, feed.slice.as_value(), Value.cast(bank.data))
+            ),
+            feed.leave.eq(unit.leave),
+            behind.arrive.valid.eq(unit.leave.valid & ~feed.parked),
+        ]

@@ -22,6 +22,8 @@ from attnsieve.sim.golden.bit_serial import BitSerial, bit_serial
 from attnsieve.sim.golden.row_relative import keys_at_once, parts, row_relative
 from attnsieve.sim.unit import run_streams
 
+#: Ports of keys that lie in planes.
+PLANAR = ("plane_head", "ask", "word")
 STALLS = ("busy", "wait_row", "wait_output", "wait_query", "wait_key")
 
 
@@ -66,8 +68,10 @@ class ScorerBench(wiring.Component):
                 "o_row": Out(stream.Signature(row_layout(p))),
                 "tally": Out(stream.Signature(exit_tally_layout(p))),
                 **{name: Out(1) for name in STALLS},
+                **{name: member for name, member in self.dut.signature.members.items()
+                   if name in PLANAR},
             }
-        )
+        )  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
@@ -92,6 +96,10 @@ class ScorerBench(wiring.Component):
             (dut.o_row, self.o_row), (dut.tally, self.tally),
         ):  # fmt: skip
             connect(m, source, sink)
+        if p.slice_demand:
+            connect(m, self.plane_head, dut.plane_head)
+            connect(m, dut.ask, self.ask)
+            connect(m, self.word, dut.word)
         wiring.connect(m, dut.query, store.read)
         m.d.comb += [
             self.k.ready.eq(dut.key_space != 0),
@@ -118,6 +126,8 @@ class Work:
     beats: list = field(default_factory=list)
     jobs: list = field(default_factory=list)  # keys by the slices that were read, of each
     slices: int = 0
+    plane_head: list = field(default_factory=list)
+    planes: object = None  # memory that has planes, for those heads
     open: object = None  # of the job that is not over
 
 
@@ -148,6 +158,7 @@ def add_head(work, p, rng, *, keys, queries, head_dim, group=1, causal=False, ma
              keep=0.3, bits=None, end=True, relative=False, pins=(0, 0, -1)):  # fmt: skip
     """A KV head with ``group`` query heads, whose thresholds keep a share of the scores; with
     ``keep`` a number, all at or above it. With ``end`` its job is over."""
+    planar = work.planes is not None
     bits = bits or p.operand_bits
     top = 1 << bits - 1
 
@@ -160,9 +171,12 @@ def add_head(work, p, rng, *, keys, queries, head_dim, group=1, causal=False, ma
     exits = work.open
     k = draw(keys)
     wide = bits == 12
-    work.k += lines(p, k)
-    parts = p.parts(head_dim)
-    work.k_head.append({"parts": parts, "keys": keys, "wide": wide})
+    parts, needed = p.parts(head_dim), np.zeros(keys, int)  # slices of each key
+    if planar:
+        work.plane_head.append(work.planes.place(k, bits))
+    else:
+        work.k += lines(p, k)
+        work.k_head.append({"parts": parts, "keys": keys, "wide": wide})
     for member in range(group):
         q = draw(queries)
         scores = q @ k.T
@@ -182,13 +196,15 @@ def add_head(work, p, rng, *, keys, queries, head_dim, group=1, causal=False, ma
                 {"parts": parts, "keys": visible, "last_of_kv": last, "last_of_job": last and end,
                  "last_of_head": number == queries - 1, "wide": wide,
                  "key_mask": mask is not None, "write": number not in hide, "relative": relative,
-                 "pin_first": pins[0], "pin_newest": pins[1], "own": pins[2] % (1 << p.key_bits)}
+                 "pin_first": pins[0], "pin_newest": pins[1], "own": pins[2] % (1 << p.key_bits),
+                 **({"planar": planar} if p.slice_demand else {})}
             )  # fmt: skip
             seen = np.array([mask is None or mask[key] for key in range(visible)], bool)
             seen &= number not in hide
             found = judge(p, query, k[:visible], threshold, bits, seen=seen, relative=relative,
                           pins=pins)  # fmt: skip
             work.slices += int(found.slices[seen].sum())
+            needed[:visible] = np.maximum(needed[:visible], np.where(seen, found.slices, 0))
             exits += np.bincount(found.slices[seen], minlength=len(exits))[: len(exits)]
             if last and end:
                 work.jobs.append(exits[1:].tolist())
@@ -199,6 +215,8 @@ def add_head(work, p, rng, *, keys, queries, head_dim, group=1, causal=False, ma
                 beat = {key - start: int(found.score[key]) for key in here if kept[key]}
                 most = int(found.score[kept].max()) if kept.any() else None
                 work.beats.append((beat, most, start + p.groups >= visible))
+    if planar:
+        work.planes.needs(needed)
 
 
 def random_work(p, seed, heads=4, mask=None, **options):
@@ -230,8 +248,8 @@ def decode(beat, groups):
     return lanes, beat.maximum, bool(beat.last)
 
 
-def run(p, work, mask=(), **options):
-    """Run and compare. Returns the result of the streams, and slices read in every cycle."""
+def run(p, work, mask=(), testbenches=(), **options):
+    """Run and compare. Returns the result of the streams, and what is done in every cycle."""
     bench = ScorerBench(p, mask)
     reads = []
 
@@ -242,11 +260,12 @@ def run(p, work, mask=(), **options):
             reads.append(STALLS[bits.index(1)])
 
     names = ("row", "threshold", "k", "q", "k_head", "q_head")
+    names += ("plane_head",) if p.slice_demand else ()
     result = run_streams(
         bench,
         {name: getattr(work, name) for name in names},
         {"o": len(work.beats), "o_row": len(work.row), "tally": len(work.jobs)},
-        testbenches=[watch],
+        testbenches=[watch, *(partial(more, bench) for more in testbenches)],
         **options,
     )
     for number, (got, want) in enumerate(zip(result.outputs["o"], work.beats, strict=True)):
