@@ -112,7 +112,6 @@ class Core(wiring.Component):
             ]
             if self.params.value_demand:
                 connect(m, datapath.value_entry, control.value_entry)
-                m.d.comb += datapath.demand.eq(control.selection.demand)
             if self.params.progressive:
                 m.d.comb += [
                     datapath.threshold.eq(control.selection.threshold),

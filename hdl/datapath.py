@@ -9,13 +9,14 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Member, Out, connect, flipped
 
 from attnsieve.hdl.axi.gather_loader import GatherLoader
-from attnsieve.hdl.axi.list_rows import list_read_signature
+from attnsieve.hdl.axi.list_rows import list_read_signature, row_lanes
 from attnsieve.hdl.axi.loader import Loader
 from attnsieve.hdl.axi.row_addresses import RowAddresses
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.axi.signature import AXI4Signature
 from attnsieve.hdl.axi.value_lists import ValueLists
 from attnsieve.hdl.axi.value_requests import ValueRequests
+from attnsieve.hdl.axi.whole_list import WholeList
 from attnsieve.hdl.control.planes import PlaneSequencer
 from attnsieve.hdl.control.row_list import entry_read_signature
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
@@ -95,7 +96,7 @@ def list_members(p: CoreParams) -> dict[str, Member]:
         "listed_keys": In(p.key_bits),
         **({"threshold": In(16), "plane": In(32)} if p.progressive else {}),
         **(
-            {"value_entry": Out(entry_read_signature(p, p.max_keys, p.groups)), "demand": In(1)}
+            {"value_entry": Out(entry_read_signature(p, p.max_keys, p.groups))}
             if p.value_demand
             else {}
         ),
@@ -177,7 +178,7 @@ class Datapath(wiring.Component):
 
     def __init__(self, *, params: CoreParams) -> None:
         self.params = p = params
-        self.loader = (GatherLoader if p.token_lanes else Loader)(params=p)
+        self.loader = (GatherLoader if p.gathers else Loader)(params=p)
         self.writer = RowWriter(params=p)
         self.queries = QueryStore(params=p)
         if self.queries.capacity < self.loader.granule_lines:
@@ -239,13 +240,15 @@ class Datapath(wiring.Component):
     @property
     def held_depth(self) -> int:
         """Rows that may be between the scorer and the writer."""
-        return max(self.row_depth, self.params.held_segments if self.params.progressive else 0)
+        p = self.params
+        waiting = max(p.progressive * p.held_segments, p.value_demand * p.max_heads)
+        return max(self.row_depth, waiting)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self._resets: list[Signal] = []
         self._place(m, "loader", self.loader)
-        if self.params.token_lanes:
+        if self.params.gathers:
             self._lists(m)
         self._place(m, "writer", self.writer)
         scorer = self._front(m)
@@ -267,18 +270,24 @@ class Datapath(wiring.Component):
         return block
 
     def _lists(self, m: Module) -> None:
-        """Lists for the loader: those of the job, and those of the values that rows keep."""
-        loader, outer = self.loader.list, self.list
-        if not self.params.value_demand:
-            connect(m, loader, flipped(outer))
+        """Lists for the loader: those of the job, or of all rows; and those of the values that
+        rows keep."""
+        p, loader = self.params, self.loader.list
+        if not p.value_demand:
+            connect(m, loader, flipped(self.list))
             return
-        self._value_lists = lists = self._place(m, "value_lists", ValueLists(params=self.params))
+        self._value_lists = lists = self._place(m, "value_lists", ValueLists(params=p))
         value, inner = Signal(), lists.list
-        connect(m, lists.entry, flipped(self.value_entry))
+        if p.token_lanes:
+            outer = self.list
+            connect(m, lists.entry, flipped(self.value_entry))
+            m.d.comb += outer.query.eq(loader.query)
+        else:
+            outer = self._whole(m, "rows", max(p.max_keys, p.max_queries), row_lanes(p))
+            connect(m, lists.entry, self._whole(m, "keys", p.max_keys, p.groups))
         with m.If(loader.en):
             m.d.sync += value.eq(loader.value)
         m.d.comb += [
-            outer.query.eq(loader.query),
             outer.line.eq(loader.line),
             outer.en.eq(loader.en & ~loader.value),
             inner.half.eq(loader.half),
@@ -286,6 +295,11 @@ class Datapath(wiring.Component):
             inner.en.eq(loader.en & loader.value),
             loader.data.eq(Mux(value, inner.data.as_value(), outer.data.as_value())),
         ]
+
+    def _whole(self, m: Module, name: str, rows: int, lanes: int) -> Any:
+        """Read port of a list of all rows."""
+        whole = WholeList(params=self.params, rows=rows, lanes=lanes)
+        return self._place(m, f"all_{name}", whole).read
 
     def _ring(self) -> Ring:
         """For K or V: the loader sends no line for which there is no room."""
@@ -569,7 +583,6 @@ class Datapath(wiring.Component):
         connect(m, lists.o, requests.count)
         connect(m, requests.o, self.loader.value)
         m.d.comb += [
-            requests.demand.eq(self.demand),
             requests.end.eq(read.en & read.value & read.end),
             lists.free.eq(requests.free),
         ]
@@ -578,17 +591,19 @@ class Datapath(wiring.Component):
     def _statistics(
         self, m: Module, statistics: stream.Interface, normaliser: Normaliser
     ) -> None:
-        """Statistics of rows to the normaliser, and to who observes them."""
+        """Statistics of rows to the normaliser, in front of which they may wait, and to who
+        observes them."""
         p = self.params
-        if not p.token_lanes:
+        if not p.gathers:
             connect(m, statistics, normaliser.statistics)
             return
         fields = [name for name, _ in statistics_layout(p)]
-        names = ("normaliser", "observer")
+        names = ("normaliser", *(("observer",) if p.token_lanes else ()))
+        depth = max(16, p.value_demand * p.max_heads)  # rows of a KV head wait behind
         self._sums = sums = self._place(
             m,
             "statistics",
-            Broadcast(shape=statistics_layout(p), fields=dict.fromkeys(names, fields), depth=16),
+            Broadcast(shape=statistics_layout(p), fields=dict.fromkeys(names, fields), depth=depth),
         )
         connect(m, statistics, sums.i)
         connect(m, sums.normaliser, normaliser.statistics)

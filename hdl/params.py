@@ -63,7 +63,8 @@ class CoreParams:
         K and V may be narrower than Q, 4 to 12 bits, and K may have a plane of `lsb_bits` more that
         is read for the rows that need it; needs token_lanes and operand_bits = 12.
     value_demand : bool
-        Rows of V may wait to be read until it is known that they are kept; needs token_lanes.
+        Rows of V may wait to be read until it is known that they are kept; needs token_lanes or
+        slice_units.
     slice_units : int
         Bit-serial dot-product units, which score keys in place of the Q·K array and stop as soon as
         a key is known to be below its head's threshold; 0: the array does.
@@ -171,9 +172,12 @@ class CoreParams:
         check_power_of_two("slice_rows", self.slice_rows, 2, 8)
         if (self.prunes or self.slice_units) and not self.lut_ram:
             raise ValueError("lut_ram must be true on a core that prunes, not false")
-        for name in ("progressive", "value_demand"):
-            if getattr(self, name) and not self.token_lanes:
-                raise ValueError(f"token_lanes must not be 0 on a core with {name}")
+        if self.progressive and not self.token_lanes:
+            raise ValueError("token_lanes must not be 0 on a core with progressive")
+        if self.value_demand and not (self.token_lanes or self.slice_units):
+            raise ValueError(
+                "token_lanes or slice_units must not be 0 on a core with value_demand"
+            )
         if self.progressive and self.operand_bits != 12:
             raise ValueError(
                 f"operand_bits must be 12 on a core with progressive, not {self.operand_bits!r}"
@@ -317,8 +321,13 @@ class CoreParams:
 
     @property
     def prunes(self) -> bool:
-        """Whether anything can be left out: jobs have more words then."""
-        return bool(self.value_lanes or self.token_lanes)
+        """Whether more than scores can be left out: jobs have more words then."""
+        return bool(self.value_lanes or self.gathers)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether rows are read by lists of them; whole heads are otherwise."""
+        return bool(self.token_lanes or self.value_demand)
 
     @property
     def acc_bits(self) -> int:

@@ -186,7 +186,7 @@ class _Traffic:
         """Of a job."""
         shape, unit = image.job, image.params.unit_bytes
         living = [h for h in range(shape.kv_heads) if shape.alive_kv[h]]
-        keys = len(image.listed_keys)
+        keys = len(image.fetched_keys)
         values = sum(len(image.demanded_keys(h)) for h in living)
         again = int(image.recomputed_kv.sum())
         bits = shape.head_dim * (

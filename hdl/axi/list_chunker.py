@@ -192,10 +192,17 @@ class ListChunker(wiring.Component):
                 m.next = "CHOOSE"
         done = Signal(3)
         m.d.comb += done.eq(Cat(cut & (chosen == s) & last for s in range(3)))
-        m.d.sync += ahead.eq(ahead + (done[Sink.KEY] & ~self._second) - done[Sink.VALUE])
+        keys = (done[Sink.KEY] & ~self._second) | self._none(Sink.KEY)
+        m.d.sync += ahead.eq(ahead + keys - (done[Sink.VALUE] | self._none(Sink.VALUE)))
         with m.If(done.any()):
             m.d.sync += self._active.eq(self._active & ~done)
         return size
+
+    def _none(self, s: int) -> Value:
+        """Whether a head without rows is taken, which is done with that; no second plane counts."""
+        region = self.region[s]
+        none = region.valid & ~self._active[s] & (region.p.rows == 0)
+        return none & ~region.p.second if self.params.progressive else none
 
     @property
     def _second(self) -> Value:

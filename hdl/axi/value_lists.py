@@ -60,7 +60,7 @@ class ValueLists(wiring.Component):
     Parameters
     ----------
     params : CoreParams
-        The core; with token_lanes.
+        The core; with value_demand.
 
     Members
     -------
@@ -84,8 +84,8 @@ class ValueLists(wiring.Component):
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
-        if not params.token_lanes:
-            raise ValueError("token_lanes must not be 0 to list values")
+        if not params.value_demand:
+            raise ValueError("value_demand must be true to list values, not false")
         self.params = p = params
         self.neighbours = Neighbours(index_bits=index_bits(p), lanes=p.groups)
         row = self.neighbours.o.p.item[0].shape()

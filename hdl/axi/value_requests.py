@@ -17,9 +17,9 @@ __all__ = ["ValueRequests"]
 class ValueRequests(wiring.Component):
     """Joins the regions of V with the lists of what is kept of them.
 
-    Without ``demand`` regions pass. With it each waits for its list, and asks for the rows of that
-    list only. A list is free when its last line has been read. An empty list has no line: its
-    region is dropped, and the list is free at once, but not before those before it.
+    Regions without ``demand`` pass. One with it waits for its list, and asks for the rows of that
+    list only. A list is free when its last line has been read. An empty list has no line: it is
+    free as its region passes, which waits for the lists before it to be read.
 
     Latency: none. Throughput: a region per cycle.
 
@@ -30,21 +30,18 @@ class ValueRequests(wiring.Component):
 
     Members
     -------
-    demand : In(1)
-        Of the job.
     i : In(stream(region_layout))
         Regions of KV heads.
     count : In(stream({count}))
-        Lists of KV heads, in the same order.
+        Lists of those with ``demand``, in the same order.
     o : Out(stream(region_layout))
-        Regions to read.
+        Regions to read; some have no row.
     end : In(1)
         The last line of the oldest list is read.
     free : Out(1)
         The oldest list is not read again.
     """
 
-    demand: Signal
     i: stream.Interface
     count: stream.Interface
     o: stream.Interface
@@ -59,7 +56,6 @@ class ValueRequests(wiring.Component):
         region = stream.Signature(region_layout(params))
         super().__init__(
             {
-                "demand": In(1),
                 "i": In(region),
                 "count": In(stream.Signature(data.StructLayout({"count": params.key_bits}))),
                 "o": Out(region),
@@ -70,26 +66,19 @@ class ValueRequests(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        both, some, drop, ask = Signal(), Signal(), Signal(), Signal()
+        some, known, ask = Signal(), Signal(), Signal()
         half, reading = Signal(), Signal(range(3))  # lists that are being read
         m.d.comb += [
-            both.eq(self.i.valid & self.count.valid),
             some.eq(self.count.p.count != 0),
+            known.eq(self.count.valid & (some | (reading == 0))),
+            self.o.valid.eq(self.i.valid & (known | ~self.i.p.demand)),
+            self.i.ready.eq(self.o.ready & (known | ~self.i.p.demand)),
             self.o.p.eq(self.i.p),
-            self.free.eq(self.end | drop),
+            ask.eq(self.o.valid & self.o.ready & self.i.p.demand),
+            self.count.ready.eq(ask),
+            self.free.eq(self.end | (ask & ~some)),
         ]
-        with m.If(self.demand):
-            m.d.comb += [
-                self.o.valid.eq(both & some),
-                ask.eq(self.o.valid & self.o.ready),
-                drop.eq(both & ~some & (reading == 0)),
-                self.i.ready.eq(ask | drop),
-                self.count.ready.eq(ask | drop),
-                self.o.p.rows.eq(self.count.p.count),
-                self.o.p.demand.eq(1),
-                self.o.p.half.eq(half),
-            ]
-        with m.Else():
-            m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
-        m.d.sync += [half.eq(half ^ (ask | drop)), reading.eq(reading + ask - self.end)]
+        with m.If(self.i.p.demand):
+            m.d.comb += [self.o.p.rows.eq(self.count.p.count), self.o.p.half.eq(half)]
+        m.d.sync += [half.eq(half ^ ask), reading.eq(reading + (ask & some) - self.end)]
         return m

@@ -24,7 +24,6 @@ def selection_layout(p: CoreParams) -> data.StructLayout:
     """Which tokens of a job go on, ``keep`` of the ``keys`` first ones; and how many heads; what it
     needs of the second plane of K."""
     planes = {"threshold": 16, "plane": 32}  # of probabilities; bytes to that plane
-    demand = {"demand": 1}  # rows of V are read once they are kept
     return data.StructLayout(
         {
             "keys": p.key_bits,
@@ -39,7 +38,6 @@ def selection_layout(p: CoreParams) -> data.StructLayout:
             "age": 1,  # scores are compared per query that saw the token;
             "age_base": p.key_bits,  # all did that saw the first so many tokens
             **(planes if p.progressive else {}),
-            **(demand if p.value_demand else {}),
         }
     )
 
@@ -191,7 +189,7 @@ class JobLists(wiring.Component):
     def _read(self, m: Module, causal: Signal, queries: Signal, keys: Signal) -> Signal:
         """Words of the job to their registers. Returns whether the last one has come."""
         planes = ("PRECISION", "K_PLANE") if self.params.progressive else ()
-        words = (*planes, *(("FETCH",) if self.params.value_demand else ()), *_WORDS)
+        words = (*planes, *_WORDS)
         m.submodules.reader = reader = WordReader(params=self.params, words=words)
         connect(m, reader.fetch, flipped(self.fetch))
         self._free = Signal()  # no lists are being built: those of a refused job may be
@@ -225,8 +223,6 @@ class JobLists(wiring.Component):
         if planes:
             into["PRECISION"] = selection.threshold.eq(word)
             into["K_PLANE"] = selection.plane.eq(word)
-        if self.params.value_demand:
-            into["FETCH"] = selection.demand.eq(word[0])
         for name, arrive in zip(words, reader.arrive, strict=True):
             with m.If(arrive):
                 m.d.sync += into[name]

@@ -49,7 +49,7 @@ class RegionSequencer(wiring.Component):
     fetch : Out(fetch_signature)
         Read port of the job memory.
     o : Out(stream(region_layout))
-        Regions. Of O nothing but the address counts.
+        Regions. Of O nothing but the address counts; those of V have the job's ``demand``.
     """
 
     job: stream.Interface
@@ -67,8 +67,9 @@ class RegionSequencer(wiring.Component):
         mask = head_words(params) if params.token_lanes else ()
         group = ("GROUP",) if mask and tensor in "kv" else ()
         self._widths = ("PRECISION",) if params.progressive and tensor in "kv" else ()
+        self._fetch = ("FETCH",) if params.value_demand and tensor == "v" else ()
         self.words = (
-            *self._base, *self._stride, *mask, *group, *self._widths,
+            *self._base, *self._stride, *mask, *group, *self._widths, *self._fetch,
             f"{rows}_EXTENT", f"{rows}_SIZE",
         )  # fmt: skip
         super().__init__(
@@ -110,6 +111,9 @@ class RegionSequencer(wiring.Component):
                 m.d.sync += self.o.valid.eq(left != 1)
         if p.progressive:
             self._width(m, arrive)
+        for name in self._fetch:
+            with m.If(arrive[name]):
+                m.d.sync += region.demand.eq(self.fetch.data[0])
         with m.If(arrive[self.words[-2]]):
             m.d.sync += [region.lines.eq(extent.lines), region.rows.eq(extent.rows)]
         with m.If(arrive[self.words[-1]]):

@@ -407,7 +407,10 @@ def _pruning(p: CoreParams) -> tuple[Register, ...]:
         for n, (name, doc) in enumerate(plain)
     ]
     if not p.token_lanes:
-        return tuple(registers[: 1 if p.value_lanes else 0])
+        return (
+            *registers[: 1 if p.value_lanes else 0],
+            *(_fetch(p) if p.value_demand else ()),
+        )
     return (*registers, *_scoring(p))
 
 

@@ -29,6 +29,7 @@ def row_words(params: CoreParams) -> tuple[str, ...]:
     return (
         *_WORDS,
         *(("KEEP_VALUES",) if params.value_lanes else ()),
+        *(("FETCH",) if params.value_demand else ()),
         *(("PIN_FIRST", "PIN_NEWEST", "PIN_SELF") if params.slice_units else ()),
     )
 
@@ -38,7 +39,8 @@ class RowSequencer(wiring.Component):
 
     Query ``i`` sees the first ``i + keys - queries + 1`` keys of a causal job, all keys otherwise.
     A masked query sees none and is not written; only where it is the last row of a KV head does it
-    see all keys, so that the rows of that head are released as always.
+    see all keys, so that the rows of that head are released as always, and where V is read on
+    demand, for which the rows of a KV head have the same keys.
 
     The key at a query's position is the last one that it sees in a causal job, and the one with the
     query's number otherwise.
@@ -201,6 +203,8 @@ class RowSequencer(wiring.Component):
         }
         if self.params.value_lanes:
             into["KEEP_VALUES"] = row.values.eq(saturated(word, bits))
+        if self.params.value_demand:
+            into["FETCH"] = row.demand.eq(word[0])
         if slices:
             into["PIN_FIRST"] = row.pin_first.eq(saturated(word, bits))
             into["PIN_NEWEST"] = row.pin_newest.eq(saturated(word, bits))
@@ -214,13 +218,14 @@ class RowSequencer(wiring.Component):
         row = self.o.payload
         visible = Mux(s.causal, s.query + s.ahead, s.keys)
         last_query = s.query == s.last_query
+        demand = row.demand if self.params.value_demand else 0
         m.d.comb += [
             self.o.valid.eq(1),
             row.last_of_head.eq(last_query),
             row.last_of_kv.eq(last_query & s.final_member),
             row.last_of_job.eq(last_query & s.final_head),
             row.write.eq(~s.query_mask | s.valid),
-            row.keys.eq(Mux(row.write | row.last_of_kv, visible, 0)),
+            row.keys.eq(Mux(row.write | row.last_of_kv | demand, visible, 0)),
             row.bank.eq(self.bank),
         ]
         if self.params.slice_units:

@@ -237,7 +237,7 @@ def _valid(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _pruning(params: CoreParams, rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
     """What the job leaves out, if the core can: nothing, little, much, nearly all."""
-    if not params.prunes:
+    if not params.value_lanes:
         return {}
     some = int(rng.integers(0, shape.keys + 2))
     chosen: dict[str, Any] = {

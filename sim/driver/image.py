@@ -228,6 +228,16 @@ class JobImage:
         return keys if self.key_valid is None else keys[self.key_valid[: len(keys)]]
 
     @property
+    def fetched_queries(self) -> np.ndarray:
+        """Queries whose rows the core fetches: all, or those listed if tokens are."""
+        return self.listed_queries if self.params.token_lanes else np.arange(self.job.queries)
+
+    @property
+    def fetched_keys(self) -> np.ndarray:
+        """Keys whose rows of K the core fetches: all, or those listed if tokens are."""
+        return self.listed_keys if self.params.token_lanes else np.arange(self.job.keys)
+
+    @property
     def k_lsb(self) -> Tensor:
         """Place of the second plane of K."""
         k = self.tensors["k"]
@@ -242,10 +252,10 @@ class JobImage:
         return np.asarray(rows.any(axis=1))
 
     def demanded_keys(self, head: int) -> np.ndarray:
-        """Keys whose rows of V are read for a KV head: those listed, or with demand those of them
+        """Keys whose rows of V are read for a KV head: those fetched, or with demand those of them
         that a row of one of its query heads keeps."""
         if not self.job.demand:
-            return self.listed_keys
+            return self.fetched_keys
         group = self.job.group
         kept = self.expected.kept_values[head * group : (head + 1) * group]
         return np.flatnonzero(kept.any(axis=(0, 1)))
@@ -256,14 +266,14 @@ class JobImage:
 
     def unit_numbers(self, name: str, head: int) -> tuple[np.ndarray, np.ndarray]:
         """Units that are read for a head of ``q``, ``k``, ``k_lsb`` or ``v``, in order, by number
-        in linear memory; and how many for each listed row."""
+        in linear memory; and how many for each row."""
         tensor = self.k_lsb if name == "k_lsb" else self.tensors[name]
         if name == "q":
-            return self._units(tensor, head, self.listed_queries)
+            return self._units(tensor, head, self.fetched_queries)
         if name == "k_lsb" and not self.recomputed_kv[head]:
             return self._units(tensor, head, np.zeros(0, np.int64))
         return self._units(
-            tensor, head, self.demanded_keys(head) if name == "v" else self.listed_keys
+            tensor, head, self.demanded_keys(head) if name == "v" else self.fetched_keys
         )
 
     def _units(
@@ -285,10 +295,10 @@ class JobImage:
     @property
     def read_bytes(self) -> int:
         """Bytes that the loader fetches, in whole units: the rows of each head of Q, K and V, or
-        those that are listed; of the second plane of K and of V those that turn out to be
+        those that it has a list of; of the second plane of K and of V those that turn out to be
         needed."""
         unit = self.params.unit_bytes
-        if self.params.token_lanes:
+        if self.params.gathers:
             living = dict.fromkeys(("k", "k_lsb", "v"), self.job.alive_kv)
             living["q"] = self.job.alive
             return unit * sum(

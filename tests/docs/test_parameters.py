@@ -104,13 +104,19 @@ def test_flags(name):
     ("progressive", {"token_lanes": 0}, "token_lanes must not be 0 on a core with progressive"),
     ("progressive", {"operand_bits": 8}, "operand_bits must be 12 on a core with progressive"),
     ("progressive", {"channels": 1}, "channels and data_width must give units"),
-    ("value_demand", {"token_lanes": 0}, "token_lanes must not be 0 on a core with value_demand"),
+    ("value_demand", {"token_lanes": 0},
+     "^token_lanes or slice_units must not be 0 on a core with value_demand$"),
 ])  # fmt: skip
 def test_what_flags_need(name, changes, needs):
     lists = {"value_lanes": 4, "token_lanes": 4}
     assert getattr(CoreParams(**lists, **{name: True}), name)
     with pytest.raises(ValueError, match=needs):
         CoreParams(**{**lists, **changes, name: True})
+
+
+def test_bit_serial_units_may_have_values_on_demand():
+    assert CoreParams(slice_units=2, value_demand=True).gathers
+    assert not CoreParams(slice_units=2).gathers
 
 
 def test_slice_dealing_names_a_way():

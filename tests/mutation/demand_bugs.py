@@ -9,6 +9,7 @@ __all__ = ["DEMAND_BUGS"]
 _DEMAND = "stages/test_value_demand.py::test_"
 _LISTS = "axi/test_value_lists.py::test_"
 _REQUESTS = "axi/test_value_requests.py::test_"
+_WHOLE = "axi/test_whole_list.py::test_"
 _ROW_LIST = "control/test_row_list.py::test_"
 
 DEMAND_BUGS = [
@@ -82,11 +83,26 @@ DEMAND_BUGS = [
     Bug("axi/list_ram.py", "ram.read[0].en.eq(self.en)", "ram.read[0].en.eq(1)",
         "a beat changes before the next one is read", f"{_ROW_LIST}any_mask[tiny]"),
     # -- value_requests
-    Bug("axi/value_requests.py", "~some & (reading == 0)", "~some",
+    Bug("axi/value_requests.py", "(some | (reading == 0))", "1",
         "an empty list is free before the one that is being read",
         f"{_REQUESTS}each_region_asks_for_its_list[mixed-0.05-0.0]", quick=True),
-    Bug("axi/value_requests.py", "half.eq(half ^ (ask | drop))", "half.eq(half ^ ask)",
+    Bug("axi/value_requests.py", "half.eq(half ^ ask)", "half.eq(half ^ (ask & some))",
         "empty lists have no half", f"{_REQUESTS}each_region_asks_for_its_list[mixed-0.7-0.0]"),
-    Bug("axi/value_requests.py", "self.o.valid.eq(both & some)", "self.o.valid.eq(both)",
-        "an empty list is asked for", f"{_REQUESTS}each_region_asks_for_its_list[empty-0.7-0.0]"),
+    Bug("axi/value_requests.py", "self.end | (ask & ~some)", "self.end",
+        "an empty list is never free", f"{_REQUESTS}each_region_asks_for_its_list[empty-0.7-0.0]"),
+    Bug("axi/value_requests.py", "self.o.valid & self.o.ready & self.i.p.demand",
+        "self.o.valid & self.o.ready", "a region without demand takes a list",
+        f"{_REQUESTS}a_region_with_demand_among_others[0.0]"),
+    Bug("axi/value_requests.py", "with m.If(self.i.p.demand):", "with m.If(1):",
+        "a region without demand asks for the rows of a list",
+        f"{_REQUESTS}a_region_with_demand_among_others[0.0]"),
+    # -- whole_list
+    Bug("axi/whole_list.py", "with m.If(self.read.en):", "with m.If(1):",
+        "a line changes before the next one is read", f"{_WHOLE}entry_n_is_row_n[lines]",
+        quick=True),
+    Bug("axi/whole_list.py", "Const(lane, (len(found) - 1).bit_length())",
+        "Const(0, (len(found) - 1).bit_length())", "a line has one row",
+        f"{_WHOLE}entry_n_is_row_n[lines]"),
+    Bug("axi/whole_list.py", "entry.after.eq(1)", "entry.after.eq(0)",
+        "no row has one behind it", f"{_WHOLE}entry_n_is_row_n[lines]"),
 ]

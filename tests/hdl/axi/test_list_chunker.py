@@ -200,6 +200,20 @@ def test_order():
     assert sinks[1:20:2] == [s for s, _ in others[:10]]
 
 
+@pytest.mark.parametrize(
+    "empty, order",
+    [(Sink.VALUE, ["K0", "K1", "K2", "V2", "K3", "V3"]), (Sink.KEY, ["V0", "V1", "K2", "V2"])],
+    ids=["values", "keys"],
+)
+def test_heads_without_rows_have_their_place_in_the_order(empty, order):
+    heads = {Sink.KEY: plain(64, 4), Sink.VALUE: plain(64, 4)}
+    for number in range(2):
+        heads[empty][number]["rows"] = 0
+    chunks = run(make(lanes=64), heads, 12, settle=20).outputs["o"]
+    found = [f"{Sink(c.sink).name[0]}{c.base // 16}" for c in chunks[::2]]
+    assert found[: len(order)] == order
+
+
 def test_queries_follow_one_another_if_nothing_else_can_go():
     result = run(make(lanes=64), {Sink.QUERY: plain(64, 4)}, 8)
     assert {c.sink for c in result.outputs["o"]} == {Sink.QUERY}

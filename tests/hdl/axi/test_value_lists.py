@@ -18,12 +18,16 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.unit import StreamError, run_streams, simulate
 
-SMALL = {"max_keys": 70, "max_queries": 16, "buffer_elements": 1 << 14, "output_lanes": 1}
+SMALL = {
+    "max_keys": 70, "max_queries": 16, "buffer_elements": 1 << 14, "output_lanes": 1,
+    "value_demand": True,
+}  # fmt: skip
 SIZES = {
     "one": CoreParams(lanes=16, value_lanes=4, token_lanes=4, **SMALL),
     "two": CoreParams(lanes=32, value_lanes=4, token_lanes=4, channels=1, **SMALL),
     "four": CoreParams(lanes=64, value_lanes=4, token_lanes=4, channels=1, **SMALL),
     "wide": CoreParams(lanes=512, value_lanes=32, token_lanes=32, channels=16, **SMALL),
+    "no tokens": CoreParams(lanes=64, slice_units=2, **SMALL),
     "one beat": CoreParams(lanes=64, value_lanes=4, token_lanes=4, **SMALL | {"max_keys": 3}),
 }
 
@@ -218,7 +222,7 @@ def test_a_third_list_waits_until_the_first_is_free():
 def test_parameters_are_checked():
     with pytest.raises(TypeError, match=r"^Params must be a CoreParams, not None$"):
         ValueLists(params=None)
-    with pytest.raises(ValueError, match=r"^token_lanes must not be 0 to list values$"):
+    with pytest.raises(ValueError, match="^value_demand must be true to list values, not false$"):
         ValueLists(params=CoreParams())
     with pytest.raises(ValueError, match=r"^Line must divide 6 into a power of two, not 2$"):
         ListRam(index_bits=4, lanes=6, line=2, depth=4)
@@ -302,7 +306,7 @@ class Proof(wiring.Component):
         m = Module()
         p = CoreParams(
             lanes=32, value_lanes=2, token_lanes=2, max_keys=4, max_queries=4, channels=1,
-            buffer_elements=1 << 10, output_lanes=1,
+            buffer_elements=1 << 10, output_lanes=1, value_demand=True,
         )  # fmt: skip
         dut = m.submodules.dut = ValueLists(params=p)
         free_inputs(m, dut, but=("entry", "list"))
@@ -384,7 +388,7 @@ class Flow(wiring.Component):
         m = Module()
         p = CoreParams(
             lanes=32, value_lanes=2, token_lanes=2, max_keys=4, max_queries=4, channels=1,
-            buffer_elements=1 << 10, output_lanes=1,
+            buffer_elements=1 << 10, output_lanes=1, value_demand=True,
         )  # fmt: skip
         dut = m.submodules.dut = ValueLists(params=p)
         free_inputs(m, dut)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 
 from attnsieve.hdl.axi.value_requests import ValueRequests
 from attnsieve.hdl.params import CoreParams
@@ -28,11 +28,12 @@ def reader(dut, asked, freed, rng, pace):
                 dut.o.valid & dut.o.ready, dut.o.p.rows, dut.o.p.half, dut.free
             )
             if free:
-                freed.append((len(asked) - waiting, bool(end)))
+                assert end or (move and count == 0 and waiting == 0)
+                freed.append(bool(end))
             waiting -= end
             if move:
                 asked.append((count, half))
-                waiting += 1
+                waiting += count != 0
 
     return bench
 
@@ -50,30 +51,25 @@ def test_each_region_asks_for_its_list(kind, pace, stall):
         "one": [7],
     }[kind]
     regions = [
-        {"address": 32 * n, "lines": 9, "rows": 99, "parts": 4, "bytes": 64, "wide": n % 2}
+        {"address": 32 * n, "lines": 9, "rows": 99, "parts": 4, "wide": n % 2, "demand": 1}
         for n in range(size)
     ]
-    wanted = [(r, n, count) for n, (r, count) in enumerate(zip(regions, counts, strict=True))
-              if count]  # fmt: skip
     dut, asked, freed = ValueRequests(params=PARAMS), [], []
     result = run_streams(
         dut,
         {"i": regions, "count": [{"count": count} for count in counts]},
-        {"o": len(wanted)},
+        {"o": size},
         stall=stall,
         seed=size,
-        constants={"demand": 1},
         testbenches=[reader(dut, asked, freed, rng, pace)],
         settle=1500,
     )
-    for got, (region, number, count) in zip(result.outputs["o"], wanted, strict=True):
-        assert (got.address, got.rows, got.demand) == (region["address"], count, 1)
+    for number, (got, count) in enumerate(zip(result.outputs["o"], counts, strict=True)):
+        assert (got.address, got.rows, got.demand) == (32 * number, count, 1)
         assert got.half == number % 2
-        assert (got.lines, got.parts, got.wide) == (9, 4, region["wide"])
+        assert (got.lines, got.parts, got.wide) == (9, 4, number % 2)
     # every list is freed once and in order: an empty one not before those before it
-    assert len(freed) == size
-    order = [bool(count) for count in counts]
-    assert [read for _, read in freed] == order
+    assert freed == [bool(count) for count in counts]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -81,10 +77,24 @@ def test_without_demand_regions_pass(stall):
     regions = [{"address": 64 * n, "rows": n, "half": 0, "demand": 0} for n in range(20)]
     result = run_streams(
         ValueRequests(params=PARAMS), {"i": regions, "count": []}, {"o": 20}, stall=stall,
-        constants={"demand": 0},
     )  # fmt: skip
     assert [(r.address, r.rows, r.demand) for r in result.outputs["o"]] == [
         (64 * n, n, 0) for n in range(20)
+    ]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_a_region_with_demand_among_others(stall):
+    """Those behind it wait; no list is taken for them."""
+    regions = [{"address": 64 * n, "rows": 50 + n, "demand": n % 3 == 1} for n in range(20)]
+    asked = [n for n in range(20) if n % 3 == 1]
+    dut = ValueRequests(params=PARAMS)
+    result = run_streams(
+        dut, {"i": regions, "count": [{"count": n} for n in asked]}, {"o": 20}, stall=stall,
+        testbenches=[reader(dut, [], [], random.Random(1), 0.5)],
+    )  # fmt: skip
+    assert [(r.address, r.rows, r.demand) for r in result.outputs["o"]] == [
+        (64 * n, n if n in asked else 50 + n, n in asked) for n in range(20)
     ]
 
 
@@ -94,10 +104,22 @@ def test_needs_values_on_demand():
 
 
 def test_hold_proof():
-    """A region stays at the output until it is taken, if those at the inputs do."""
+    """A region stays at the output until it is taken, if those at the inputs do; of the lists that
+    are asked for one is read at a time, and there is none while two are."""
     m = Module()
     m.submodules.dut = dut = ValueRequests(params=PARAMS)
-    free_inputs(m, dut, but=("demand",))
+    free_inputs(m, dut)
     m.submodules += HoldRule(dut.o)
-    m.d.comb += dut.demand.eq(1)
+    move, reading = dut.o.valid & dut.o.ready, Signal(range(4))
+    asked = move & dut.i.p.demand & (dut.count.p.count != 0)
+    m.d.sync += reading.eq(reading + asked - dut.end)
+    m.d.comb += [
+        Assume(~dut.end | (reading != 0)),
+        Assume(~dut.count.valid | (reading < 2)),
+        Assert(dut.count.ready == (move & dut.i.p.demand)),
+        Assert(~(move & dut.i.p.demand) | dut.count.valid),
+        Assert(dut.free == (dut.end | (dut.count.ready & (dut.o.p.rows == 0)))),
+        Assert(~(dut.end & dut.count.ready & (dut.o.p.rows == 0))),
+        Cover(dut.free & ~dut.end),
+    ]
     prove(m, depth=8, name="value requests")

@@ -31,7 +31,8 @@ _LISTED = {"value_lanes": 16, "token_lanes": 16, "channels": 2}
 PLANES = replace(SMALL, **_LISTED, progressive=True)
 DEMAND = replace(SMALL, **_LISTED, value_demand=True)
 BOTH = replace(SMALL, **_LISTED, progressive=True, value_demand=True, addr_width=40, max_heads=40)
-WAITING = {"planes": PLANES, "demand": DEMAND, "both": BOTH}
+SLICES = replace(SMALL, slice_units=2, value_demand=True)
+WAITING = {"planes": PLANES, "demand": DEMAND, "both": BOTH, "slices": SLICES}
 
 
 def check(params, cases, *, grant=1.0, seed=0):
@@ -178,8 +179,9 @@ def test_each_width_by_itself():
         assert set(codes) == {StatusCode.OK, StatusCode.BAD_COUNT}
 
 
-@pytest.mark.parametrize("core, name", [(PLANES, "threshold"), (DEMAND, "demand")],
-                         ids=["threshold", "demand"])
+@pytest.mark.parametrize(
+    "core, name", [(PLANES, "threshold"), (DEMAND, "demand"), (SLICES, "demand")],
+    ids=["threshold", "demand", "slices"])
 def test_room_of_a_group_is_just_enough(core, name):
     """Four heads of as many keys as there can be fill the room to its last beat."""
     rng = random.Random(6)

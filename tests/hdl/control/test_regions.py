@@ -26,6 +26,8 @@ from .jobs import (
 HIGH = replace(SMALL, addr_width=40)
 PLANES = replace(
     SMALL, value_lanes=16, token_lanes=16, lut_ram=True, channels=2, progressive=True)
+DEMAND = replace(SMALL, value_lanes=16, token_lanes=16, lut_ram=True, value_demand=True)
+SLICED = replace(SMALL, slice_units=2, lut_ram=True, value_demand=True)
 PRUNED = replace(SMALL, value_lanes=16, token_lanes=16, lut_ram=True)
 
 
@@ -90,6 +92,21 @@ def test_pruned_heads_have_no_region(tensor, stall, grant):
     result = run_streams(dut, {"job": list(range(len(requests)))}, {"o": len(want)}, stall=stall,
                          testbenches=(memory.run,))
     assert [r.address for r in result.outputs["o"]] == want
+
+
+@pytest.mark.parametrize("params", [DEMAND, SLICED], ids=["lists", "slices"])
+@pytest.mark.parametrize("tensor", ["q", "k", "v"])
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.4, 0.6)])
+def test_demand(params, tensor, stall, grant):
+    """Regions of V have that of their job, no others have it."""
+    rng = random.Random(f"demand {tensor}")
+    requests = [with_planes(params, rng, good_request(params, rng)) | {"demand": bank % 2}
+                for bank in range(params.banks)]
+    want = [int(tensor == "v") & request["demand"]
+            for request in requests for _ in range(sizes(request)[tensor][0])]
+    result = run(params, tensor, requests, stall=stall, grant=grant)
+    assert [r.demand for r in result.outputs["o"]] == want
+    assert not any(r.half for r in result.outputs["o"])
 
 
 @pytest.mark.parametrize("tensor", ["q", "k", "v", "o"])

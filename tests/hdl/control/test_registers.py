@@ -27,6 +27,7 @@ WIDE = CoreParams(addr_width=40, max_keys=100, max_queries=70, queue_depth=1)
 PRUNES = config.load("spatten-tiny").core
 CORES = {"tiny": TINY, "wide": WIDE}
 SLICED = config.load("leopard-tiny").core
+DEMAND = replace(SLICED, value_demand=True)
 
 
 class Software:
@@ -146,14 +147,15 @@ def test_windows_read_as_zero():
     run(TINY, bench)
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", [*CORES, "demand"])
 def test_start_makes_the_job(core):
-    params, rng = CORES[core], random.Random(core)
+    params, rng = {**CORES, "demand": DEMAND}[core], random.Random(core)
     values = {
         r.name: rng.getrandbits(32) & r.mask(Access.RW)
         for r in register_map(params).registers
-        if 0x080 <= r.offset < 0x100
+        if 0x080 <= r.offset < 0x100 or 0x180 <= r.offset < 0x200
     }
+    assert ("FETCH" in values) == params.value_demand
 
     async def bench(ctx, dut, software):
         for name, value in values.items():
@@ -172,7 +174,8 @@ def test_start_makes_the_job(core):
     run(params, bench)
 
 
-@pytest.mark.parametrize("params", [TINY, WIDE, PRUNES], ids=["tiny", "wide", "prunes"])
+@pytest.mark.parametrize("params", [TINY, WIDE, PRUNES, DEMAND],
+                         ids=["tiny", "wide", "prunes", "demand"])
 def test_job_latency(params):
     """Software waits while its registers are copied, and no longer."""
 

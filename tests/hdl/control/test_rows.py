@@ -15,6 +15,7 @@ from .jobs import SMALL, TINY, JobMemoryModel, derived_words, good_request, word
 from .queued import Queued
 
 SLICED = replace(SMALL, slice_units=2)
+DEMAND = replace(SLICED, value_demand=True)
 FIELDS = ("parts", "keys", "key_mask", "bank", "write", "last_of_head", "last_of_kv", "last_of_job")
 
 
@@ -46,7 +47,7 @@ def rows_of(params, request):
             visible = query + r["keys"] - r["queries"] + 1 if r["causal"] else r["keys"]
             yield {
                 "parts": r["head_dim"] // params.segment,
-                "keys": visible if write or last_of_kv else 0,
+                "keys": visible if write or last_of_kv or r.get("demand") else 0,
                 "key_mask": r["key_mask"], "bank": r["bank"],
                 "write": int(write), "last_of_head": int(last), "last_of_kv": int(last_of_kv),
                 "last_of_job": int(last and head == r["heads"] - 1),
@@ -95,6 +96,8 @@ def run(params, requests, stall, grant=1.0):
             assert got.pin_first == min(r.get("pin_first", 0), most)
             assert got.pin_newest == min(r.get("pin_newest", 0), most)
             assert got.own == (min(own, most) if r.get("pin_self") else most)
+            if params.value_demand:
+                assert got.demand == r["demand"]
     return result
 
 
@@ -117,6 +120,18 @@ def test_thresholds(stall, grant):
         "pin_newest": rng.choice([0, 2, 40000]), "pin_self": i % 2}
         for i in range(SLICED.banks)]
     run(SLICED, requests, stall, grant)
+
+
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.5, 0.6)])
+def test_rows_of_a_head_on_demand_have_the_same_keys(stall, grant):
+    """Also those of a masked query."""
+    rng = random.Random(9)
+    requests = [good_request(DEMAND, rng) | {
+        "heads": 6, "kv_heads": 2, "queries": 1, "keys": 6 + i, "bank": i, "query_mask": 1,
+        "demand": int(i != 1)}
+        for i in range(DEMAND.banks)]
+    assert not all(valid_of(r["bank"], 0) for r in requests)
+    run(DEMAND, requests, stall, grant)
 
 
 def test_more_queries_than_keys_can_be():
