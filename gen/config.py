@@ -77,6 +77,9 @@ class RunOptions(_Section):
     demand : bool
         Rows of V are read once a row keeps them. On cores with ``value_demand``, in jobs of one
         query.
+    planar : bool
+        K lies in planes of slices, each of which is read while a row needs it. On cores with
+        ``slice_demand``, in jobs of one query.
     keep_tokens : float
         Share of the tokens that a layer keeps, on the average of the layers that drop any.
     keep_values : float
@@ -97,6 +100,7 @@ class RunOptions(_Section):
     value_bits: Literal[0, 4, 6, 8, 10, 12] = 0
     threshold: float = Field(0.0, ge=0, le=1)
     demand: bool = False
+    planar: bool = False
     keep_tokens: float = Field(1.0, gt=0, le=1)
     keep_values: float = Field(1.0, gt=0, le=1)
     keep_heads: float = Field(1.0, gt=0, le=1)

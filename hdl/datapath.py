@@ -21,6 +21,7 @@ from attnsieve.hdl.control.planes import PlaneSequencer
 from attnsieve.hdl.control.row_list import entry_read_signature
 from attnsieve.hdl.control.row_tally import RowTally, row_tally_layout
 from attnsieve.hdl.control.value_tally import ValueTally, value_tally_layout
+from attnsieve.hdl.control.words import byte_address
 from attnsieve.hdl.layouts import (
     head_layout,
     line_layout,
@@ -347,9 +348,10 @@ class Datapath(wiring.Component):
         """A scorer that cuts keys into slices; it must know each KV head's shape."""
         p, loader = self.params, self.loader
         scorer = self._place(m, "scorer", BitSerialScorer(params=p))
+        planes = ("address", "planar", "plane") if p.slice_demand else ()
         fields = {
             "loader": [name for name, _ in region_layout(p)],
-            "scorer": ("parts", "rows", "wide"),
+            "scorer": ("parts", "rows", "wide", *planes),
         }
         heads = self._place(
             m, "key_heads", Broadcast(shape=region_layout(p), fields=fields, depth=2)
@@ -366,7 +368,28 @@ class Datapath(wiring.Component):
             scorer.head.p.keys.eq(heads.scorer.p.rows),
             scorer.head.p.wide.eq(heads.scorer.p.wide),
         ]
+        if p.slice_demand:
+            self._planar(m, heads, scorer)
         return scorer
+
+    def _planar(self, m: Module, heads: Broadcast, scorer: BitSerialScorer) -> None:
+        """Keys that lie in planes: the scorer asks for them; for the loader the head has none."""
+        loader, head = self.loader, heads.scorer.p
+        low = self.params.unit_bytes.bit_length() - 1
+        connect(m, scorer.ask, loader.ask)
+        connect(m, loader.word, scorer.word)
+        m.d.comb += [
+            scorer.plane_head.valid.eq(heads.scorer.valid & head.planar),
+            scorer.plane_head.p.unit.eq(head.address >> low),
+            scorer.plane_head.p.plane.eq(byte_address(head.plane) >> low),
+        ]
+        with m.If(head.planar):
+            m.d.comb += [
+                scorer.head.valid.eq(0),
+                heads.scorer.ready.eq(scorer.plane_head.ready),
+            ]
+        with m.If(heads.loader.p.planar):
+            m.d.comb += loader.key.p.rows.eq(0)
 
     def _keys(self, m: Module) -> None:
         """Regions of K; where rows come again, all their work in its order."""

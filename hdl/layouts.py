@@ -51,6 +51,10 @@ def region_layout(p: CoreParams) -> data.StructLayout:
         "demand": unsigned(1),  # rows of a list of values,
         "half": unsigned(1),  # and in which half that is
     }
+    planar = {
+        "planar": unsigned(1),  # slices lie in planes,
+        "plane": unsigned(27),  # so many granules of 32 bytes apart
+    }
     return data.StructLayout(
         {
             "address": unsigned(p.addr_width),
@@ -63,6 +67,7 @@ def region_layout(p: CoreParams) -> data.StructLayout:
             "parts": unsigned(p.part_bits),  # segments of a row
             **(planes if p.progressive else {}),
             **(demand if p.value_demand else {}),
+            **(planar if p.slice_demand else {}),
         }
     )
 

@@ -79,7 +79,8 @@ class CoreParams:
     slice_rows : int
         Rows that these units may work on at once, a power of two: 2 to 8.
     slice_demand : bool
-        K may lie in planes of slices, of which each is read only while a row needs it.
+        K may lie in planes of slices, of which each is read only while a row needs it; needs
+        slice_units and value_demand.
     lut_ram : bool
         Whether the target has small asynchronous-read RAMs. If not, small memories that are read
         synchronously are left to the synthesis tool.
@@ -177,6 +178,16 @@ class CoreParams:
         if self.value_demand and not (self.token_lanes or self.slice_units):
             raise ValueError(
                 "token_lanes or slice_units must not be 0 on a core with value_demand"
+            )
+        if self.slice_demand and not (self.slice_units and self.value_demand):
+            raise ValueError(
+                "slice_units must not be 0, and value_demand must be true, on a core with "
+                "slice_demand"
+            )
+        if self.slice_demand and self.slice_words != "twos_complement":
+            raise ValueError(
+                f'slice_words must be "twos_complement" on a core with slice_demand, '
+                f"not {self.slice_words!r}"
             )
         if self.progressive and self.operand_bits != 12:
             raise ValueError(

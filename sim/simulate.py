@@ -269,6 +269,7 @@ def _plans(
         value_bits=options.value_bits,
         threshold=threshold_code(options.threshold),
         demand=options.demand,
+        planar=options.planar,
     )
     rng = np.random.default_rng(seed)
     return cascade(
@@ -294,14 +295,14 @@ def references(config: Configuration, bits: int) -> dict[str, Configuration]:
     options = config.run
     everything = {
         "keep_tokens": 1.0, "keep_values": 1.0, "keep_heads": 1.0, "threshold": 0.0,
-        "demand": False, "pin_first": 0, "pin_newest": 0, "pin_self": False,
+        "demand": False, "planar": False, "pin_first": 0, "pin_newest": 0, "pin_self": False,
     }  # fmt: skip
     whole: int = options.key_bits
     if options.threshold:
         whole = min(max(config.core.operand_widths), (options.key_bits or bits) + LSB_BITS)
     dense = replace(
         config.core, value_lanes=0, token_lanes=0, progressive=False, value_demand=False,
-        slice_units=0, slice_words="twos_complement",
+        slice_demand=False, slice_units=0, slice_words="twos_complement",
     )
     narrow = {"key_bits": 0, "value_bits": 0}
     return {

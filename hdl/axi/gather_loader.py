@@ -22,6 +22,8 @@ from attnsieve.hdl.lib.packer import Packer
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.slices.demand.packet_hands import unit_word_layout
+from attnsieve.hdl.slices.demand.packet_requests import unit_request_layout
 
 __all__ = ["GatherLoader"]
 
@@ -41,6 +43,9 @@ class GatherLoader(wiring.Component):
     all its lines, lines of a head come in order, value lines are left-aligned, and ``stop`` and
     ``idle`` are the same.
 
+    With ``slice_demand`` slices of keys are read through the same channels, unit by unit as they
+    are asked for; these come first.
+
     Throughput: one beat of units, one wide word, one line per cycle, whichever is least.
 
     Parameters
@@ -59,6 +64,8 @@ class GatherLoader(wiring.Component):
     q_space, k_space, v_space : In(unsigned)
         Free lines of each sink, as the sink sees them. A line counts as taken at the latest one
         cycle after its transfer.
+    ask : In(stream(unit_request_layout)), word : Out(stream(unit_word_layout))
+        Units of slices. Only with slice_demand.
     bus : Out(AXI4Signature) of channels
         Read channels.
     stop : In(1), idle : Out(1), error : Out(2), read_units : Out(unsigned)
@@ -106,8 +113,15 @@ class GatherLoader(wiring.Component):
                 "idle": Out(1),
                 "error": Out(2),
                 "read_units": Out(range(params.channels + 1)),
+                **(self._slices() if params.slice_demand else {}),
             }
         )
+
+    def _slices(self) -> dict[str, Any]:
+        return {
+            "ask": In(stream.Signature(unit_request_layout(self.params))),
+            "word": Out(stream.Signature(unit_word_layout(self.params))),
+        }
 
     @property
     def granule_lines(self) -> int:
@@ -159,9 +173,10 @@ class GatherLoader(wiring.Component):
             pitch_bits=chunk["pitch"].width,
         )  # fmt: skip
         masks = data.ArrayLayout(self.unit_words, p.channels)
+        slices = {"slices": 1} if p.slice_demand else {}  # not of rows
         m.submodules.reader = reader = GatherReader(
             addr_width=p.addr_width, data_width=p.data_width, unit_bytes=p.unit_bytes,
-            channels=p.channels, tag=data.StructLayout({"mask": masks, "last": 1}),
+            channels=p.channels, tag=data.StructLayout({"mask": masks, "last": 1, **slices}),
             outstanding_beats=p.outstanding_beats,
         )  # fmt: skip
         # whether the reader takes a beat depends on all its units: that ends here
@@ -181,9 +196,23 @@ class GatherLoader(wiring.Component):
         ]
         for lane, item in enumerate(wanted.o.p.item):
             m.d.comb += [asked.p.unit[lane].eq(item.unit), asked.p.tag.mask[lane].eq(item.mask)]
+        if p.slice_demand:
+            self._ask(m, asked, wanted.o)
         for channel in range(p.channels):
             wiring.connect(m, reader.bus[channel], wiring.flipped(self.bus[channel]))
         return reader
+
+    def _ask(self, m: Module, asked: Any, rows: Any) -> None:
+        """Units of slices before those of rows."""
+        with m.If(self.ask.valid):
+            m.d.comb += [
+                rows.ready.eq(0),
+                self.ask.ready.eq(asked.ready),
+                asked.valid.eq(1),
+                asked.p.count.eq(self.ask.p.count),
+                asked.p.unit.eq(self.ask.p.unit),
+                asked.p.tag.slices.eq(1),
+            ]
 
     def _pack(self, m: Module, reader: GatherReader) -> stream.Interface:
         """The wanted words of units, back to back. Some wide words may wait: units bring few words
@@ -204,6 +233,13 @@ class GatherLoader(wiring.Component):
             beat.p.keep.eq(Cat(keep)),
             beat.p.last.eq(come.p.tag.last),
         ]
+        if self.params.slice_demand:
+            m.d.comb += [
+                self.word.valid.eq(come.valid & come.p.tag.slices),
+                self.word.p.unit.eq(come.p.unit),
+            ]
+            with m.If(come.p.tag.slices):
+                m.d.comb += [beat.valid.eq(0), come.ready.eq(self.word.ready)]
         m.submodules.words = words = Queue(shape=packer.o.p.shape(), depth=WORDS)
         connect(m, eliminator.o, packer.i)
         connect(m, packer.o, words.i)

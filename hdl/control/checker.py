@@ -23,6 +23,8 @@ from attnsieve.hdl.control.words import (
     store_signature,
 )
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.slices.demand.packets import packet_params
+from attnsieve.hdl.slices.slice_params import slice_params, slices_skipped
 
 __all__ = ["JobChecker"]
 
@@ -162,6 +164,7 @@ class JobChecker(wiring.Component):
             "dim": dims,  # 16 elements each
             "wide": 1,
             "causal": 1,
+            "relative": 1,
             "bad": data.StructLayout({"zero": 1, "dim": 1, "over": 1, "odd": 1, "wrap": 1}),
             # where the check is
             "asked": range(len(_COUNTS) + 1),  # words asked for
@@ -185,7 +188,8 @@ class JobChecker(wiring.Component):
                 "threshold": 1,  # rows may need the second plane of K
                 "demand": 1,  # rows of V wait
                 "own": 1,  # K or V has a width of its own
-                "plane": 32 - _GRANULE_BITS,  # from a head of K to its second plane, in granules
+                "planar": 1,  # K lies in planes of slices
+                "plane": 35 - _GRANULE_BITS,  # from a head of K to its last plane, in granules
             }
         s = SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in shapes.items()})
         s.idle, s.late, s.beside, s.word, s.arrived = idle, late, beside, late.word, late.arrived
@@ -193,6 +197,7 @@ class JobChecker(wiring.Component):
         m.d.comb += [beside.kv_heads.eq(s.kv_heads), beside.keys.eq(s.keys), beside.dim.eq(s.dim)]
         if self._more:
             m.d.comb += [beside.threshold.eq(s.threshold), beside.demand.eq(s.demand)]
+            m.d.comb += beside.planar.eq(s.planar)
         s.kv = s.tensor[1]
         s.rows = Mux(s.kv, s.keys, s.queries)
         s.tensor_heads = Mux(s.kv, s.kv_heads, s.heads)
@@ -206,7 +211,8 @@ class JobChecker(wiring.Component):
     def _more(self) -> tuple[str, ...]:
         """Words that only some cores have, and that are looked at behind the counts."""
         planes = ("PRECISION", "K_PLANE") if self.params.progressive else ()
-        return (*planes, *(("FETCH",) if self.params.value_demand else ()))
+        slices = ("K_PLANE",) if self.params.slice_demand else ()
+        return (*planes, *(("FETCH",) if self.params.value_demand else ()), *slices)
 
     def _finish(self, m: Module, code: StatusCode) -> None:
         m.d.sync += self.code.eq(code)
@@ -227,7 +233,7 @@ class JobChecker(wiring.Component):
             s.queries.eq(word),
             s.keys.eq(word),
             s.dim.eq(word[4:]),
-            [s.wide.eq(word[0]), s.causal.eq(word[1])],
+            [s.wide.eq(word[0]), s.causal.eq(word[1]), s.relative.eq(word[4])],
         )
         is_zero = word == 0
         with m.If(s.arrived):
@@ -298,12 +304,15 @@ class JobChecker(wiring.Component):
                         with m.If(~Cat(legal).all()):
                             m.d.comb += bad.eq(StatusCode.BAD_COUNT)
                     elif name == "K_PLANE":
-                        m.d.sync += s.plane.eq(Mux(s.threshold, word[_GRANULE_BITS:], 0))
-                        with m.If(s.threshold & word[:low_bits].any()):
+                        m.d.sync += s.plane.eq(self._planes(s, word[_GRANULE_BITS:]))
+                        with m.If((s.threshold | s.planar) & word[:low_bits].any()):
                             m.d.comb += bad.eq(StatusCode.MISALIGNED)
                     else:
-                        m.d.sync += s.demand.eq(word[0])
-                        with m.If(word[0] & several):
+                        planar = word[1] if self.params.slice_demand else 0
+                        m.d.sync += [s.demand.eq(word[0]), s.planar.eq(planar & s.arrived)]
+                        with m.If(planar & s.relative):
+                            m.d.comb += bad.eq(StatusCode.BAD_THRESHOLD)
+                        with m.If((word[0] | planar) & several):
                             m.d.comb += bad.eq(StatusCode.BAD_COUNT)
         with m.If(s.arrived):
             m.d.sync += s.come.eq(s.come + 1)
@@ -312,6 +321,14 @@ class JobChecker(wiring.Component):
             with m.Elif(s.come == len(self._more) - 1):
                 m.d.sync += [s.come.eq(0), s.asked.eq(0)]
                 m.next = "PRODUCT"
+
+    def _planes(self, s: SimpleNamespace, plane: Value) -> Value:
+        """From a head of K to its last plane."""
+        p = self.params
+        if not p.slice_demand:
+            return Mux(s.threshold, plane, 0)
+        more = slice_params(p).slices - 1
+        return Mux(s.planar, plane * Mux(s.wide, more, more - slices_skipped(p)), 0)
 
     def _store(
         self,
@@ -362,8 +379,11 @@ class JobChecker(wiring.Component):
         m.d.sync += [s.walk.eq(0), s.left.eq(s.tensor_heads - 1)]
         end = (s.eights - 1) >> 2  # granules of a head before its last
         if self._more:  # at most: a second plane is no larger than 12 bits
-            last = Signal(33)
-            m.d.comb += last.eq(end + Mux(s.tensor == _TENSORS.index("K"), s.plane, 0))
+            last, is_key = Signal(33), s.tensor == _TENSORS.index("K")
+            if self.params.slice_demand:
+                rows = s.keys * packet_params(self.params).row_bytes
+                end = Mux(is_key & s.planar, (rows - 1) >> _GRANULE_BITS, end)
+            m.d.comb += last.eq(end + Mux(is_key, s.plane, 0))
             m.d.sync += s.bad.wrap.eq(last[granule_bits(self.params) :].any())
             end = last
         m.d.sync += s.end.eq(end)

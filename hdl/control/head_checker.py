@@ -34,7 +34,7 @@ class HeadChecker(wiring.Component):
     -------
     go : In(1)
         Begin, after a reset; each check needs one of its own.
-    bank, heads, kv_heads, keys, dim, threshold, demand : In
+    bank, heads, kv_heads, keys, dim, threshold, demand, planar : In
         Of the job, from then to the next reset.
     done : Out(1), code : Out(StatusCode)
         The verdict, until then.
@@ -52,6 +52,7 @@ class HeadChecker(wiring.Component):
     dim: Signal
     threshold: Signal
     demand: Signal
+    planar: Signal
     done: Signal
     code: Signal
     group: Signal
@@ -69,6 +70,7 @@ class HeadChecker(wiring.Component):
                 "dim": In((p.max_head_dim // 16).bit_length()),
                 "threshold": In(1),
                 "demand": In(1),
+                "planar": In(1),
                 "done": Out(1),
                 "code": Out(StatusCode),
                 "group": Out(p.head_bits, init=-1),
@@ -152,7 +154,8 @@ class HeadChecker(wiring.Component):
         p = self.params
         beats = (self.keys + (p.groups - 1)) // p.groups
         with m.If(((s.beats > p.held_beats) & (self.threshold | self.demand))
-                  | ((s.segments > p.held_segments) & self.threshold)):  # fmt: skip
+                  | ((s.segments > p.held_segments) & self.threshold)
+                  | ((self.group > p.slice_rows) & self.planar)):  # fmt: skip
             self._finish(m, StatusCode.BAD_GROUP)
         with m.Elif(s.members == self.group):
             m.next = self._next

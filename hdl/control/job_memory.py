@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -183,17 +184,20 @@ class JobMemory(wiring.Component):
     def _following(self, count: Signal) -> tuple[Value, Value]:
         """The next word that is a register, and whether there is none: the words are dense up
         to the tag, and every one or every second one is a register from the first address on;
-        those of the second page are dense from the first one on."""
+        those of the second page may lie anywhere."""
         words = sorted(self.registers.values())
         dense, first = self.registers["JOB_TAG"], self.registers["Q_BASE"]
         last = max(word for word in words if word < 32)
         step = self.registers["K_BASE"] - first >> (self.params.addr_width > 32)
-        more = range(min((word for word in words if word >= 32), default=32), words[-1] + 1)
+        more = [word for word in words if word >= 32]
         assert words == [*range(dense + 1), *range(first, last + 1, step), *more]
         following = Mux(count == dense, first, count + Mux(count[4], step, 1))
         if not more:
             return following, count == last + step
         following = Mux(count[5], count + 1, Mux(count == last, more[0], following))
+        for word, after in pairwise(more):
+            if after != word + 1:
+                following = Mux(count == word, after, following)
         return following, count == words[-1] + 1
 
     def _store(self, m: Module, write: Any) -> None:

@@ -49,7 +49,8 @@ class RegionSequencer(wiring.Component):
     fetch : Out(fetch_signature)
         Read port of the job memory.
     o : Out(stream(region_layout))
-        Regions. Of O nothing but the address counts; those of V have the job's ``demand``.
+        Regions. Of O nothing but the address counts; those of V have the job's ``demand``,
+        and those of K tell whether, and where, slices lie in planes.
     """
 
     job: stream.Interface
@@ -68,8 +69,10 @@ class RegionSequencer(wiring.Component):
         group = ("GROUP",) if mask and tensor in "kv" else ()
         self._widths = ("PRECISION",) if params.progressive and tensor in "kv" else ()
         self._fetch = ("FETCH",) if params.value_demand and tensor == "v" else ()
+        self._planes = ("FETCH", "K_PLANE") if params.slice_demand and tensor == "k" else ()
         self.words = (
             *self._base, *self._stride, *mask, *group, *self._widths, *self._fetch,
+            *self._planes,
             f"{rows}_EXTENT", f"{rows}_SIZE",
         )  # fmt: skip
         super().__init__(
@@ -114,6 +117,11 @@ class RegionSequencer(wiring.Component):
         for name in self._fetch:
             with m.If(arrive[name]):
                 m.d.sync += region.demand.eq(self.fetch.data[0])
+        if self._planes:
+            with m.If(arrive["FETCH"]):
+                m.d.sync += region.planar.eq(self.fetch.data[1])
+            with m.If(arrive["K_PLANE"]):
+                m.d.sync += region.plane.eq(self.fetch.data[5:])
         with m.If(arrive[self.words[-2]]):
             m.d.sync += [region.lines.eq(extent.lines), region.rows.eq(extent.rows)]
         with m.If(arrive[self.words[-1]]):

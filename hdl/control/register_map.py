@@ -7,6 +7,7 @@ from enum import Enum
 
 from attnsieve.hdl.control.status import StatusCode
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.slices.demand.packets import packet_params
 from attnsieve.hdl.slices.slice_params import slice_params
 
 __all__ = [
@@ -410,6 +411,7 @@ def _pruning(p: CoreParams) -> tuple[Register, ...]:
         return (
             *registers[: 1 if p.value_lanes else 0],
             *(_fetch(p) if p.value_demand else ()),
+            *(_slice_planes(p) if p.slice_demand else ()),
         )
     return (*registers, *_scoring(p))
 
@@ -488,12 +490,7 @@ def _precision(p: CoreParams) -> tuple[Register, ...]:
                       doc=f"Bits of V: {widths}; 0: as MODE.wide says"),
             ),
         ),
-        Register(
-            name="K_PLANE",
-            offset=0x1A0,
-            doc=f"From a head of K to its second plane; a multiple of {p.alignment} bytes.",
-            fields=_value(rw, f"Bytes; the rows of that plane have {lsb} bits per element"),
-        ),
+        _k_plane(p, "a head of K to its second plane", f"{lsb} bits per element"),
     )
 
 
@@ -501,13 +498,28 @@ def _fetch(p: CoreParams) -> tuple[Register, ...]:
     doc = "Rows of V once a row keeps them; then QUERIES is 1"
     if not p.value_demand:
         doc = "No effect in a core without value_demand"
+    planar = _bit("planar", 1, Access.RW, "K lies in planes of slices; then QUERIES is 1")
     return (
         Register(
             name="FETCH",
             offset=0x198,
             doc="When rows are read.",
-            fields=(_bit("demand", 0, Access.RW, doc),),
+            fields=(_bit("demand", 0, Access.RW, doc), *((planar,) if p.slice_demand else ())),
         ),
+    )
+
+
+def _slice_planes(p: CoreParams) -> tuple[Register, ...]:
+    bits = f"{p.slice_bits} bits per element and lie {packet_params(p).row_bytes} bytes apart"
+    return (_k_plane(p, "plane to plane of a head of K whose slices lie in planes", bits),)
+
+
+def _k_plane(p: CoreParams, what: str, rows: str) -> Register:
+    return Register(
+        name="K_PLANE",
+        offset=0x1A0,
+        doc=f"From {what}; a multiple of {p.alignment} bytes.",
+        fields=_value(Access.RW, f"Bytes; the rows of that plane have {rows}"),
     )
 
 

@@ -204,7 +204,8 @@ class RowSequencer(wiring.Component):
         if self.params.value_lanes:
             into["KEEP_VALUES"] = row.values.eq(saturated(word, bits))
         if self.params.value_demand:
-            into["FETCH"] = row.demand.eq(word[0])
+            planar = [row.planar.eq(word[1])] if self.params.slice_demand else []
+            into["FETCH"] = [row.demand.eq(word[0]), *planar]
         if slices:
             into["PIN_FIRST"] = row.pin_first.eq(saturated(word, bits))
             into["PIN_NEWEST"] = row.pin_newest.eq(saturated(word, bits))

@@ -155,6 +155,7 @@ def _shape(params: CoreParams, rng: np.random.Generator, most_cycles: int) -> tu
     if waits:
         beats, parts = -(-keys // params.groups), params.parts(head_dim)
         group = min(group, params.held_beats // beats, params.held_segments // parts)
+        group = min(group, params.slice_rows) if params.slice_demand else group
     kv_heads = int(rng.choice([1, 2, 3]))
     macs = keys * queries * head_dim // params.lanes + 40
     while group * kv_heads > 1 and (
@@ -175,7 +176,10 @@ def _precision(params: CoreParams, rng: np.random.Generator, waits: bool) -> Pre
         if waits and rng.random() < 0.7:
             threshold = int(rng.choice([*_THRESHOLDS, int(rng.integers(1, 1 << 16))]))
     demand = waits and params.value_demand and bool(rng.random() < 0.7)
-    return Precision(key_bits=widths[0], value_bits=widths[1], threshold=threshold, demand=demand)
+    planar = waits and params.slice_demand and bool(rng.random() < 0.7)
+    return Precision(
+        key_bits=widths[0], value_bits=widths[1], threshold=threshold, demand=demand, planar=planar
+    )
 
 
 def _precision_text(precision: Precision) -> str:
@@ -208,7 +212,7 @@ def _score_thresholds(
     pins."""
     if rng.random() < 0.1:
         return job
-    relative, end, found = bool(rng.random() < 0.5), 1 << 31, []
+    relative, end, found = bool(rng.random() < 0.5) and not job.planar, 1 << 31, []
     for head in range(job.heads):
         scores = score_integer(params, q[head], k[head // job.group])
         share = np.quantile(scores, rng.random(), method="nearest")
@@ -396,6 +400,7 @@ class Coverage:
     key_bits: Counter[str] = field(default_factory=Counter)
     value_bits: Counter[int] = field(default_factory=Counter)
     demand: int = 0
+    planar: int = 0
     progressive_rows: int = 0
     recomputed_rows: int = 0
 
@@ -427,6 +432,7 @@ class Coverage:
         self.key_bits[planes] += 1
         self.value_bits[job.value_width] += 1
         self.demand += job.demand
+        self.planar += job.planar
         self.progressive_rows += int(result.approximate.sum() + result.recomputed.sum())
         self.recomputed_rows += int(result.recomputed.sum())
 
@@ -452,7 +458,7 @@ class Coverage:
             lines.append(
                 f"bits of K {_told(self.key_bits)}; of V {_told(self.value_bits)}; "
                 f"{self.recomputed_rows} of {self.progressive_rows} progressive rows computed "
-                f"again; {self.demand} jobs with values on demand"
+                f"again; {self.demand} jobs with values on demand, {self.planar} with slices of K"
             )
         return "\n".join(lines)
 

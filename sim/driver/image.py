@@ -10,6 +10,7 @@ import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.packing import join_channels, pack, row_bytes, split_channels, unpack
+from attnsieve.sim.driver.slice_planes import plane_count, slice_planes
 from attnsieve.sim.golden.head_importance import head_shares, select_heads
 from attnsieve.sim.golden.importance import decayed, select_tokens
 from attnsieve.sim.golden.job import Job
@@ -85,7 +86,7 @@ class JobImage:
     key_valid, query_valid : bool arrays or None
         Masks, None where every position counts.
     tensors : dict
-        A `Tensor` for each of ``q k v o``; that of K is its first plane.
+        A `Tensor` for each of ``q k v o``; that of K is its first plane if it has several.
     query_rows : int array
         Index in the trace of each query of the job.
     candidates : bool array or None
@@ -98,7 +99,8 @@ class JobImage:
     heads_before : int array or None
         ``[max_heads]``: scores of heads, likewise.
     k_plane : int
-        Bytes from a head of K to its second plane, in a progressive job.
+        Bytes from a head of K to its second plane, in a progressive job; from plane to plane, in a
+        planar one.
     """
 
     params: CoreParams
@@ -208,6 +210,7 @@ class JobImage:
             "value_bits": job.value_bits,
             "k_plane": self.k_plane,
             "demand": int(job.demand),
+            "planar": int(job.planar),
         }
         for name, tensor in self.tensors.items():
             fields[f"{name}_base"] = tensor.base
@@ -243,6 +246,23 @@ class JobImage:
         k = self.tensors["k"]
         pitch = row_bytes(self.job.head_dim, LSB_BITS)
         return replace(k, base=k.base + self.k_plane, pitch=pitch)
+
+    @property
+    def k_planes(self) -> list[Tensor]:
+        """Places of the planes of slices of K."""
+        k, count = self.tensors["k"], plane_count(self.params, self.job.bits)
+        return [replace(k, base=k.base + n * self.k_plane) for n in range(count)]
+
+    def planar_pieces(self, size: int) -> int:
+        """Aligned pieces of ``size`` bytes of the planes of K that are read: of each KV head those
+        of the keys of which a row reads so many slices."""
+        job, heads, pieces = self.job, np.arange(self.job.kv_heads), 0
+        most = self.expected.read.reshape(job.kv_heads, -1, job.keys).max(axis=1)
+        for number, plane in enumerate(self.k_planes):
+            for head in heads:
+                keys = np.flatnonzero(most[head] > number)
+                pieces += plane.granules(keys, heads == head, size) if len(keys) else 0
+        return pieces
 
     @property
     def recomputed_kv(self) -> np.ndarray:
@@ -301,12 +321,17 @@ class JobImage:
         if self.params.gathers:
             living = dict.fromkeys(("k", "k_lsb", "v"), self.job.alive_kv)
             living["q"] = self.job.alive
-            return unit * sum(
+            pieces = 0
+            if self.job.planar:
+                del living["k"]
+                pieces = self.planar_pieces(unit)
+            listed = sum(
                 self.listed_units(name, head)
                 for name, heads in living.items()
                 for head, lives in enumerate(heads)
                 if lives
             )
+            return unit * (listed + pieces)
         read = [self.tensors[name] for name in "qkv"]
         return sum(t.heads * -(-t.rows * t.pitch // unit) * unit for t in read)
 
@@ -340,7 +365,11 @@ class JobImage:
         keys = np.flatnonzero(self.expected.seen.any(axis=0))
         return (
             self.tensors["q"].granules(rows, alive)
-            + self.tensors["k"].granules(keys, alive_kv)
+            + (
+                self.planar_pieces(32)
+                if self.job.planar
+                else self.tensors["k"].granules(keys, alive_kv)
+            )
             + self.k_lsb.granules(keys, self.recomputed_kv)
             + self._value_granules(keys, alive_kv)
             + self.tensors["o"].granules(rows, alive)
@@ -368,13 +397,18 @@ class JobImage:
     def store_operands(self, memory: np.ndarray) -> None:
         """Write Q, K (in planes) and V into linear memory."""
         job, k = self.job, self.k
+        if job.planar:
+            cut = slice_planes(self.params, k, job.bits)
+            for plane, part in zip(self.k_planes, cut, strict=True):
+                plane.view(memory)[...] = part
         if job.progressive:
             k, lsb = planes(self.k, job.key_width)
             self.k_lsb.view(memory)[...] = pack(lsb, LSB_BITS)
         for name, x, bits in (
             ("q", self.q, job.bits), ("k", k, job.key_width), ("v", self.v, job.value_width)
         ):  # fmt: skip
-            self.tensors[name].view(memory)[...] = pack(x, bits)
+            if name != "k" or not job.planar:
+                self.tensors[name].view(memory)[...] = pack(x, bits)
 
     def store_expected(self, memory: np.ndarray) -> None:
         """Write the golden output of valid queries into linear memory."""

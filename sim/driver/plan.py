@@ -11,6 +11,7 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.driver.image import JobImage, MemoryImage, Tensor
 from attnsieve.sim.driver.packing import row_bytes
 from attnsieve.sim.driver.precision import PLAIN, Precision
+from attnsieve.sim.driver.slice_planes import plane_count, plane_pitch
 from attnsieve.sim.driver.thresholds import Thresholds, threshold_codes
 from attnsieve.sim.driver.trace_like import TraceLike
 from attnsieve.sim.errors import InputError
@@ -67,6 +68,16 @@ class Placement:
         offset = self._aligned((capacity or rows) * pitch) + self._gap()
         size = offset + self._aligned((capacity or rows) * second)
         return self._place(heads, rows, pitch, size), offset
+
+    def slice_planes(
+        self, heads: int, rows: int, bits: int, capacity: int | None = None
+    ) -> tuple[Tensor, int]:
+        """Place K in planes of slices: the first one, and the bytes from plane to plane."""
+        pitch = plane_pitch(self.params)
+        size = self._aligned((capacity or rows) * pitch)
+        offset = size + self._gap()
+        whole = offset * (plane_count(self.params, bits) - 1) + size
+        return self._place(heads, rows, pitch, whole), offset
 
     def _place(self, heads: int, rows: int, pitch: int, size: int) -> Tensor:
         stride = size + self._gap()
@@ -364,10 +375,12 @@ def _holes(valid: np.ndarray) -> np.ndarray | None:
 
 def _keys_and_values(place: Placement, job: Job, capacity: int) -> tuple[Tensor, int, Tensor]:
     """Places of K and V with room for ``capacity`` rows, between them the bytes from K to its
-    second plane."""
+    second plane, or from plane to plane."""
     shape, plane = (job.kv_heads, job.keys, job.head_dim), 0
     if job.progressive:
         k, plane = place.planes(*shape, job.key_width, capacity)
+    elif job.planar:
+        k, plane = place.slice_planes(*shape[:2], job.bits, capacity)
     else:
         k = place.tensor(*shape, job.key_width, capacity)
     return k, plane, place.tensor(*shape, job.value_width, capacity)

@@ -34,12 +34,15 @@ class Precision:
         K; 0: K has one plane.
     demand : bool
         Rows of V are read once a row keeps them.
+    planar : bool
+        K lies in planes of slices, each of which is read while a row needs it.
     """
 
     key_bits: int = 0
     value_bits: int = 0
     threshold: int = 0
     demand: bool = False
+    planar: bool = False
 
     @property
     def of_job(self) -> dict[str, Any]:
@@ -50,7 +53,7 @@ class Precision:
         """Raise InputError if the trace's jobs cannot have it: rows wait only in jobs of one
         query."""
         queries = trace.q.shape[2]
-        for name in ("threshold", "demand"):
+        for name in ("threshold", "demand", "planar"):
             if getattr(self, name) and queries > 1 and not trace.decode:
                 raise InputError(
                     f"{name} needs jobs of one query: a decode trace, not one with {queries} "

@@ -103,6 +103,8 @@ def _register_writes(image: JobImage, tag: int) -> list[RegisterWrite]:
         values["K_PLANE"] = request["k_plane"]
     if image.params.value_demand:
         values["FETCH"] = _fields(registers["FETCH"], request)
+    if image.params.slice_demand:
+        values["K_PLANE"] = request["k_plane"]
     for tensor in "QKVO":
         for kind in ("BASE", "STRIDE"):
             address = request[f"{tensor}_{kind}".lower()]

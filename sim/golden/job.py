@@ -113,6 +113,8 @@ class Job:
         with both; 0: K has one plane.
     demand : bool
         Rows of V are read once a row keeps them.
+    planar : bool
+        K lies in planes of slices, each of which is read while a row needs it.
     thresholds : tuple of int
         The smallest score that each head keeps, on a core that compares them; empty: all.
     relative : bool
@@ -138,6 +140,7 @@ class Job:
     value_bits: int = 0
     threshold: int = 0
     demand: bool = False
+    planar: bool = False
     thresholds: tuple[int, ...] = ()
     relative: bool = False
     pins: Pins = UNPINNED
@@ -262,14 +265,25 @@ class Job:
                 raise InputError(f"{name} must be 0 on a core without progressive, not {value}")
         if self.demand and not params.value_demand:
             raise InputError("demand must be false on a core without value_demand")
+        if self.planar and not params.slice_demand:
+            raise InputError("planar must be false on a core without slice_demand")
+        if self.planar and self.relative:
+            raise InputError("relative must be false in a job with planar: its rows have no parts")
 
     def _check_waiting(self, params: CoreParams) -> None:
         """Rows of a KV head wait for each other before its second plane, or its V, is read."""
-        name = "threshold" if self.progressive else "demand"
-        if not (self.progressive or self.demand):
+        name = "threshold" if self.progressive else "demand" if self.demand else "planar"
+        if not (self.progressive or self.demand or self.planar):
             return
         if self.queries != 1:
             raise InputError(f"queries of a job with {name} must be 1, not {self.queries}")
+        if self.planar and self.group > params.slice_rows:
+            raise InputError(
+                f"heads per KV head must be at most {params.slice_rows} on this core in a job with "
+                f"planar, not {self.group}"
+            )
+        if not (self.progressive or self.demand):
+            return
         beats = max(1, -(-self.keys // params.groups))
         if self.group * beats > params.held_beats:
             raise InputError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from .test_bit_serial_scorer import Work, add_head, core, random_work, run
+from .test_bit_serial_scorer import Work, add_head, core, run
 
 #: One unit of memory per packet and two; packets of more keys than units, and of one; a key of
 #: several units; one row at a time; slices of a bit; 8-bit words; a beat of the mask larger than a
@@ -119,7 +119,7 @@ def planar_work(p, seed, *, heads=5, mask=None, **options):
     """Decode: one query per head. Some heads lie in lines, as in every other core."""
     rng, work = np.random.default_rng(seed), Work()
     planes = Planes(p, random.Random(seed))
-    for number in range(heads):
+    for _ in range(heads):
         bits = 12 if p.operand_bits == 12 and rng.random() < 0.7 else 8
         work.planes = planes
         keys = int(rng.choice((1, 2, p.max_keys, rng.integers(1, p.max_keys + 1))))
