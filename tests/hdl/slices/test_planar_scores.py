@@ -24,7 +24,8 @@ CORES = {
     "static": core(4, slice_units=6, slice_dealing="static", channels=2, slice_rows=2),
 }
 CORES = {
-    name: type(p)(**(p.as_dict() | {"slice_demand": True})) for name, p in CORES.items()
+    name: type(p)(**(p.as_dict() | {"slice_demand": True, "value_demand": True}))
+    for name, p in CORES.items()
 }
 
 
