@@ -25,7 +25,10 @@ def test_random_jobs():
     campaign(TINY, 150)
 
 
-@pytest.mark.parametrize("settings", [[], ["slice_bits=1", "slice_units=3", "operand_bits=12"]])
+BITS = ["slice_bits=1", "slice_units=3", "operand_bits=12"]
+
+
+@pytest.mark.parametrize("settings", [[], pytest.param(BITS, marks=pytest.mark.full)])
 def test_random_jobs_with_signs(settings):
     chosen = load(TINY, settings=["slice_words=sign_magnitude", *settings])
     coverage, failures = run_campaign(chosen, job_cases(chosen.core, 60, most_cycles=2000))

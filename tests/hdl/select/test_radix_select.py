@@ -45,7 +45,9 @@ def passes_of(values, k, bits, lanes, fraction=2, digit=5):
     return passes
 
 
-@pytest.mark.parametrize(("bits", "skew"), [(12, 1), (16, 8), (32, 3)])
+@pytest.mark.parametrize(
+    ("bits", "skew"), [(12, 1), (16, 8), pytest.param(32, 3, marks=pytest.mark.full)]
+)
 def test_latency(bits, skew):
     """Cycles of a row that is alone, as the docstring says; candidates may come late."""
     params = TopKParams(lanes=16, value_bits=bits, max_values=256)

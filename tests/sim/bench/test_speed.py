@@ -16,6 +16,7 @@ def test_a_rate_counts_neither_building_nor_starting(monkeypatch):
     assert speed.rate(run, 1000, 4) == pytest.approx(2000)
 
 
+@pytest.mark.full
 def test_simulators_are_compared():
     rates = speed.measure(load("dense-tiny"), simulators=("icarus",))
     assert set(rates) == {"compiled", "cocotb on icarus"}
