@@ -53,7 +53,7 @@ def test_random_jobs_of_other_cores(settings):
     assert campaign(TINY, 60, DEMAND, *settings).demand > 10
 
 
-@pytest.mark.parametrize("name, cases", [(TINY, 3000), ("leopard", 1000)])
+@pytest.mark.parametrize("name, cases", [(TINY, 3000), ("leopard-hp", 1000)])
 @pytest.mark.full
 def test_thousands_of_random_jobs(name, cases):
     assert campaign(name, cases, DEMAND, most_cycles=3000).demand > cases / 5
@@ -134,22 +134,6 @@ def test_rows_that_keep_nothing_need_no_v(queued, stalls):
     read = [len(image.jobs[1].demanded_keys(head)) for head in range(3)]
     assert read[0] == read[2] == 0 < read[1]
     right(image, stalls=stalls, queued=queued)
-
-
-def test_many_heads_that_keep_nothing_leave_the_order_as_it_was():
-    """Keys of a head still go before its values in the jobs behind them."""
-    last = functools.partial(a_job, thresholds=(ALL,) * 16, kv_heads=16, keys=40, demand=False)
-    found = []
-    for demand in (False, True):
-        none = functools.partial(
-            a_job, thresholds=(NOTHING,) * 16, kv_heads=16, keys=3, demand=demand
-        )
-        image = images([none] * 8 + [last])
-        program = [*setup(image.params), *(s for job in programs(image, limit=LIMIT) for s in job)]
-        outcome = run_case(TINY, case(image, program), DEMAND)
-        assert check_jobs(image, outcome).messages == []
-        found.append(read_reports(image.params, outcome.reads)[-1].counters["cycles"])
-    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("stalls", [0.0, 0.5])

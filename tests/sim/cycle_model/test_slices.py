@@ -26,7 +26,7 @@ POINTS = {
     "wide": (TINY, ["lanes=64", "slice_units=8", "operand_bits=12"]),
     "static, two rows": ("leopard", ["slice_dealing=static", "slice_rows=2"]),
     "values on demand": (TINY, [DEMAND]),
-    "leopard, values on demand": ("leopard", [DEMAND]),
+    "leopard, V whole": ("leopard", ["value_demand=false"]),
     "wide, values on demand": (TINY, [DEMAND, "lanes=64", "slice_units=8", "operand_bits=12"]),
     "twelve units": ("leopard", ["slice_units=12", "max_head_dim=32"]),
 }
@@ -78,7 +78,7 @@ def test_less_is_read_the_higher_the_threshold():
 
 
 def test_values_on_demand_save_what_they_do_not_read():
-    params = config.load("leopard", settings=[DEMAND]).core
+    params = config.load("leopard").core
     shape = {"heads": 9, "kv_heads": 3, "keys": 300, "head_dim": 64, "threshold": 30_000}
     whole, demand = (a_job(params, demand=each, **shape) for each in (False, True))
     saved = whole.read_bytes - demand.read_bytes
