@@ -85,13 +85,14 @@ class Row:
             f"{self.baseline / cycles:7.2f}",
             f"{total['limit_ratio']:7.3f}",
             f"{total['job_ratio']:7.3f}",
+            f"{total['dram_read_bytes']:12}",
         )
         return "".join(columns)
 
 
 _HEADER = (
     f"{'point':32}{'keep':>9}{'kept':>7}{'empty':>7}{'slices':>7}{'units':>7}{'cycles':>10}"
-    f"{'x all':>7}{'x dense':>8}{'limit':>6}{'job':>7}"
+    f"{'x all':>7}{'x dense':>8}{'limit':>6}{'job':>7}{'bytes read':>12}"
 )
 
 

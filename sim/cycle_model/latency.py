@@ -96,6 +96,8 @@ class Latency:
         From the last terms of a KV head to the list of what its rows keep.
     packing : int
         From a row's last beat out of the memory of rows to the last packed one.
+    passing : int
+        From a beat into that memory to itself out of the packer, where nothing waits.
     """
 
     start: int
@@ -138,6 +140,7 @@ class Latency:
     region_queue: int
     flags: int
     packing: int
+    passing: int
 
     @classmethod
     def of(cls, params: CoreParams) -> Latency:
@@ -150,7 +153,7 @@ class Latency:
         products = 3 + -(-tree // 2) if fast else 1 + tree
         queue = (1 if params.lut_ram else 2) if several else 0
         picks = params.wide_bytes >= params.lanes  # lines are picked from words
-        lists = params.token_lanes != 0
+        gathers = params.gathers
         weigh = 3 if params.progressive else 0
         waits = params.progressive or params.value_demand
         lanes = -(-(params.groups - 1).bit_length() // 4)
@@ -159,13 +162,13 @@ class Latency:
             start=2,
             region=2 + 9 * waits,  # the units that read the job's words take turns
             rows=16 + 16 * waits,
-            request=12 if lists else 1 + several,
-            word=queue + (params.unit_bytes > params.beat_bytes) + (9 if lists else 2 * several),
+            request=12 if gathers else 1 + several,
+            word=queue + (params.unit_bytes > params.beat_bytes) + (9 if gathers else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),
             room=2,
             queue=queue,
-            requests_ahead=3 if several or lists else 1,
-            chunks_ahead=32 if lists else 16 if params.lut_ram else 6,
+            requests_ahead=3 if several or gathers else 1,
+            chunks_ahead=32 if gathers else 16 if params.lut_ram else 6,
             heads_ahead=3 if params.groups > 1 else None,
             keys_ahead=2 if params.slice_units else None,
             heads_delay=2 if params.groups > 1 else 0,
@@ -196,6 +199,7 @@ class Latency:
             region_queue=5,
             flags=2 + 1 + 1 + eliminate + pack + 1,
             packing=1 + eliminate + pack,
+            passing=4 + eliminate + pack,
         )
 
     def buffer_beats(self, params: CoreParams) -> int:

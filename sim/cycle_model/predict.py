@@ -18,7 +18,7 @@ from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import LineTimes, paced
 from attnsieve.sim.cycle_model.loader import LoaderModel, Region
 from attnsieve.sim.cycle_model.rows import Pipeline, Row
-from attnsieve.sim.cycle_model.slices import SlicePipeline
+from attnsieve.sim.cycle_model.slices import DemandedSlicePipeline, SlicePipeline
 from attnsieve.sim.cycle_model.sparse import SparsePipeline, list_cycles, select_cycles
 from attnsieve.sim.cycle_model.waiting import WaitingPipeline
 from attnsieve.sim.driver.image import JobImage
@@ -92,13 +92,14 @@ def predict(
     queries = LineTimes(16, sum(r.lines for r in regions[0])) if cut else segments
     lines.insert(0, queries)
     model: Any = CompactLoaderModel if is_compact(params) else LoaderModel
-    if lists:
+    if params.gathers:
         model = GatherLoaderModel
     loader = model(params, timing, latency, regions, lines)
     stages = (image, params, latency, rows, segments, lines[1], lines[2], loader.writes)
     pipeline: Pipeline
+    waits: Any = DemandedSlicePipeline if params.slice_units else WaitingPipeline
     if image.job.progressive or image.job.demand:
-        pipeline = WaitingPipeline(partial(_listed_region, image), loader, *stages)
+        pipeline = waits(partial(_listed_region, image), loader, *stages)
     elif params.slice_units:
         pipeline = SlicePipeline(loader.keys_cut, *stages)
     else:
@@ -141,13 +142,11 @@ def _lines_of(image: JobImage, name: str) -> int:
     """Lines of K, or of V, that come on chip."""
     job, params = image.job, image.params
     heads = [h for h in range(job.kv_heads) if job.alive_kv[h]]
-    if not params.token_lanes:
-        return len(heads) * params.row_lines(image.tensors[name].rows, job.head_dim)
     if name == "v":
         listed = [len(image.demanded_keys(head)) for head in heads]
     else:
         again = int(image.recomputed_kv.sum())
-        listed = [len(image.listed_keys)] * (len(heads) + again)
+        listed = [len(image.fetched_keys)] * (len(heads) + again)
     return sum(params.row_lines(n, job.head_dim) for n in listed)
 
 
@@ -202,7 +201,7 @@ def _rows(image: JobImage, start: int, scales: int) -> list[Row]:
     for head in range(job.heads):
         for query in range(job.queries):
             last = query == job.queries - 1 and head % job.group == job.group - 1
-            keys = job.visible(query) if valid[query] or last else 0
+            keys = job.visible(query) if valid[query] or last or job.demand else 0
             segments = (head * job.queries + query + 1) * parts
             waits = query == 0 and head >= scales  # the first row of a head brings its scale
             scale = (head - scales + 1) * job.queries - 1 if waits else None
@@ -259,7 +258,7 @@ def _lives(image: JobImage, name: str, head: int) -> bool:
 
 
 def _region(params: CoreParams, image: JobImage, name: str, head: int, start: int) -> Region:
-    if params.token_lanes:
+    if params.gathers:
         return _listed_region(image, name, head, start)
     tensor = image.tensors[name]
     units = -(-tensor.rows * tensor.pitch // params.unit_bytes)
@@ -306,8 +305,7 @@ class _Cutter:
         self.params, self.latency, self.heads = params, latency, heads
         self.lines, self.segments = lines, segments
         job = image.job
-        queries = len(image.listed_queries) if params.token_lanes else job.queries
-        self.of_head = queries * params.parts(job.head_dim)
+        self.of_head = len(image.fetched_queries) * params.parts(job.head_dim)
         self.time = -1
         self.place = 0  # segments of the line that are cut
 

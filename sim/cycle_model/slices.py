@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
@@ -9,13 +11,16 @@ from attnsieve.hdl.slices.row_bounds import RowBounds
 from attnsieve.hdl.slices.survivor_rows import SurvivorRows
 from attnsieve.hdl.stages.prob_v_array import ValueArray
 from attnsieve.sim.cycle_model.circle import Circle, DealtRow
+from attnsieve.sim.cycle_model.gather import GatherLoaderModel
+from attnsieve.sim.cycle_model.held_values import HeldValues, RegionOf
 from attnsieve.sim.cycle_model.key_store import KeyStoreModel
 from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import paced
-from attnsieve.sim.cycle_model.sparse_sums import SparseSums, steps_of
+from attnsieve.sim.cycle_model.sparse import row_steps
+from attnsieve.sim.cycle_model.sparse_sums import SparseSums
 from attnsieve.sim.driver.image import JobImage
 
-__all__ = ["SlicePipeline"]
+__all__ = ["DemandedSlicePipeline", "SlicePipeline"]
 
 #: Beats on their way from the stored rows to the softmax, and cycles that each takes.
 _BEATS, _READ = 8, SurvivorRows.latency
@@ -51,7 +56,7 @@ class SlicePipeline(SparseSums):
         latency: Latency,
         *others: object,
     ) -> None:
-        steps = steps_of(image, image.expected.kept_values)
+        steps = row_steps(image)
         super().__init__(steps.ravel().tolist(), _SUMS, params, latency, *others)
         job = image.job
         self.image = image
@@ -67,9 +72,12 @@ class SlicePipeline(SparseSums):
         self.first_step = -1  # of prob·V, of the last row
 
     def advance(self) -> None:
-        stages = (self.store.advance, self._sum, self._read, self._begin, self._deal)
-        while any(stage() for stage in stages):
+        while any(stage() for stage in self._stages):
             pass
+
+    @property
+    def _stages(self) -> tuple[Callable[[], bool], ...]:
+        return (self.store.advance, self._sum, self._read, self._begin, self._deal)
 
     @property
     def busy(self) -> int:
@@ -181,15 +189,15 @@ class SlicePipeline(SparseSums):
 
     def _sum(self) -> bool:
         number = self.summed
-        if number == self.softened:
+        if number == self._given:
             return False
         row = self.rows[number]
-        used = self.lines[number] if row.keys else 0
+        used = self._spanned(number)
         if self.value.arrived < self.value_base + used:
             return False
         first, last = self.beat[number], self.beat[number + 1]
         terms = int(self.entered[last - 1])
-        start = max(terms + 4, self.first_step + 2)
+        start = max(self._in_ring(number) + 4, self.first_step + 2)
         if used:
             start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
         self.first_step = max(start, self.step_time + 1)
@@ -199,3 +207,80 @@ class SlicePipeline(SparseSums):
             self._release_values(np.array([self.step_time]), used or 1, used)
         self.summed += 1
         return True
+
+    @property
+    def _given(self) -> int:
+        """Rows whose terms are in the ring of prob·V."""
+        return self.softened
+
+    def _spanned(self, number: int) -> int:
+        """Lines of V that a row spans."""
+        return self.lines[number] if self.rows[number].keys else 0
+
+    def _in_ring(self, number: int) -> int:
+        """When the last terms of a row are in the ring."""
+        ways = self.latency.passing if self.params.value_demand else 0
+        return int(self.entered[self.beat[number + 1] - 1]) + ways
+
+
+class DemandedSlicePipeline(SlicePipeline):
+    """Jobs of one query whose rows ask for their V.
+
+    Parameters
+    ----------
+    region : callable
+        The region of a tensor's head that the loader hears of at some time.
+    loader : GatherLoaderModel
+        Gets regions of V as rows know what they keep.
+    others : as `SlicePipeline`
+    """
+
+    def __init__(
+        self,
+        region: RegionOf,
+        loader: GatherLoaderModel,
+        image: JobImage,
+        params: CoreParams,
+        latency: Latency,
+        *others: object,
+    ) -> None:
+        super().__init__(loader.keys_cut, image, params, latency, *others)
+        kv = [head // image.job.group for head in range(image.job.heads)]
+        self.held = HeldValues(region, loader, latency, kv, int(self.beat[1]))
+
+    @property
+    def _stages(self) -> tuple[Callable[[], bool], ...]:
+        return (self.held.ask, lambda: self.held.pack(self.summed), *super()._stages)
+
+    def _read(self) -> bool:
+        number = self.softened
+        if not super()._read():
+            return False
+        self.held.enter(int(self.entered[self.beat[number + 1] - 1]))
+        return True
+
+    def _term_room(self, number: int) -> np.ndarray | None:
+        """In the memory where rows wait."""
+        room = self.held.room(number)
+        if room is None:
+            return None
+        bounds = np.zeros(self.held.beats, np.int64)
+        bounds[0] = room
+        return bounds
+
+    def _sum(self) -> bool:
+        number = self.summed
+        if not super()._sum():
+            return False
+        self.held.begins[number] = self.first_step
+        return True
+
+    @property
+    def _given(self) -> int:
+        return self.held.rows
+
+    def _spanned(self, number: int) -> int:
+        return self.held.lines_of(number)
+
+    def _in_ring(self, number: int) -> int:
+        return int(self.held.packed[number])

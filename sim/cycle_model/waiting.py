@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from attnsieve.hdl.params import CoreParams
-from attnsieve.sim.cycle_model.gather import GatherLoaderModel, ListedRegion
+from attnsieve.sim.cycle_model.gather import GatherLoaderModel
+from attnsieve.sim.cycle_model.held_values import HeldValues, RegionOf
 from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import LineTimes, paced
-from attnsieve.sim.cycle_model.loader import KEY, VALUE
+from attnsieve.sim.cycle_model.loader import KEY
 from attnsieve.sim.cycle_model.rows import Row
 from attnsieve.sim.cycle_model.sparse import SparsePipeline
 from attnsieve.sim.driver.image import JobImage
@@ -22,10 +23,6 @@ __all__ = ["Pass", "WaitingPipeline"]
 _REGIONS, _ROWS = 4, 8
 #: Cycles that the row of each further head takes to come.
 _HEAD = 4
-#: Rows behind the packer whose V may not be there.
-_PACKED = 6
-
-RegionOf = Callable[[str, int, int], ListedRegion]
 
 
 @dataclass(frozen=True)
@@ -93,24 +90,19 @@ class WaitingPipeline(SparsePipeline):
         self.verdict = np.full(count, -1, np.int64)
         self.final = np.full(count, -1, np.int64)
         # gate, values, demand
-        self.gated = self.picked = self.packed_rows = 0
+        self.gated = self.picked = 0
         self.gate_first = np.zeros(count, np.int64)
         self.gate_last = np.zeros(count, np.int64)
-        self.gate_time = self.engine_time = self.pack_time = -1
+        self.gate_time = self.engine_time = -1
         self.picked_last = np.zeros(count, np.int64)
-        self.packed = np.zeros(count, np.int64)
-        self.begins = np.zeros(count, np.int64)  # prob·V
-        self.left_store: list[int] = []  # when each KV head left the memory of rows
-        self.lists: list[tuple[int, int]] = []  # KV heads whose list is to be read, and when
-        self.asked_lists = 0
-        self.value_lines: list[int] = []  # of KV heads
+        self.held = HeldValues(region, loader, latency, self.kv, self.beats)
 
     def advance(self) -> None:
         moved = True
         while moved:
             moved = False
             for stage in (
-                self._score, self._soften, self._judge, self._gate, self._pick, self._list,
+                self._score, self._soften, self._judge, self._gate, self._pick, self.held.ask,
                 self._pack, self._sum,
             ):  # fmt: skip
                 while stage():
@@ -335,13 +327,9 @@ class WaitingPipeline(SparsePipeline):
         number = self.picked
         if number == self.gated:
             return False
-        kv = self.heads.index(self.kv[number])
-        opens = number == 0 or self.kv[number - 1] != self.kv[number]
-        room = 0
-        if self.demand and opens and kv >= 2:
-            if len(self.left_store) <= kv - 2:
-                return False
-            room = self.left_store[kv - 2] + 2
+        room = self.held.room(number) if self.demand else 0
+        if room is None:
+            return False
         selected, fill = self.selected[number], self.gate_last[number]
         begin = max(int(fill), self.engine_time)
         if selected.search.alone:
@@ -355,67 +343,27 @@ class WaitingPipeline(SparsePipeline):
         self.picked_last[number] = self.passed
         first = self.beat[number]
         self.beat_free[first : first + self.beats] = times + 1
-        closes = number == self.count - 1 or self.kv[number + 1] != self.kv[number]
-        if closes and self.demand:
-            self.lists.append((kv, self.passed + self.latency.flags))
+        if self.demand:
+            self.held.enter(self.passed)
         self.picked += 1
-        return True
-
-    def _list(self) -> bool:
-        """The list of a KV head is complete: its V is asked for."""
-        if not self.lists:
-            return False
-        kv, time = self.lists[0]
-        region = self.region("v", self.heads[kv], 0)
-        if region.lines and self.asked_lists >= 2:
-            if len(self.loader.value_read) <= self.asked_lists - 2:
-                return False
-            free = self.loader.value_read[self.asked_lists - 2]
-            time = max(time, free + self.beats + self.latency.flags)
-        self.value_lines.append(region.lines)
-        self.lists.pop(0)
-        if region.lines:
-            self.asked_lists += 1
-            self.loader.offer(VALUE, self.region("v", self.heads[kv], time))
         return True
 
     def _pack(self) -> bool:
         """A row leaves the memory, packed."""
-        number = self.packed_rows
-        if number >= self.picked:
-            return False
-        if not self.demand:
-            self.packed[number] = self.picked_last[number]
-            self.packed_rows += 1
-            return True
-        kv = self.heads.index(self.kv[number])
-        last = max(r for r, head in enumerate(self.kv) if head == self.heads[kv])
-        if last >= self.picked or self.summed < number - _PACKED + 1:
-            return False
-        start = max(int(self.picked_last[last]) + 3, self.pack_time + 1)
-        if number >= _PACKED:
-            start = max(start, int(self.begins[number - _PACKED]) - self.beats)
-        self.pack_time = start + self.beats - 1
-        self.packed[number] = self.pack_time + self.latency.packing
-        if number == last:
-            self.left_store.append(self.pack_time)
-        self.packed_rows += 1
-        return True
+        return self.demand and self.held.pack(self.summed)
 
     def _sum(self) -> bool:
         number = self.summed
-        if number == self.packed_rows:
+        if number == (self.held.rows if self.demand else self.picked):
             return False
         row = self.job_rows[number]
-        used = self.value_lines[self.heads.index(self.kv[number])] if self.demand else (
-            self.lines[number] if row.keys else 0
-        )
+        used = self.held.lines_of(number) if self.demand else self.lines[number] * bool(row.keys)
         if self.value.arrived < self.value_base + used:
             return False
-        start = int(self.packed[number]) + 4
+        start = int((self.held.packed if self.demand else self.picked_last)[number]) + 4
         if used:
             start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
-        self.begins[number] = max(start, self.step_time + 1)
+        self.held.begins[number] = max(start, self.step_time + 1)
         told = int(self.gate_first[number]) - self.latency.statistics  # by the gate
         self._passes(number, start, told if self.progressive else int(self.gate_last[number]))
         if row.last_of_kv:

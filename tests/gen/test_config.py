@@ -35,6 +35,11 @@ def test_presets_are_the_documented_ones():
         lanes=512, max_head_dim=64, output_lanes=16, channels=16, value_lanes=32, token_lanes=32,
         progressive=True, value_demand=True,
     )  # fmt: skip
+    for name, units in (("leopard", 6), ("leopard-hp", 8)):
+        assert found[name].core == CoreParams(
+            max_head_dim=64, slice_units=units, value_demand=True
+        )
+    assert not found["leopard-tiny"].core.gathers
     fits = found["spatten-ecp5"]
     assert (fits.core.lanes, fits.core.top_k, fits.synth.ecp5_speed) == (16, "quick", 8)
     for preset in found.values():

@@ -67,6 +67,7 @@ def test_a_core_whose_blocks_cannot_be_joined():
         ("dense", []),
         ("spatten-tiny", []), ("leopard-tiny", []),
         ("leopard-tiny", ["slice_words=sign_magnitude"]),
+        ("leopard-tiny", ["value_demand=true"]),
         *(
             pytest.param(name, [], marks=pytest.mark.full)
             for name in ("dense-full", "spatten", "spatten-ecp5")

@@ -10,32 +10,38 @@ from attnsieve.sim.compiled import CompiledMachine
 
 __all__ = ["campaign", "config", "machine", "run_case", "verilog"]
 
-config = functools.cache(load)
+
+@functools.cache
+def config(name, *settings):
+    """A preset with some settings."""
+    return load(name, settings=settings)
 
 
 @functools.cache
-def verilog(name):
-    return generate_verilog(config(name))
+def verilog(name, *settings):
+    return generate_verilog(config(name, *settings))
 
 
 @functools.cache
-def machine(name):
+def machine(name, *settings):
     """A machine of a preset, shared: every user sets memory, timing and stalls, and resets."""
-    return CompiledMachine(verilog(name), config(name).top, memory_bytes=4096, touch=True)
+    core = config(name, *settings)
+    return CompiledMachine(verilog(name, *settings), core.top, memory_bytes=4096, touch=True)
 
 
-def campaign(name, cases, **options):
-    """Random jobs of a preset; all are right."""
-    chosen = config(name)
+def campaign(name, cases, *settings, **options):
+    """Random jobs of a preset; all are right. Returns what they cover."""
+    chosen = config(name, *settings)
     made = job_cases(chosen.core, cases, most_cycles=options.pop("most_cycles", 2000))
-    coverage, failures = run_campaign(chosen, made, verilog=verilog(name), **options)
+    coverage, failures = run_campaign(chosen, made, verilog=verilog(name, *settings), **options)
     assert not failures, "\n".join(map(str, failures))
     assert coverage.cases == cases
+    return coverage
 
 
-def run_case(name, case):
+def run_case(name, case, *settings):
     """Outcome of a case on the shared machine."""
-    m = machine(name)
+    m = machine(name, *settings)
     m.set_memory(case.memory.copy())
     m.set_timing(case.timing)
     m.set_stalls(case.stalls)

@@ -39,6 +39,8 @@ def c_job(image):
         fields["thresholds"] = table(words, "int32_t")
     fields |= {"relative": int(job.relative), "pin_self": int(job.pins.own)}
     fields |= {"pin_first": job.pins.first, "pin_newest": job.pins.newest}
+    if image.params.value_demand:
+        fields["demand"] = int(job.demand)
     for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
         fields[name] = getattr(job, name)
     for name, mask in (("key_mask", image.key_valid), ("query_mask", image.query_valid)):

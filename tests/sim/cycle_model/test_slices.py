@@ -14,6 +14,7 @@ from attnsieve.sim.limits import Necessary, limit_cycles
 
 TINY = "leopard-tiny"
 TIMING = Timing()
+DEMAND = "value_demand=true"
 POINTS = {
     "tiny": (TINY, []),
     "leopard": ("leopard", []),
@@ -24,15 +25,18 @@ POINTS = {
     "one unit": (TINY, ["slice_units=1", "operand_bits=12"]),
     "wide": (TINY, ["lanes=64", "slice_units=8", "operand_bits=12"]),
     "static, two rows": ("leopard", ["slice_dealing=static", "slice_rows=2"]),
+    "values on demand": (TINY, [DEMAND]),
+    "leopard, V whole": ("leopard", ["value_demand=false"]),
+    "wide, values on demand": (TINY, [DEMAND, "lanes=64", "slice_units=8", "operand_bits=12"]),
     "twelve units": ("leopard", ["slice_units=12", "max_head_dim=32"]),
 }
 
 
-def a_job(params, threshold=None, relative=False, **shape):
+def a_job(params, threshold=None, relative=False, demand=False, **shape):
     shape = {"heads": 1, "kv_heads": 1, "queries": 1, "keys": 64, "head_dim": 32, **shape}
     thresholds = () if threshold is None else (threshold,) * shape["heads"]
     job = Job(bits=8, **shape, scales=((40000, 27),) * shape["heads"], thresholds=thresholds,
-              relative=relative)  # fmt: skip
+              relative=relative, demand=demand)  # fmt: skip
     rng = np.random.default_rng(1)
     q = rng.integers(-99, 100, (job.heads, job.queries, job.head_dim), np.int16)
     k, v = (rng.integers(-99, 100, (job.kv_heads, job.keys, job.head_dim), np.int16) for _ in "kv")
@@ -73,6 +77,15 @@ def test_less_is_read_the_higher_the_threshold():
     assert cycles[-1] < 0.6 * cycles[0]
 
 
+def test_values_on_demand_save_what_they_do_not_read():
+    params = config.load("leopard").core
+    shape = {"heads": 9, "kv_heads": 3, "keys": 300, "head_dim": 64, "threshold": 30_000}
+    whole, demand = (a_job(params, demand=each, **shape) for each in (False, True))
+    saved = whole.read_bytes - demand.read_bytes
+    cycles = [predict(params, TIMING, image).cycles for image in (whole, demand)]
+    assert 0 < cycles[0] - cycles[1] < saved / params.wide_bytes
+
+
 def test_relative_thresholds_are_refused():
     params = config.load(TINY).core
     image = a_job(params, 5, relative=True)
@@ -92,7 +105,7 @@ def compare(point, jobs, most_cycles, margin=6):
     assert np.mean([abs(run.error) for run in runs]) < 0.01
 
 
-@pytest.mark.parametrize("point", ["tiny", "static"])
+@pytest.mark.parametrize("point", ["tiny", "static", "values on demand"])
 def test_random_jobs_take_the_predicted_cycles(point):
     compare(point, 25, 1000)
 
