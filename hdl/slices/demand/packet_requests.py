@@ -12,7 +12,7 @@ from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
 from attnsieve.hdl.params import CoreParams, check_params
-from attnsieve.hdl.slices.demand.packets import PACKETS, packet_layout, packet_params
+from attnsieve.hdl.slices.demand.packets import packet_layout, packet_params
 
 __all__ = ["PacketRequests", "needed_units", "unit_request_layout"]
 
@@ -35,7 +35,7 @@ def needed_units(p: CoreParams, packet: Any) -> list[Value]:
 
 
 class PacketRequests(wiring.Component):
-    """Packets wait here until their units come. No more than `PACKETS` are on their way at once,
+    """Packets wait here until their units come. No more than `packets` are on their way at once,
     from the first request until no key of theirs goes on: so there is room for each wherever it
     waits, and packets that go on come before new ones.
 
@@ -68,6 +68,9 @@ class PacketRequests(wiring.Component):
     o: stream.Interface
     waiting: Signal
 
+    #: Packets that go around at most: as many as are on their way through memory and the units.
+    packets = 128
+
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
         self.params = p = params
@@ -92,11 +95,11 @@ class PacketRequests(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m, p = Module(), self.params
         shape = packet_layout(p)
-        m.submodules.again = again = Queue(shape=shape, depth=PACKETS, lut_ram=False)
-        m.submodules.flying = flying = Queue(shape=shape, depth=PACKETS, lut_ram=False)
+        m.submodules.again = again = Queue(shape=shape, depth=self.packets, lut_ram=False)
+        m.submodules.flying = flying = Queue(shape=shape, depth=self.packets, lut_ram=False)
         m.submodules.eliminator = eliminator = self.eliminator
-        new, go, count = Signal(), Signal(), Signal(range(PACKETS + 1))
-        room = count != PACKETS
+        new, go, count = Signal(), Signal(), Signal(range(self.packets + 1))
+        room = count != self.packets
         chosen, beat = flying.i.p, eliminator.i
         m.d.comb += [
             again.i.valid.eq(self.again.valid),

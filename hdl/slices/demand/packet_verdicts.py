@@ -19,9 +19,6 @@ from attnsieve.hdl.slices.slice_params import slice_params
 
 __all__ = ["PacketVerdicts"]
 
-#: Hands whose keys are in the units.
-HANDS = 32
-
 
 class PacketVerdicts(wiring.Component):
     """Joins the verdicts on the keys of a packet, in the order in which they were handed out. A
@@ -49,6 +46,9 @@ class PacketVerdicts(wiring.Component):
     again: stream.Interface
     ended: Signal
 
+    #: Hands whose keys are in the units.
+    depth = 32
+
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
         self.params, self.slices, self.sizes = p, s, _ = (
@@ -65,7 +65,7 @@ class PacketVerdicts(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m, p, s, sizes = Module(), self.params, self.slices, self.sizes
-        m.submodules.hands = hands = Queue(shape=hand_layout(p), depth=HANDS)
+        m.submodules.hands = hands = Queue(shape=hand_layout(p), depth=self.depth)
         connect(m, self.hand, hands.i)
         hand, go = hands.o.p, Signal()
         lanes: list[list[Value]] = [[] for _ in range(sizes.hand)]

@@ -10,11 +10,7 @@ from amaranth.lib import data
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.slices.slice_params import slice_params
 
-__all__ = ["PACKETS", "PacketParams", "hand_layout", "kv_rows_layout", "packet_layout",
-           "packet_params"]  # fmt: skip
-
-#: Packets that go around at most: as many as are on their way through memory and the units.
-PACKETS = 128
+__all__ = ["PacketParams", "hand_layout", "kv_rows_layout", "packet_layout", "packet_params"]
 
 
 @dataclass(frozen=True, kw_only=True)
