@@ -189,7 +189,7 @@ class JobChecker(wiring.Component):
                 "demand": 1,  # rows of V wait
                 "own": 1,  # K or V has a width of its own
                 "planar": 1,  # K lies in planes of slices
-                "plane": 35 - _GRANULE_BITS,  # from a head of K to its last plane, in granules
+                "plane": 36 - _GRANULE_BITS,  # from a head of K to its last plane, in granules
             }
         s = SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in shapes.items()})
         s.idle, s.late, s.beside, s.word, s.arrived = idle, late, beside, late.word, late.arrived

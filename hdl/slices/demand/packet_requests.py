@@ -9,16 +9,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.connect import connect
-from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.zero_eliminator import ZeroEliminator
 from attnsieve.hdl.params import CoreParams, check_params
-from attnsieve.hdl.slices.demand.packets import (
-    PACKETS,
-    packet_layout,
-    packet_params,
-    pairs_of,
-)
+from attnsieve.hdl.slices.demand.packets import packet_layout, packet_params
 
 __all__ = ["PacketRequests", "needed_units", "unit_request_layout"]
 
@@ -40,18 +34,10 @@ def needed_units(p: CoreParams, packet: Any) -> list[Value]:
     ]
 
 
-#: Cycles of work of the units that are on their way at most: as long as a packet takes for its
-#: round through memory and the units, and some more.
-AHEAD = 128
-
-
 class PacketRequests(wiring.Component):
-    """Packets wait here until their units come. No more than `PACKETS` are on their way at once,
+    """Packets wait here until their units come. No more than `packets` are on their way at once,
     from the first request until no key of theirs goes on: so there is room for each wherever it
     waits, and packets that go on come before new ones.
-
-    So that the rows of older KV heads end early, no more new packets come than keep the units busy:
-    as long as the pairs of a key and a row that are on their way are work for `AHEAD` cycles.
 
     Throughput: a packet per cycle. Latency: `latency` cycles from a packet to its request.
 
@@ -65,8 +51,8 @@ class PacketRequests(wiring.Component):
         New packets.
     again : In(stream(packet_layout, always ready))
         Packets that go on, with the next slice.
-    ended : In(1), decided : In(unsigned)
-        One does not; so many pairs do not.
+    ended : In(1)
+        One does not.
     ask : Out(stream(unit_request_layout))
         Units to read, at least one.
     o : Out(stream(packet_layout))
@@ -78,10 +64,12 @@ class PacketRequests(wiring.Component):
     seed: stream.Interface
     again: stream.Interface
     ended: Signal
-    decided: Signal
     ask: stream.Interface
     o: stream.Interface
     waiting: Signal
+
+    #: Packets that go around at most: as many as are on their way through memory and the units.
+    packets = 128
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
@@ -93,7 +81,6 @@ class PacketRequests(wiring.Component):
                 "seed": In(stream.Signature(packet)),
                 "again": In(stream.Signature(packet, always_ready=True)),
                 "ended": In(1),
-                "decided": In(range(pairs_of(p) + 1)),
                 "ask": Out(stream.Signature(ask)),
                 "o": Out(stream.Signature(packet)),
                 "waiting": Out(1),
@@ -108,11 +95,11 @@ class PacketRequests(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m, p = Module(), self.params
         shape = packet_layout(p)
-        m.submodules.again = again = Queue(shape=shape, depth=PACKETS, lut_ram=False)
-        m.submodules.flying = flying = Queue(shape=shape, depth=PACKETS, lut_ram=False)
+        m.submodules.again = again = Queue(shape=shape, depth=self.packets, lut_ram=False)
+        m.submodules.flying = flying = Queue(shape=shape, depth=self.packets, lut_ram=False)
         m.submodules.eliminator = eliminator = self.eliminator
-        new, go, count = Signal(), Signal(), Signal(range(PACKETS + 1))
-        room = (count != PACKETS) & self._wanting(m, go & new)
+        new, go, count = Signal(), Signal(), Signal(range(self.packets + 1))
+        room = count != self.packets
         chosen, beat = flying.i.p, eliminator.i
         m.d.comb += [
             again.i.valid.eq(self.again.valid),
@@ -138,16 +125,3 @@ class PacketRequests(wiring.Component):
             *(unit.eq(item) for unit, item in zip(self.ask.p.unit, asked.p.item, strict=True)),
         ]
         return m
-
-    def _wanting(self, m: Module, come: Value) -> Value:
-        """Whether the units may soon want for work."""
-        pairs = pairs_of(self.params)
-        inside, more = Signal(range((PACKETS + 1) * pairs)), Signal(range(pairs + 1))
-        wanting = Signal(init=1)
-        alive = Value.cast(self.seed.p.alive)
-        m.d.sync += [
-            more.eq(Mux(come, count_flags(list(alive)), 0)),
-            inside.eq(inside + more - self.decided),
-            wanting.eq(inside < AHEAD * self.params.slice_units),
-        ]
-        return wanting

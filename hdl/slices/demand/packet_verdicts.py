@@ -9,24 +9,15 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.lib.connect import connect
-from attnsieve.hdl.lib.gates import count_flags
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.reduce import either
 from attnsieve.hdl.params import CoreParams, check_params
-from attnsieve.hdl.slices.demand.packets import (
-    hand_layout,
-    packet_layout,
-    packet_params,
-    pairs_of,
-)
+from attnsieve.hdl.slices.demand.packets import hand_layout, packet_layout, packet_params
 from attnsieve.hdl.slices.demand.slice_feed import verdict_layout
 from attnsieve.hdl.slices.key_dealer import units_ahead
 from attnsieve.hdl.slices.slice_params import slice_params
 
 __all__ = ["PacketVerdicts"]
-
-#: Hands whose keys are in the units.
-HANDS = 32
 
 
 class PacketVerdicts(wiring.Component):
@@ -48,15 +39,15 @@ class PacketVerdicts(wiring.Component):
         Packets with the next slice, and who needs it.
     ended : Out(1)
         A packet is through.
-    decided : Out(unsigned)
-        So many pairs of a key and a row that needed it are.
     """
 
     hand: stream.Interface
     verdict: Any
     again: stream.Interface
     ended: Signal
-    decided: Signal
+
+    #: Hands whose keys are in the units.
+    depth = 32
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
@@ -69,13 +60,12 @@ class PacketVerdicts(wiring.Component):
                 "verdict": In(stream.Signature(verdict_layout(s))).array(s.units),
                 "again": Out(stream.Signature(packet_layout(p), always_ready=True)),
                 "ended": Out(1),
-                "decided": Out(range(pairs_of(p) + 1)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m, p, s, sizes = Module(), self.params, self.slices, self.sizes
-        m.submodules.hands = hands = Queue(shape=hand_layout(p), depth=HANDS)
+        m.submodules.hands = hands = Queue(shape=hand_layout(p), depth=self.depth)
         connect(m, self.hand, hands.i)
         hand, go = hands.o.p, Signal()
         lanes: list[list[Value]] = [[] for _ in range(sizes.hand)]
@@ -95,7 +85,7 @@ class PacketVerdicts(wiring.Component):
         """Hands of a packet in a register; behind the last one it is decided."""
         sizes, complete = self.sizes, Signal()
         packet = Signal(packet_layout(self.params), reset_less=True)
-        some, before = Value.cast(packet.alive).any(), Signal(pairs_of(self.params))
+        some = Value.cast(packet.alive).any()
         m.d.sync += complete.eq(go & (hand.number == sizes.hands - 1))
         with m.If(go):
             m.d.sync += [
@@ -104,15 +94,12 @@ class PacketVerdicts(wiring.Component):
                 packet.unit.eq(hand.packet.unit + hand.packet.plane),
                 packet.number.eq(hand.packet.number + 1),
                 packet.opens.eq(0),
-                before.eq(hand.packet.alive),
             ]
             for key, rows in enumerate(packet.alive):
                 number, lane = divmod(key, sizes.hand)
                 with m.If(hand.number == number):
                     m.d.sync += rows.eq(found[lane])
-        gone = before & ~Value.cast(packet.alive)
         m.d.comb += [
-            self.decided.eq(Mux(complete, count_flags(list(gone)), 0)),
             self.again.valid.eq(complete & some),
             self.again.p.eq(packet),
             self.ended.eq(complete & ~some),

@@ -10,11 +10,7 @@ from amaranth.lib import data
 from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.slices.slice_params import slice_params
 
-__all__ = ["PACKETS", "PacketParams", "hand_layout", "kv_rows_layout", "packet_layout",
-           "packet_params", "pairs_of"]  # fmt: skip
-
-#: Packets that go around at most: as many as are on their way through memory and the units.
-PACKETS = 128
+__all__ = ["PacketParams", "hand_layout", "kv_rows_layout", "packet_layout", "packet_params"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +74,6 @@ def packet_params(p: CoreParams) -> PacketParams:
         hand=min(keys, 1 << s.units.bit_length() - 1),
         most=-(-p.max_keys // keys),
     )
-
-
-def pairs_of(p: CoreParams) -> int:
-    """Keys of a packet, each with every row that may be inside."""
-    return packet_params(p).keys * p.slice_rows
 
 
 def kv_rows_layout(p: CoreParams) -> data.StructLayout:

@@ -114,7 +114,6 @@ class PlaneReader(wiring.Component):
             connect(m, hands.entry[n], self.entry[n])
         m.d.comb += [
             requests.ended.eq(verdicts.ended),
-            requests.decided.eq(verdicts.decided),
             hands.taken.eq(Cat(port.valid & port.ready for port in verdicts.verdict)),
             self.mask_bank.eq(seeds.mask_bank),
             self.mask_beat.eq(seeds.mask_beat),

@@ -42,7 +42,10 @@ def with_planes(params: CoreParams, rng: random.Random, request: dict[str, int])
     if not params.progressive:
         more = dict.fromkeys(more, 0)
     more["demand"] = rng.getrandbits(1) if params.value_demand else 0
-    if more["threshold"] or more["demand"]:
+    more["planar"] = rng.getrandbits(1) if params.slice_demand else 0
+    if params.slice_demand:
+        more["k_plane"] = params.alignment * rng.randrange(1 << 12)
+    if more["threshold"] or more["demand"] or more["planar"]:
         more["queries"] = 1
     return request | more
 
@@ -81,13 +84,12 @@ def verdict(params: CoreParams, request: dict[str, int], mantissas: list[int]) -
     code = planes_verdict(params, r)
     if code != StatusCode.OK:
         return code
-    plane = r["k_plane"] if r.get("threshold", 0) else 0
     for tensor in "qokv":
         if tensor == "k" and params.row_lines(r["keys"], r["head_dim"]) > params.kv_lines:
             return StatusCode.SIZE_OVER_BUILD
         heads, size = sizes(r)[tensor]
         if tensor == "k":
-            size += plane
+            size = key_bytes(params, r, size)
             if size > 1 << params.addr_width:
                 return StatusCode.ADDRESS_WRAP
         code = range_verdict(params, *(r[f"{tensor}_{kind}"] for kind in ("base", "stride")),
@@ -100,11 +102,28 @@ def verdict(params: CoreParams, request: dict[str, int], mantissas: list[int]) -
     if r.get("threshold", 0) or r.get("demand", 0):
         if group * -(-r["keys"] // params.groups) > params.held_beats:
             return StatusCode.BAD_GROUP
+    if r.get("planar", 0) and group > params.slice_rows:
+        return StatusCode.BAD_GROUP
     if r.get("threshold", 0) and group * params.parts(r["head_dim"]) > params.held_segments:
         return StatusCode.BAD_GROUP
     if any(m < 1 << 15 for m in mantissas[: r["heads"]]):
         return StatusCode.BAD_THRESHOLD
     return StatusCode.OK
+
+
+def key_bytes(params: CoreParams, request: dict[str, int], size: int) -> int:
+    """Bytes from the first one of a head of K to its last: so many if it has one plane."""
+    r = request
+    if r.get("threshold", 0):
+        return size + r["k_plane"]
+    if r.get("planar", 0):
+        bits = params.max_head_dim * params.slice_bits
+        pitch = min(n for n in (1, 2, 4, 8, 16, 32, 64) if 8 * n >= bits)
+        planes = -(-params.operand_bits // params.slice_bits)
+        if not r["wide"]:
+            planes -= (params.operand_bits - 8) // params.slice_bits
+        return r["keys"] * pitch + (planes - 1) * r["k_plane"]
+    return size
 
 
 def planes_verdict(params: CoreParams, request: dict[str, int]) -> StatusCode:
@@ -117,8 +136,13 @@ def planes_verdict(params: CoreParams, request: dict[str, int]) -> StatusCode:
             return StatusCode.BAD_THRESHOLD
         if r["threshold"] and r["k_plane"] % params.alignment:
             return StatusCode.MISALIGNED
-    if params.value_demand and r["demand"] and r["queries"] != 1:
+    if params.value_demand and (r["demand"] or r.get("planar", 0)) and r["queries"] != 1:
         return StatusCode.BAD_COUNT
+    if r.get("planar", 0):
+        if r.get("relative", 0):
+            return StatusCode.BAD_THRESHOLD
+        if r["k_plane"] % params.alignment:
+            return StatusCode.MISALIGNED
     return StatusCode.OK
 
 
@@ -157,7 +181,9 @@ def words_of(params: CoreParams, request: dict[str, int]) -> dict[int, int]:
         words[known["PRECISION"]] = r.get("threshold", 0) | widths
         words[known["K_PLANE"]] = r.get("k_plane", 0)
     if params.value_demand:
-        words[known["FETCH"]] = r.get("demand", 0)
+        words[known["FETCH"]] = r.get("demand", 0) | r.get("planar", 0) << 1
+    if params.slice_demand:
+        words[known["K_PLANE"]] = r.get("k_plane", 0)
     return words
 
 

@@ -20,6 +20,7 @@ from .jobs import (
     JobMemoryModel,
     derived_words,
     good_request,
+    key_bytes,
     verdict,
     with_planes,
     words_of,
@@ -32,7 +33,13 @@ PLANES = replace(SMALL, **_LISTED, progressive=True)
 DEMAND = replace(SMALL, **_LISTED, value_demand=True)
 BOTH = replace(SMALL, **_LISTED, progressive=True, value_demand=True, addr_width=40, max_heads=40)
 SLICES = replace(SMALL, slice_units=2, value_demand=True)
-WAITING = {"planes": PLANES, "demand": DEMAND, "both": BOTH, "slices": SLICES}
+PLANAR = replace(SLICES, slice_demand=True, slice_rows=4)
+BITS = replace(PLANAR, slice_bits=1, max_head_dim=96, data_width=512)
+FAR = replace(PLANAR, slice_bits=4, operand_bits=8, addr_width=40)
+WAITING = {"planes": PLANES, "demand": DEMAND, "both": BOTH, "slices": SLICES, "planar": PLANAR,
+           "bits": BITS, "far": FAR}  # fmt: skip
+#: Those whose keys may lie in planes of slices.
+SLICED = {"planar": PLANAR, "bits": BITS, "far": FAR}
 
 
 def check(params, cases, *, grant=1.0, seed=0):
@@ -131,6 +138,8 @@ def test_random_requests_of_rows_that_wait(core):
     rng, cases = random.Random(f"waiting {core}"), []
     for _ in range(160):
         request = with_planes(params, rng, good_request(params, rng))
+        request["wide"] &= params.operand_bits == 12
+        request["relative"] = int(params.slice_demand and rng.random() < 0.1)
         if rng.random() < 0.4:  # many heads of few KV heads
             request |= {"heads": params.max_heads, "kv_heads": rng.choice([1, 2])}
         bad = rng.choice([None, "queries", "width", "plane", "far", "far", "k_base", "keys"])
@@ -162,7 +171,7 @@ def waiting(params, rng, **changes):
     """A good request whose rows need the second plane."""
     request = good_request(params, rng) | {
         "heads": 1, "kv_heads": 1, "queries": 1, "keys": 1, "head_dim": 16, "wide": 0, "causal": 0,
-        "threshold": 6554, "k_bits": 0, "v_bits": 0, "k_plane": 64, "demand": 0}
+        "threshold": 6554, "k_bits": 0, "v_bits": 0, "k_plane": 64, "demand": 0, "planar": 0}
     return request | changes
 
 
@@ -207,11 +216,48 @@ def test_a_second_plane_may_end_at_the_top_of_memory():
         StatusCode.MISALIGNED, StatusCode.OK]
 
 
+@pytest.mark.parametrize("core", SLICED)
+def test_each_rule_of_slices_in_planes(core):
+    params, rng = SLICED[core], random.Random(f"rules {core}")
+    good = waiting(params, rng, threshold=0, planar=1, heads=params.slice_rows)
+    bad = {
+        StatusCode.BAD_COUNT: {"queries": 2},
+        StatusCode.BAD_THRESHOLD: {"relative": 1},
+        StatusCode.MISALIGNED: {"k_plane": params.alignment // 2},
+        StatusCode.BAD_GROUP: {"heads": params.slice_rows + 1},
+    }
+    assert codes_of(params, [good]) == [StatusCode.OK]
+    for code, change in bad.items():  # only where K lies in planes
+        off = {"planar": 0, "demand": 0}
+        assert codes_of(params, [good | change, good | change | off]) == [code, StatusCode.OK]
+
+
+@pytest.mark.parametrize("wide", [0, 1])
+@pytest.mark.parametrize("core", SLICED)
+def test_all_planes_of_slices_are_in_memory(core, wide):
+    """The last one may end at the top; any plane that is farther is beyond it, however far."""
+    params, rng = SLICED[core], random.Random(f"planes {core}")
+    if wide and params.operand_bits < 12:
+        pytest.skip("the core has 8-bit words only")
+    top, step, keys = 1 << params.addr_width, params.alignment, params.max_keys
+    request = waiting(params, rng, threshold=0, planar=1, wide=wide, keys=keys, k_stride=0,
+                      k_plane=64 * step)  # fmt: skip
+    size = -(-key_bytes(params, request, 0) // step) * step
+    fits = request | {"k_base": top - size}
+    far = [k for k in (1 << 31, 1 << 30, *range(0x6000_0000, 1 << 32, 0x0300_0000))
+           if key_bytes(params, request | {"k_plane": k}, 0) > top]  # fmt: skip
+    requests = [fits, fits | {"k_base": top - size + step}, fits | {"k_plane": 65 * step},
+                *(request | {"k_base": 0, "k_plane": k} for k in far)]  # fmt: skip
+    want = [StatusCode.OK, *[StatusCode.ADDRESS_WRAP] * (len(requests) - 1)]
+    assert [verdict(params, each, normal(rng)) for each in requests] == want
+    assert codes_of(params, requests) == want
+
+
 @pytest.mark.parametrize("core", WAITING)
 def test_latency_of_rows_that_wait(core):
     params, rng = WAITING[core], random.Random(8)
     words = len(address_words(params, "Q_BASE"))
-    more = 2 * params.progressive + params.value_demand
+    more = 2 * params.progressive + params.value_demand + params.slice_demand
     requests = [waiting(params, rng, heads=2 * n, kv_heads=n) for n in (1, 2, 6)]
     for request, (code, _, cycles) in zip(
         requests, check(params, [(r, normal(rng)) for r in requests]), strict=True

@@ -21,6 +21,7 @@ CORES = {
     "small": SMALL,
     "lists": replace(SMALL, **_LISTED),
     "demand": replace(SMALL, **_LISTED, value_demand=True),
+    "slices": replace(SMALL, slice_units=2, value_demand=True, slice_demand=True, slice_rows=4),
     "64 heads": replace(SMALL, **_LISTED, progressive=True, max_heads=64),
 }
 
@@ -33,7 +34,7 @@ def check(params, *, grant=1.0, pruned=0, mantissas=None, **job):
     names = head_words(params) if params.token_lanes else ()
     memory.words[0] = {words[name]: pruned >> 32 * n & 0xFFFFFFFF for n, name in enumerate(names)}
     memory.tables[0] = mantissas or [1 << 15] * 64
-    job = {"keys": 16, "dim": 1, "threshold": 0, "demand": 0, **job}
+    job = {"keys": 16, "dim": 1, "threshold": 0, "demand": 0, "planar": 0, **job}
 
     async def bench(ctx):
         for name, value in job.items():
@@ -103,3 +104,13 @@ def test_room_for_the_rows_of_a_group():
     assert check(params, **fits)[0] == StatusCode.OK
     assert check(params, **fits | {"heads": most + 1})[0] == StatusCode.BAD_GROUP
     assert check(params, **fits | {"heads": most + 1, "demand": 0})[0] == StatusCode.OK
+
+
+def test_rows_of_a_group_are_scored_together():
+    """As many as the units work on at once, where K lies in planes."""
+    params = CORES["slices"]
+    most = params.slice_rows
+    fits = {"heads": 2 * most, "kv_heads": 2, "planar": 1}
+    assert check(params, **fits)[:2] == (StatusCode.OK, most)
+    assert check(params, **fits | {"heads": 2 * most + 2})[0] == StatusCode.BAD_GROUP
+    assert check(params, **fits | {"heads": 2 * most + 2, "planar": 0})[0] == StatusCode.OK

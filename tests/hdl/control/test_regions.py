@@ -28,6 +28,7 @@ PLANES = replace(
     SMALL, value_lanes=16, token_lanes=16, lut_ram=True, channels=2, progressive=True)
 DEMAND = replace(SMALL, value_lanes=16, token_lanes=16, lut_ram=True, value_demand=True)
 SLICED = replace(SMALL, slice_units=2, lut_ram=True, value_demand=True)
+PLANAR = replace(SLICED, slice_demand=True)
 PRUNED = replace(SMALL, value_lanes=16, token_lanes=16, lut_ram=True)
 
 
@@ -107,6 +108,23 @@ def test_demand(params, tensor, stall, grant):
     result = run(params, tensor, requests, stall=stall, grant=grant)
     assert [r.demand for r in result.outputs["o"]] == want
     assert not any(r.half for r in result.outputs["o"])
+
+
+@pytest.mark.parametrize("tensor", ["q", "k", "v"])
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.4, 0.6)])
+def test_planes_of_slices(tensor, stall, grant):
+    """Regions of K have those of their job, no others have any."""
+    rng, params = random.Random(f"planes {tensor}"), PLANAR
+    requests = [with_planes(params, rng, good_request(params, rng)) | {"planar": bank % 2}
+                for bank in range(params.banks)]
+    requests[1]["k_plane"] = (1 << 32) - params.alignment
+    want = [(int(tensor == "k") & r["planar"], r["k_plane"] // 32 if tensor == "k" else 0)
+            for r in requests for _ in range(sizes(r)[tensor][0])]
+    result = run(params, tensor, requests, stall=stall, grant=grant)
+    assert [(r.planar, r.plane) for r in result.outputs["o"]] == want
+    if stall == 0:
+        latency = RegionSequencer(params=params, tensor=tensor).latency
+        assert result.cycles == len(want) + latency * len(requests)
 
 
 @pytest.mark.parametrize("tensor", ["q", "k", "v", "o"])

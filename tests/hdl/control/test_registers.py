@@ -28,6 +28,7 @@ PRUNES = config.load("spatten-tiny").core
 CORES = {"tiny": TINY, "wide": WIDE}
 SLICED = config.load("leopard-tiny").core
 DEMAND = replace(SLICED, value_demand=True)
+PLANAR = replace(DEMAND, slice_demand=True)
 
 
 class Software:
@@ -147,15 +148,17 @@ def test_windows_read_as_zero():
     run(TINY, bench)
 
 
-@pytest.mark.parametrize("core", [*CORES, "demand"])
+@pytest.mark.parametrize("core", [*CORES, "demand", "planar"])
 def test_start_makes_the_job(core):
-    params, rng = {**CORES, "demand": DEMAND}[core], random.Random(core)
+    params = {**CORES, "demand": DEMAND, "planar": PLANAR}[core]
+    rng = random.Random(core)
     values = {
         r.name: rng.getrandbits(32) & r.mask(Access.RW)
         for r in register_map(params).registers
         if 0x080 <= r.offset < 0x100 or 0x180 <= r.offset < 0x200
     }
     assert ("FETCH" in values) == params.value_demand
+    assert ("K_PLANE" in values) == params.slice_demand
 
     async def bench(ctx, dut, software):
         for name, value in values.items():
@@ -174,8 +177,8 @@ def test_start_makes_the_job(core):
     run(params, bench)
 
 
-@pytest.mark.parametrize("params", [TINY, WIDE, PRUNES, DEMAND],
-                         ids=["tiny", "wide", "prunes", "demand"])
+@pytest.mark.parametrize("params", [TINY, WIDE, PRUNES, DEMAND, PLANAR],
+                         ids=["tiny", "wide", "prunes", "demand", "planar"])
 def test_job_latency(params):
     """Software waits while its registers are copied, and no longer."""
 

@@ -16,6 +16,7 @@ from .queued import Queued
 
 SLICED = replace(SMALL, slice_units=2)
 DEMAND = replace(SLICED, value_demand=True)
+PLANAR = replace(DEMAND, slice_demand=True)
 FIELDS = ("parts", "keys", "key_mask", "bank", "write", "last_of_head", "last_of_kv", "last_of_job")
 
 
@@ -98,6 +99,8 @@ def run(params, requests, stall, grant=1.0):
             assert got.own == (min(own, most) if r.get("pin_self") else most)
             if params.value_demand:
                 assert got.demand == r["demand"]
+            if params.slice_demand:
+                assert got.planar == r["planar"]
     return result
 
 
@@ -132,6 +135,15 @@ def test_rows_of_a_head_on_demand_have_the_same_keys(stall, grant):
         for i in range(DEMAND.banks)]
     assert not all(valid_of(r["bank"], 0) for r in requests)
     run(DEMAND, requests, stall, grant)
+
+
+@pytest.mark.parametrize("stall, grant", [(0.0, 1.0), (0.5, 0.6)])
+def test_rows_tell_where_their_keys_lie(stall, grant):
+    rng = random.Random(10)
+    requests = [good_request(PLANAR, rng) | {
+        "queries": 1, "bank": bank, "demand": bank % 2, "planar": int(bank != 1)}
+        for bank in range(PLANAR.banks)]
+    run(PLANAR, requests, stall, grant)
 
 
 def test_more_queries_than_keys_can_be():

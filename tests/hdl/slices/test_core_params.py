@@ -3,6 +3,12 @@
 import pytest
 
 from attnsieve.hdl.params import CoreParams
+from attnsieve.hdl.slices.demand.kv_rows import KvRows
+from attnsieve.hdl.slices.demand.packet_hands import PacketHands
+from attnsieve.hdl.slices.demand.packet_requests import PacketRequests
+from attnsieve.hdl.slices.demand.packet_seeds import PacketSeeds
+from attnsieve.hdl.slices.demand.packet_verdicts import PacketVerdicts
+from attnsieve.hdl.slices.demand.plane_reader import PlaneReader
 from attnsieve.hdl.slices.exit_tally import ExitTally
 from attnsieve.hdl.slices.key_dealer import KeyDealer
 from attnsieve.hdl.slices.key_turns import KeyTurns
@@ -15,7 +21,8 @@ from attnsieve.hdl.slices.slice_store import SliceStore
 from attnsieve.hdl.slices.survivor_rows import SurvivorRows
 
 BLOCKS = [
-    ExitTally, KeyDealer, KeyTurns, RelativeBounds, RowBounds, RowCount, RowMaxima, RowParts,
+    ExitTally, KeyDealer, KeyTurns, KvRows, PacketHands, PacketRequests, PacketSeeds,
+    PacketVerdicts, PlaneReader, RelativeBounds, RowBounds, RowCount, RowMaxima, RowParts,
     SliceStore, SurvivorRows,
 ]  # fmt: skip
 

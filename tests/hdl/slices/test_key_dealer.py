@@ -91,7 +91,7 @@ class Work:
                  "end_of_row": final}
             )  # fmt: skip
             self.dealt.append(
-                {"row": row, "keys": len(chosen), "end_of_part": final or place in (1, 7),
+                {"rows": 1 << row, "keys": len(chosen), "end_of_part": final or place in (1, 7),
                  "end_of_row": final}
             )  # fmt: skip
             units = [(self.keys + key) % p.slice_units for key in chosen]

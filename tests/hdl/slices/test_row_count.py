@@ -91,7 +91,7 @@ class Bench:
             row = self.rows[self.dealing]
             if rng.random() < self.pace:
                 keys = row.turns.pop(0)
-                dealt = {"row": self.dealing % slots, "keys": keys, **ends(not row.turns)}
+                dealt = {"rows": 1 << self.dealing % slots, "keys": keys, **ends(not row.turns)}
         pick = [n for n in [*inside, self.dealing][: slots] if n < len(self.rows)]
         for unit in range(p.slice_units):
             able = [n for n in pick if self.rows[n].undecided]
@@ -147,7 +147,7 @@ def run(p, rows, seed=1, **options):
             assert bench.cycle < 20000
             dealt, ended, stored, freed = bench.inputs(rng)
             ctx.set(dut.dealt.valid, dealt is not None)
-            noise = {"row": rng.randrange(p.slice_rows), "keys": 1, **ends(True)}
+            noise = {"rows": rng.getrandbits(p.slice_rows), "keys": 1, **ends(True)}
             ctx.set(dut.dealt.p, dealt or noise)
             for port, one in zip(dut.ended, ended, strict=True):
                 ctx.set(port.valid, one is not None)
@@ -220,7 +220,7 @@ def test_the_stated_latency(name, way):
 
     async def bench(ctx):
         unit = dut.ended[-1]
-        ctx.set(dut.dealt.p, {"row": row, "keys": way != "dealt", **ends(way != "dealt-after")})
+        ctx.set(dut.dealt.p, {"rows": 1 << row, "keys": way != "dealt", **ends(way != "dealt-after")})
         ctx.set(unit.p, {"row": row, "kept": way == "stored"})
         ctx.set(dut.stored_row[-1], row)
         await pulse(ctx, dut.dealt.valid)
@@ -235,7 +235,7 @@ def test_the_stated_latency(name, way):
         if way == "stored":
             await pulse(ctx, dut.stored[-1])
         if way == "dealt-after":
-            ctx.set(dut.dealt.p, {"row": row, "keys": 0, **ends(True)})
+            ctx.set(dut.dealt.p, {"rows": 1 << row, "keys": 0, **ends(True)})
             await pulse(ctx, dut.dealt.valid)
         for cycle in range(1, latency + 4):
             assert ctx.get(dut.complete) == (cycle >= latency) << row
@@ -259,7 +259,7 @@ def test_parts(name, keys):
 
     async def deal(ctx, end_of_row):
         ctx.set(dut.dealt.valid, 1)
-        ctx.set(dut.dealt.p, {"row": row, "keys": keys, "end_of_part": 1,
+        ctx.set(dut.dealt.p, {"rows": 1 << row, "keys": keys, "end_of_part": 1,
                               "end_of_row": end_of_row})  # fmt: skip
         await ctx.tick()
         ctx.set(dut.dealt.valid, 0)
@@ -304,7 +304,7 @@ def test_as_many_keys_as_can_be_at_once(name):
     async def bench(ctx):
         for left in range(count, 0, -lanes):
             ctx.set(dut.dealt.valid, 1)
-            ctx.set(dut.dealt.p, {"row": 1, "keys": min(left, lanes), **ends(left <= lanes)})
+            ctx.set(dut.dealt.p, {"rows": 1 << 1, "keys": min(left, lanes), **ends(left <= lanes)})
             await ctx.tick()
         ctx.set(dut.dealt.valid, 0)
         await ctx.tick().repeat(5)
@@ -321,6 +321,30 @@ def test_as_many_keys_as_can_be_at_once(name):
         for cycle in range(1, 6):
             assert ctx.get(dut.complete) == (cycle >= dut.latency) << 1
             await ctx.tick()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_keys_of_several_rows(name):
+    """They count for each of these, until it is decided for that row."""
+    p = CORES[name]
+    dut, first, last = RowCount(params=p), 1, 1 << p.slice_rows - 1
+
+    async def bench(ctx):
+        ctx.set(dut.dealt.valid, 1)
+        ctx.set(dut.dealt.p, {"rows": first | last, "keys": 1, **ends(True)})
+        await ctx.tick()
+        ctx.set(dut.dealt.valid, 0)
+        for rows, row in ((0, p.slice_rows - 1), (last, 0)):
+            await ctx.tick().repeat(5)
+            assert ctx.get(dut.complete) == rows
+            ctx.set(dut.ended[0].valid, 1)
+            ctx.set(dut.ended[0].p, {"row": row})
+            await ctx.tick()
+            ctx.set(dut.ended[0].valid, 0)
+        await ctx.tick().repeat(5)
+        assert ctx.get(dut.complete) == first | last
 
     simulate(dut, bench)
 
@@ -349,8 +373,9 @@ class Proof(wiring.Component):
         row = AnyConst(1)
         left, total, ended, parted = Signal(5), Signal(5), Signal(), Signal()
         dealt, decided = Signal(2), Signal(3)
+        mine = dut.dealt.valid & dut.dealt.p.rows.bit_select(row, 1)
         m.d.comb += [
-            dealt.eq(Mux(dut.dealt.valid & (dut.dealt.p.row == row), dut.dealt.p.keys, 0)),
+            dealt.eq(Mux(mine, dut.dealt.p.keys, 0)),
             decided.eq(
                 sum(e.valid & ~e.p.waits & ~e.p.kept & (e.p.row == row) for e in dut.ended)
                 + sum(one & (its == row) for one, its in
@@ -360,7 +385,7 @@ class Proof(wiring.Component):
             Assume(dut.dealt.p.keys <= 2),
             Assume(total + dealt <= p.max_keys),
         ]
-        mine, free, renewed = dut.dealt.valid & (dut.dealt.p.row == row), Signal(), Signal()
+        free, renewed = Signal(), Signal()
         quiet, part = dut.quiet.bit_select(row, 1), Signal()  # more of the row will come
         m.d.comb += [
             free.eq(dut.free & (dut.freed == row)),
