@@ -76,9 +76,12 @@ def predict(
     ------
     InputError
         The job's thresholds are relative: its rows come in parts, which the model does not know.
+        Or its K lies in planes of slices.
     """
     if image.job.relative:
         raise InputError("the cycle model knows no thresholds that are relative to a row's maximum")
+    if image.job.planar:
+        raise InputError("the cycle model knows no K in planes of slices")
     latency = latency or Latency.of(params)
     checked = latency.start + _check_cycles(image)
     lists = params.token_lanes != 0

@@ -68,6 +68,7 @@ def test_a_core_whose_blocks_cannot_be_joined():
         ("spatten-tiny", []), ("leopard-tiny", []),
         ("leopard-tiny", ["slice_words=sign_magnitude"]),
         ("leopard-tiny", ["value_demand=true"]),
+        ("leopard-tiny", ["value_demand=true", "slice_demand=true", "data_width=64"]),
         *(
             pytest.param(name, [], marks=pytest.mark.full)
             for name in ("dense-full", "spatten", "spatten-ecp5")

@@ -34,6 +34,10 @@ from tests.system.faults import CODES, LIMIT, assert_only_outputs_written, case
 
 TINY = "leopard-tiny"
 DEMAND = "value_demand=true"
+#: Cores, and what their jobs have beside demand: slices of K come one by one, or not.
+PLANAR = (DEMAND, "slice_demand=true", "data_width=64")
+CORES = [((DEMAND,), False), (PLANAR, True)]
+NAMES = ["values", "slices and values"]
 NOTHING, ALL = (1 << 31) - 1, -(1 << 31)  # thresholds
 
 
@@ -53,10 +57,27 @@ def test_random_jobs_of_other_cores(settings):
     assert campaign(TINY, 60, DEMAND, *settings).demand > 10
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["lanes=64", "slice_units=3", "operand_bits=12", "channels=2", "data_width=128"],
+        ["lanes=32", "slice_bits=4", "slice_rows=2", "channels=4"],
+    ],
+    ids=["a key", "sixteen keys", "of several units"],
+)
+def test_random_jobs_with_slices(settings):
+    """In a packet."""
+    found = campaign(TINY, 60, *PLANAR, *settings)
+    assert found.planar > 20
+    assert found.demand > 20
+
+
 @pytest.mark.parametrize("name, cases", [(TINY, 3000), ("leopard-hp", 1000)])
 @pytest.mark.full
 def test_thousands_of_random_jobs(name, cases):
-    assert campaign(name, cases, DEMAND, most_cycles=3000).demand > cases / 5
+    found = campaign(name, cases, *PLANAR[: 3 if name == TINY else 2], most_cycles=3000)
+    assert min(found.demand, found.planar) > cases / 5
 
 
 @pytest.mark.parametrize(
@@ -70,9 +91,10 @@ def test_thousands_of_random_jobs(name, cases):
     ],
     ids="-".join,
 )  # fmt: skip
+@pytest.mark.parametrize("core", CORES, ids=NAMES)
 @pytest.mark.full
-def test_other_sizes(settings):
-    campaign(TINY, 200, DEMAND, *settings)
+def test_other_sizes(core, settings):
+    campaign(TINY, 200, *core[0], *settings)
 
 
 # -- what rows keep ------------------------------------------------------------------------------
@@ -94,21 +116,21 @@ def a_job(params, place, rng, thresholds, query_valid=None, **shape):
     return single_job(params, job, q, k, v, np.arange(job.keys) > 0, valid, place=place)
 
 
-def images(makers, settings=(), seed=5):
+def images(makers, settings=(DEMAND,), seed=5):
     """Jobs in noisy memory."""
-    params, rng = config(TINY, DEMAND, *settings).core, np.random.default_rng(seed)
+    params, rng = config(TINY, *settings).core, np.random.default_rng(seed)
     place = Placement(params, rng=rng)
     return memory_image(params, [make(params, place, rng) for make in makers], place, rng)
 
 
-def right(image, *settings, stalls=0.0, queued=False):
+def right(image, settings=(DEMAND,), *, stalls=0.0, queued=False):
     """The jobs' outputs, counters and bytes are those of the golden model."""
     program = [*setup(image.params)]
     if queued:
         program += queued_program(image, limit=LIMIT)
     else:
         program += [step for job in programs(image, limit=LIMIT) for step in job]
-    outcome = run_case(TINY, case(image, program, stalls=stalls), DEMAND, *settings)
+    outcome = run_case(TINY, case(image, program, stalls=stalls), *settings)
     assert check_jobs(image, outcome, queued=queued).messages == []
 
 
@@ -165,28 +187,28 @@ def test_as_many_rows_wait_as_a_core_has_heads(settings):
     """All rows of one KV head, each of one beat."""
     heads = config(TINY, DEMAND, *settings).core.max_heads
     makers = [functools.partial(a_job, thresholds=(0, 2000) * (heads // 2), keys=1)] * 3
-    lanes = ("lanes=64", "data_width=128")
-    right(images(makers, (*settings, *lanes)), *settings, *lanes, queued=True)
+    settings = (DEMAND, *settings, "lanes=64", "data_width=128")
+    right(images(makers, settings), settings, queued=True)
 
 
 # -- faults --------------------------------------------------------------------------------------
 
 
 @functools.cache
-def an_image():
+def an_image(settings, planar):
     """Two jobs whose rows choose some of V."""
-    image = images(
-        [functools.partial(a_job, thresholds=(3000, 4000, 20_000, 5000), kv_heads=2)] * 2, seed=6
-    )
+    thresholds = (3000, 4000, 20_000, 5000)
+    maker = functools.partial(a_job, thresholds=thresholds, kv_heads=2, planar=planar)
+    image = images([maker] * 2, settings, seed=6)
     job = image.jobs[0]
     read = [len(job.demanded_keys(head)) for head in range(2)]
     assert all(0 < rows < 11 for rows in read), read
     return image
 
 
-def run_next_job():
+def run_next_job(image, settings):
     """The last job on the machine as it is, in memory as it was; all of it is right."""
-    image, m = an_image(), machine(TINY, DEMAND)
+    m = machine(TINY, *settings)
     last = MemoryImage(image.params, image.linear, image.jobs[-1:])
     assert m.bus_idle
     m.set_memory(memories(image))
@@ -201,26 +223,29 @@ def run_next_job():
 
 @pytest.mark.parametrize("stalls", [0.0, 0.4])
 @pytest.mark.parametrize("write", [False, True])
-def test_bus_errors_on_any_beat(write, stalls):
+@pytest.mark.parametrize(("settings", "planar"), CORES, ids=NAMES)
+def test_bus_errors_on_any_beat(settings, planar, write, stalls):
     """Of Q, K, V on demand, and outputs."""
-    image = an_image()
+    image = an_image(settings, planar)
     program = [*setup(image.params), *next(iter(programs(image)))]
-    count = image.jobs[0].expected.rows if write else image.jobs[0].read_bytes // 4
+    beat = image.params.data_width // 8
+    count = image.jobs[0].expected.rows if write else image.jobs[0].read_bytes // beat
     for number in range(count):
         response = 2 + number % 2
         fault = Fault(0, write, number, response)
-        outcome = run_case(TINY, case(image, program, faults=[fault], stalls=stalls), DEMAND)
+        outcome = run_case(TINY, case(image, program, faults=[fault], stalls=stalls), *settings)
         assert outcome.error is None, number
         found = read_reports(image.params, outcome.reads)[-1]
         assert found.status is CODES[write, response], number
-        run_next_job()
+        run_next_job(image, settings)
 
 
 @pytest.mark.parametrize("stalls", [0.0, 0.5])
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_abort_at_any_time(jobs, stalls):
-    """While rows wait, lists are written and read, V comes; of a queued job too."""
-    image = an_image()
+@pytest.mark.parametrize(("settings", "planar"), CORES, ids=NAMES)
+def test_abort_at_any_time(settings, planar, jobs, stalls):
+    """While rows wait, lists are written and read, slices and V come; of a queued job too."""
+    image = an_image(settings, planar)
     abort, idle = Operation("write", 0x040, 2), Operation("poll", 0x044, 0, 1, LIMIT // 16)
     for after in range(0, 1100, 7):
         started = [step for n in range(jobs) for step in start(image.jobs[n], n + 1)]
@@ -228,25 +253,33 @@ def test_abort_at_any_time(jobs, stalls):
             *setup(image.params), *started, Operation("run", after), abort, idle,
             *report(image.params),
         ]  # fmt: skip
-        outcome = run_case(TINY, case(image, operations, stalls=stalls), DEMAND)
+        outcome = run_case(TINY, case(image, operations, stalls=stalls), *settings)
         assert outcome.error is None, after
-        assert machine(TINY, DEMAND).bus_idle, after
-        assert_only_outputs_written(image, machine(TINY, DEMAND))
-        run_next_job()
+        assert machine(TINY, *settings).bus_idle, after
+        assert_only_outputs_written(image, machine(TINY, *settings))
+        run_next_job(image, settings)
 
 
 @pytest.mark.parametrize(
-    "wrong, status",
+    "planar, wrong, status",
     [
-        ({"QUERIES": 2}, StatusCode.BAD_COUNT),
-        ({"HEADS": 16, "KV_HEADS": 1, "KEYS": 64}, StatusCode.BAD_GROUP),
-        ({"FETCH": 0, "QUERIES": 2}, StatusCode.OK),
-        ({"FETCH": 0, "HEADS": 16, "KV_HEADS": 1, "KEYS": 64}, StatusCode.OK),
+        (False, {"QUERIES": 2}, StatusCode.BAD_COUNT),
+        (False, {"HEADS": 16, "KV_HEADS": 1, "KEYS": 64}, StatusCode.BAD_GROUP),
+        (False, {"FETCH": 0, "QUERIES": 2}, StatusCode.OK),
+        (False, {"FETCH": 0, "HEADS": 16, "KV_HEADS": 1, "KEYS": 64}, StatusCode.OK),
+        (True, {"FETCH": 2, "QUERIES": 2}, StatusCode.BAD_COUNT),
+        (True, {"FETCH": 2, "HEADS": 9, "KV_HEADS": 1}, StatusCode.BAD_GROUP),
+        (True, {"FETCH": 2, "HEADS": 8, "KV_HEADS": 1}, StatusCode.OK),
+        (True, {"FETCH": 2, "MODE": 0x10}, StatusCode.BAD_THRESHOLD),
+        (True, {"K_PLANE": 0x68}, StatusCode.MISALIGNED),
+        (True, {"K_PLANE": 0x60_0000}, StatusCode.ADDRESS_WRAP),
+        (True, {"FETCH": 1, "K_PLANE": 0x60_0008}, StatusCode.OK),
     ],
 )
-def test_what_a_job_with_demand_may_be(wrong, status):
-    """One query per head, and rows of a KV head that fit where they wait."""
-    image = an_image()
+def test_what_a_job_with_demand_may_be(planar, wrong, status):
+    """One query per head, rows of a KV head that fit where they wait, planes in memory."""
+    settings, _ = CORES[planar]
+    image = an_image(settings, planar)
     registers = register_map(image.params)
     *writes, go = start(image.jobs[0], 1)
     writes += [Operation("write", registers[name].offset, value) for name, value in wrong.items()]
@@ -255,7 +288,7 @@ def test_what_a_job_with_demand_may_be(wrong, status):
         for head in range(16)
     ]
     operations = [*setup(image.params), *writes, go, Operation("irq", LIMIT), *report(image.params)]
-    outcome = run_case(TINY, case(image, operations), DEMAND)
+    outcome = run_case(TINY, case(image, operations), *settings)
     found = read_reports(image.params, outcome.reads)[0]
     assert found.status is status
     if status is not StatusCode.OK:
@@ -276,6 +309,27 @@ def a_trace(shape=(2, 4, 2, 6, 40), **options):
         q=draw(layers, heads, queries, 32), k=draw(layers, kv_heads, keys, 32),
         v=draw(layers, kv_heads, keys, 32), **options,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.1])
+def test_slices_on_demand_save_bytes_and_nothing_else(keep):
+    """Slices in planes, and V whole or not: outputs, kept scores and exits stay."""
+    trace = a_trace(shape=(2, 4, 4, 6, 40), decode=True)
+    limits = calibrate([trace], keep)
+    lines, planes, both = (
+        simulate(
+            load(TINY, settings=[*PLANAR, *run]), trace, thresholds=limits, baseline=False,
+        )
+        for run in ([], ["run.planar=true"], ["run.planar=true", "run.demand=true"])
+    )  # fmt: skip
+    before, after, least = (each.stats["total"] for each in (lines, planes, both))
+    for each in (lines, planes, both):
+        assert each.mismatches == 0, each.messages
+        np.testing.assert_array_equal(lines.out, each.out)
+        for name in ("kept_scores", "kept_values", "slices", "rows", "empty_rows"):
+            assert before[name] == each.stats["total"][name]
+        assert each.stats["total"]["waste_bytes"] == 0
+    assert least["dram_read_bytes"] < after["dram_read_bytes"] < before["dram_read_bytes"]
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.1])
@@ -314,6 +368,9 @@ def test_the_references_read_v_whole():
 def test_only_steps_can_have_demand():
     chosen = load(TINY, settings=[DEMAND, "run.demand=true"])
     with pytest.raises(InputError, match=r"^demand needs jobs of one query"):
+        simulate(chosen, a_trace(shape=(1, 2, 1, 3, 8)))
+    chosen = load(TINY, settings=[*PLANAR, "run.planar=true"])
+    with pytest.raises(InputError, match=r"^planar needs jobs of one query"):
         simulate(chosen, a_trace(shape=(1, 2, 1, 3, 8)))
     plain = load(TINY, settings=["value_demand=false", "run.demand=true"])
     with pytest.raises(InputError, match=r"^demand must be false on a core without value_demand$"):

@@ -32,11 +32,11 @@ POINTS = {
 }
 
 
-def a_job(params, threshold=None, relative=False, demand=False, **shape):
+def a_job(params, threshold=None, relative=False, demand=False, planar=False, **shape):
     shape = {"heads": 1, "kv_heads": 1, "queries": 1, "keys": 64, "head_dim": 32, **shape}
     thresholds = () if threshold is None else (threshold,) * shape["heads"]
     job = Job(bits=8, **shape, scales=((40000, 27),) * shape["heads"], thresholds=thresholds,
-              relative=relative, demand=demand)  # fmt: skip
+              relative=relative, demand=demand, planar=planar)  # fmt: skip
     rng = np.random.default_rng(1)
     q = rng.integers(-99, 100, (job.heads, job.queries, job.head_dim), np.int16)
     k, v = (rng.integers(-99, 100, (job.kv_heads, job.keys, job.head_dim), np.int16) for _ in "kv")
@@ -91,6 +91,13 @@ def test_relative_thresholds_are_refused():
     image = a_job(params, 5, relative=True)
     with pytest.raises(InputError, match=r"knows no thresholds that are relative"):
         predict(params, TIMING, image)
+
+
+def test_planes_of_slices_are_refused():
+    params = config.load(TINY, settings=["value_demand=true", "slice_demand=true", "channels=2"])
+    image = a_job(params.core, 5, planar=True)
+    with pytest.raises(InputError, match=r"^the cycle model knows no K in planes of slices$"):
+        predict(params.core, TIMING, image)
 
 
 # -- against the Verilog -------------------------------------------------------------------------
