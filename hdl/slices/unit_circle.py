@@ -106,7 +106,7 @@ class UnitCircle(wiring.Component):
             for _ in range(count)
         ]
         for n, unit in enumerate(units):
-            m.submodules[f"unit{n}"] = unit
+            m.submodules[f"unit{n}"], behind = unit, units[self.params.bank(n, 1)]
             connect(m, flipped(self.start[n]), unit.start)
             connect(m, unit.o, flipped(self.o[n]))
             connect(m, unit.ended, flipped(self.ended[n]))
@@ -115,10 +115,10 @@ class UnitCircle(wiring.Component):
                 unit.query.p.eq(self.query.p),
                 unit.bound.valid.eq(self.bound.valid),
                 unit.bound.p.eq(self.bound.p),
-                units[self.params.bank(n, 1)].arrive.eq(unit.leave),
+                behind.arrive.eq(unit.leave),
             ]
             if self.params.demand:
-                self._feed(m, n, unit, units[self.params.bank(n, 1)])
+                self._feed(m, n, unit, behind)
             else:
                 connect(m, unit.read, flipped(self.read[n]))
         return m

@@ -16,8 +16,8 @@ SLICE_BACK_BUGS = [
     # -- unit_circle
     Bug("slices/unit_circle.py", "units[self.params.bank(n, 1)]", "units[(n - 1) % count]",
         "keys go round the other way", f"{_CIRCLE}random_keys[padded-0.0]", quick=True),
-    Bug("slices/unit_circle.py", "units[self.params.bank(n, 1)].arrive.eq(unit.leave)",
-        "units[self.params.bank(n, 1)].arrive.eq(unit.leave if n < count - 1 else 0)",
+    Bug("slices/unit_circle.py", "behind.arrive.eq(unit.leave)",
+        "behind.arrive.eq(unit.leave if n < count - 1 else 0)",
         "the circle is not closed", f"{_CIRCLE}random_keys[padded-0.0]"),
     Bug("slices/unit_circle.py", "connect(m, unit.read, flipped(self.read[n]))",
         "connect(m, unit.read, flipped(self.read[(n + 1) % count]))",

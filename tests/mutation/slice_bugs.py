@@ -104,7 +104,7 @@ SLICE_BUGS = [
     Bug("slices/bit_serial_scorer.py", "tally.row.p.job.eq(bounds.o.p.job)",
         "tally.row.p.job.eq(0)", "keys of two jobs are counted together",
         f"{_SCORER}random_rows[two-units-0.0-1]", quick=True),
-    Bug("slices/bit_serial_scorer.py", "self.mask_used.eq(dealer.mask_used)",
+    Bug("slices/bit_serial_scorer.py", "self.mask_used.eq(user.mask_used)",
         "self.mask_used.eq(1)", "all rows are masked", f"{_SCORER}random_rows[two-units-0.0-1]"),
     Bug("slices/bit_serial_scorer.py", "relative.bound.ready.eq(~bounds.bound.valid)",
         "relative.bound.ready.eq(1)", "bounds are lost where those of another row are written",

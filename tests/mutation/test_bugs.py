@@ -18,6 +18,7 @@ from .plane_bugs import PLANE_BUGS
 from .select_bugs import SELECT_BUGS
 from .slice_back_bugs import SLICE_BACK_BUGS
 from .slice_bugs import SLICE_BUGS
+from .slice_demand_bugs import SLICE_DEMAND_BUGS
 from .slice_front_bugs import SLICE_FRONT_BUGS
 from .slice_part_bugs import SLICE_PART_BUGS
 from .stage_bugs import STAGE_BUGS
@@ -26,7 +27,7 @@ from .token_bugs import TOKEN_BUGS
 BUGS = [
     *LIB_BUGS, *AXI_BUGS, *GATHER_BUGS, *CONTROL_BUGS, *LIST_BUGS, *SELECT_BUGS, *STAGE_BUGS,
     *TOKEN_BUGS, *HEAD_BUGS, *DEMAND_BUGS, *PLANE_BUGS, *SLICE_BUGS,
-    *SLICE_BACK_BUGS, *SLICE_FRONT_BUGS, *SLICE_PART_BUGS,
+    *SLICE_BACK_BUGS, *SLICE_FRONT_BUGS, *SLICE_PART_BUGS, *SLICE_DEMAND_BUGS,
 ]  # fmt: skip
 
 #: Files of hdl/ in which no bugs are planted, and why.
@@ -41,6 +42,7 @@ WITHOUT_BUGS = {
     "select/engines": "no hardware: picks a block",
     "select/search": "no hardware: names and widths of payloads",
     "slices/slice_params": "no hardware: checked sizes and layouts",
+    "slices/demand/plane_reader": "wires between blocks, planted in the blocks",
     "axi/signature": "no hardware: names of wires",
     "control/register_map": "no hardware: a table, which the tests of registers go through",
     "control/status": "no hardware: numbers of status codes",

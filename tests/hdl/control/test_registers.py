@@ -28,7 +28,7 @@ PRUNES = config.load("spatten-tiny").core
 CORES = {"tiny": TINY, "wide": WIDE}
 SLICED = config.load("leopard-tiny").core
 DEMAND = replace(SLICED, value_demand=True)
-PLANAR = replace(DEMAND, slice_demand=True)
+PLANAR = replace(DEMAND, slice_demand=True, data_width=64)
 
 
 class Software:

@@ -220,8 +220,8 @@ def test_the_stated_latency(name, way):
 
     async def bench(ctx):
         unit = dut.ended[-1]
-        dealt = {"rows": 1 << row, "keys": way != "dealt", **ends(way != "dealt-after")}
-        ctx.set(dut.dealt.p, dealt)
+        first = {"keys": way != "dealt", **ends(way != "dealt-after")}
+        ctx.set(dut.dealt.p, {"rows": 1 << row} | first)
         ctx.set(unit.p, {"row": row, "kept": way == "stored"})
         ctx.set(dut.stored_row[-1], row)
         await pulse(ctx, dut.dealt.valid)

@@ -170,6 +170,14 @@ def test_all_is_hidden_or_not_scored(name):
 
 
 @pytest.mark.parametrize("name", CORES)
+def test_packets_wait(name):
+    """Nobody takes them most of the time, and none is lost."""
+    p, rng = CORES[name], random.Random(name)
+    heads = [random_head(p, rng, keys=p.max_keys, key_mask=0, written=1) for _ in range(20)]
+    run(p, heads, masks_of(p), stall={"o": 0.9})
+
+
+@pytest.mark.parametrize("name", CORES)
 def test_pace(name):
     """Some keys in every cycle, and a cycle per KV head; `latency` cycles from the last ones of a
     packet it is there."""
