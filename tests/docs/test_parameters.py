@@ -119,6 +119,18 @@ def test_bit_serial_units_may_have_values_on_demand():
     assert not CoreParams(slice_units=2).gathers
 
 
+@pytest.mark.parametrize("changes, needs", [
+    ({"slice_units": 0, "value_demand": False}, "^slice_units must not be 0, and value_demand must"),
+    ({"value_demand": False}, "^slice_units must not be 0, and value_demand must be true, on a core"),
+    ({"slice_words": "sign_magnitude"}, '^slice_words must be "twos_complement" on a core with'),
+])  # fmt: skip
+def test_what_slices_on_demand_need(changes, needs):
+    good = {"slice_units": 2, "value_demand": True, "slice_demand": True}
+    assert CoreParams(**good).slice_demand
+    with pytest.raises(ValueError, match=needs):
+        CoreParams(**good | changes)
+
+
 def test_slice_dealing_names_a_way():
     with pytest.raises(ValueError, match='slice_dealing must be "dynamic" or "static"'):
         CoreParams(slice_dealing="random")

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/developer/verification.md").read_text()
 TABLE, REST = PAGE.split("Not in the table:")
-ROWS = re.findall(r"^\| (\w+/\w+) \|(.*)\|(.*)\|(.*)\|$", TABLE, re.MULTILINE)
+ROWS = re.findall(r"^\| (\w+(?:/\w+)+) \|(.*)\|(.*)\|(.*)\|$", TABLE, re.MULTILINE)
 STATES = ("Done", "Partly", "Waived: ", "Not yet")
 
 

@@ -14,6 +14,7 @@ _HANDS = "slices/demand/test_packet_hands.py::test_"
 _FEED = "slices/demand/test_slice_feed.py::test_"
 _VERDICTS = "slices/demand/test_packet_verdicts.py::test_"
 _SCORER = "slices/test_planar_scores.py::test_"
+_MIXED = f"{_SCORER}heads_in_planes_and_in_lines[many-keys]"
 _COUNT = "slices/test_row_count.py::test_"
 
 SLICE_DEMAND_BUGS = [
@@ -146,17 +147,16 @@ SLICE_DEMAND_BUGS = [
     Bug("slices/unit_circle.py", "unit.leave.valid & ~feed.parked", "unit.leave.valid",
         "a key that is parked goes around too", f"{_SCORER}random_heads[four-0.0-1]"),
     Bug("slices/unit_circle.py", "Mux(feed.use, feed.slice.as_value(), Value.cast(bank.data))",
-        "feed.slice.as_value()", "keys that lie in lines have the slices of others",
-        f"{_SCORER}random_heads[four-0.0-1]"),
+        "feed.slice.as_value()", "keys that lie in lines have the slices of others", _MIXED),
     Bug("slices/bit_serial_dot.py", "m.d.comb += self.start.ready.eq(0)", "pass",
-        "a key is lost as another one goes on", f"{_SCORER}random_heads[four-0.0-1]"),
+        "a key is lost as another one goes on", _MIXED),
     Bug("slices/bit_serial_dot.py", "asked[name].eq(resume.p[name])",
         "asked[name].eq(resume.p[name] if name != \"sum\" else 0)",
         "earlier slices are forgotten", f"{_SCORER}random_heads[four-0.0-1]"),
     Bug("slices/bit_serial_scorer.py", "planes.hold.eq(dealer.mask_en)", "planes.hold.eq(0)",
-        "the mask is read for two keys at once", f"{_SCORER}random_heads[four-0.0-1]"),
+        "the mask is read for two keys at once", _MIXED),
     Bug("slices/bit_serial_scorer.py", "row.p.last_of_kv & ~row.p.planar", "row.p.last_of_kv",
-        "keys of a later head leave the store", f"{_SCORER}random_heads[four-0.0-1]"),
+        "keys of a later head leave the store", _MIXED),
     Bug("slices/row_count.py", "self.dealt.p.rows[row]", "(self.dealt.p.rows == 1 << row)",
         "keys of several rows count for none", f"{_COUNT}keys_of_several_rows[eight]"),
 ]

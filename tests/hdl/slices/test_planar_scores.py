@@ -116,13 +116,14 @@ class Planes:
         return int.from_bytes(self.unit[units[lane]], "little")
 
 
-def planar_work(p, seed, *, heads=5, mask=None, **options):
-    """Decode: one query per head. Some heads lie in lines, as in every other core."""
+def planar_work(p, seed, *, heads=5, mask=None, share=1.0, **options):
+    """Decode: one query per head. That share of the heads lies in planes, the others in lines, as
+    in every other core."""
     rng, work = np.random.default_rng(seed), Work()
     planes = Planes(p, random.Random(seed))
     for _ in range(heads):
         bits = 12 if p.operand_bits == 12 and rng.random() < 0.7 else 8
-        work.planes = planes
+        work.planes = planes if share == 1 or rng.random() < share else None
         keys = int(rng.choice((1, 2, p.max_keys, rng.integers(1, p.max_keys + 1))))
         keys = min(keys, 2 * p.buffer_elements // p.max_head_dim)
         add_head(
@@ -143,4 +144,15 @@ def test_random_heads(name, stall, seed):
     mask = [random.Random(key).random() < 0.6 for key in range(p.max_keys)]
     work, planes = planar_work(p, seed, mask=mask)
     run(p, work, mask, testbenches=[planes.serve(stall=stall)], stall=stall)
+    assert planes.read == planes.due
+
+
+@pytest.mark.parametrize("name", ["many-keys", "bits", "static"])
+def test_heads_in_planes_and_in_lines(name):
+    """In turn, so that keys of both are with the units; several rows of each."""
+    p = CORES[name]
+    mask = [random.Random(key).random() < 0.6 for key in range(p.max_keys)]
+    work, planes = planar_work(p, 3, heads=12, mask=mask, share=0.5)
+    assert 3 < len(planes.heads) < 9
+    run(p, work, mask, testbenches=[planes.serve()])
     assert planes.read == planes.due
