@@ -141,6 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keep", type=float, nargs="*", default=[0.5, 0.3, 0.15])
     parser.add_argument("--margin", type=float, nargs="*", default=[])
     parser.add_argument("--layers", help="part of the trace")
+    parser.add_argument("--heads", help="likewise; thresholds are of all heads")
     parser.add_argument("--bits", type=int, choices=(8, 12), help="operands")
     parser.add_argument(
         "--point", action="append", default=[], metavar="K=V,K=V",
@@ -158,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
         config = load_config(given.system, settings=settings)
         rows = measure(
             config, trace, given.keep, given.margin, point=point, layers=given.layers,
-            bits=given.bits,
+            heads=given.heads, bits=given.bits,
         )  # fmt: skip
         for row in rows:
             print(row.text(), flush=True)
