@@ -155,13 +155,13 @@ class Latency:
         picks = params.wide_bytes >= params.lanes  # lines are picked from words
         gathers = params.gathers
         weigh = 3 if params.progressive else 0
-        waits = params.progressive or params.value_demand
+        turns = params.token_lanes and (params.progressive or params.value_demand)
         lanes = -(-(params.groups - 1).bit_length() // 4)
         eliminate, pack = max(1, 2 * lanes), max(2, lanes + 1)
         return cls(
             start=2,
-            region=2 + 9 * waits,  # the units that read the job's words take turns
-            rows=16 + 16 * waits,
+            region=2 + 9 * bool(turns),  # the units that read the job's words take turns
+            rows=16 + 16 * bool(turns),
             request=12 if gathers else 1 + several,
             word=queue + (params.unit_bytes > params.beat_bytes) + (9 if gathers else 2 * several),
             line=2 + fast + (picks and not is_compact(params)),

