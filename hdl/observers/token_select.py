@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from attnsieve.hdl.control.job_lists import selection_layout
 from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.lib.ram import Ram
 from attnsieve.hdl.observers.token_ages import TokenAges
 from attnsieve.hdl.observers.token_scores import SCORE_BITS, token_rows
@@ -104,21 +105,18 @@ class TokenSelect(wiring.Component):
         coming, row = self._walk(m, move, last)
         there, scores = self._weighted(m, coming, row, move)
         values, wanted, inside = self._values(m, row, scores)
-        free, compared = self._compared(m, engine, keep)
+        compared = self._compared(m, engine, keep)
         m.d.comb += [
-            move.eq(there & free),
+            move.eq(there & compared.ready),
             self.decays.eq(Mux(second & move, inside, 0)),
             self.decay.eq(self.selection.decay),
             engine.i.p.k.eq(self.selection.keep),
+            compared.valid.eq(there),
+            compared.p.value.eq(values),
+            compared.p.keep.eq(wanted),
+            compared.p.last.eq(last),
+            compared.p.second.eq(second),
         ]
-        with m.If(free):
-            m.d.sync += [
-                compared.valid.eq(there),
-                compared.value.eq(values),
-                compared.keep.eq(wanted),
-                compared.last.eq(last),
-                compared.second.eq(second),
-            ]
         with m.If(move & last):
             m.d.sync += second.eq(~second)
         with m.If(self.start):
@@ -127,25 +125,27 @@ class TokenSelect(wiring.Component):
             m.d.sync += self.busy.eq(0)
         return m
 
-    def _compared(self, m: Module, engine: Any, keep: Keep) -> tuple[Signal, Any]:
-        """A register in front of the top-k and of the flags. Returns whether it is free, and it."""
-        lanes, free = self.params.token_lanes, Signal()
+    def _compared(self, m: Module, engine: Any, keep: Keep) -> Any:
+        """Rows in front of the top-k and of the flags; whether these are ready ends here. Returns
+        where rows enter."""
+        lanes = self.params.token_lanes
         row = data.StructLayout(
-            {"valid": 1, "value": SCORE_BITS * lanes, "keep": lanes, "last": 1, "second": 1}
+            {"value": SCORE_BITS * lanes, "keep": lanes, "last": 1, "second": 1}
         )
-        compared = Signal(row)
+        m.submodules.compared = compared = Queue(shape=row, depth=2)
+        row, valid = compared.o.p, compared.o.valid
         m.d.comb += [
-            free.eq(~compared.valid | Mux(compared.second, keep.i.ready, engine.i.ready)),
-            engine.i.valid.eq(compared.valid & ~compared.second),
-            keep.i.valid.eq(compared.valid & compared.second),
+            compared.o.ready.eq(Mux(row.second, keep.i.ready, engine.i.ready)),
+            engine.i.valid.eq(valid & ~row.second),
+            keep.i.valid.eq(valid & row.second),
         ]
         for port in (engine.i, keep.i):
             m.d.comb += [
-                port.p.value.as_value().eq(compared.value),
-                port.p.keep.eq(compared.keep),
-                port.p.last.eq(compared.last),
+                port.p.value.as_value().eq(row.value),
+                port.p.keep.eq(row.keep),
+                port.p.last.eq(row.last),
             ]
-        return free, compared
+        return compared.i
 
     def _walk(self, m: Module, move: Signal, last: Signal) -> tuple[Signal, Signal]:
         """Two walks over the rows: the candidates and scores of a row are read while the one before

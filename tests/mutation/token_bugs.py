@@ -102,7 +102,8 @@ TOKEN_BUGS = [
         f"{_SELECT}the_stated_latency[four lanes]"),
     Bug("observers/token_select.py", "ages.age.eq(self.selection.age)", "ages.age.eq(0)",
         "tokens of all ages compare alike", f"{_SELECT}ages[four lanes]"),
-    Bug("observers/token_select.py", "move.eq(there & free)", "move.eq(coming & free)",
+    Bug("observers/token_select.py", "move.eq(there & compared.ready)",
+        "move.eq(coming & compared.ready)",
         "rows leave before their ages count", f"{_SELECT}ages[four lanes]"),
     # -- token ages
     Bug("observers/token_ages.py", "Mux(token > self.base, token, self.base)", "token",
