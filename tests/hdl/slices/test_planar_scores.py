@@ -167,7 +167,7 @@ def test_keys_in_planes_come_as_others_are_dealt():
         work.planes = None if head % 2 else planes
         add_head(
             work, p, rng, keys=p.max_keys, queries=1, head_dim=p.max_head_dim, mask=mask,
-            group=4 if head % 2 else 1, bits=8, keep=0.5,
+            group=4 if head % 2 else 1, bits=12, keep=1.0,
         )  # fmt: skip
-    run(p, work, mask, testbenches=[planes.serve()], max_cycles=8000)
+    run(p, work, mask, testbenches=[planes.serve()], max_cycles=12000)
     assert planes.read == planes.due
