@@ -241,7 +241,7 @@ def random_asks(p, memory, rng, count):
 
 
 @pytest.mark.parametrize("word_stall", [0.0, 0.7])
-@pytest.mark.parametrize("channels, data_width", [(1, 64), (2, 256), (4, 32)])
+@pytest.mark.parametrize("channels, data_width", [(1, 64), (2, 256), (4, 128)])
 def test_slices_among_rows(channels, data_width, word_stall):
     """Units of slices, each as it was asked for, beside all that is read of rows; also where nobody
     takes them for a while."""
