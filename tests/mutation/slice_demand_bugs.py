@@ -15,6 +15,7 @@ _FEED = "slices/demand/test_slice_feed.py::test_"
 _VERDICTS = "slices/demand/test_packet_verdicts.py::test_"
 _SCORER = "slices/test_planar_scores.py::test_"
 _MIXED = f"{_SCORER}heads_in_planes_and_in_lines[many-keys]"
+_TURNS = f"{_SCORER}keys_in_planes_come_as_others_are_dealt"
 _COUNT = "slices/test_row_count.py::test_"
 
 SLICE_DEMAND_BUGS = [
@@ -154,9 +155,9 @@ SLICE_DEMAND_BUGS = [
         "asked[name].eq(resume.p[name] if name != \"sum\" else 0)",
         "earlier slices are forgotten", f"{_SCORER}random_heads[four-0.0-1]"),
     Bug("slices/bit_serial_scorer.py", "planes.hold.eq(dealer.mask_en)", "planes.hold.eq(0)",
-        "the mask is read for two keys at once", _MIXED),
+        "the mask is read for two keys at once", _TURNS),
     Bug("slices/bit_serial_scorer.py", "row.p.last_of_kv & ~row.p.planar", "row.p.last_of_kv",
-        "keys of a later head leave the store", _MIXED),
+        "keys of a later head leave the store", _TURNS),
     Bug("slices/row_count.py", "self.dealt.p.rows[row]", "(self.dealt.p.rows == 1 << row)",
         "keys of several rows count for none", f"{_COUNT}keys_of_several_rows[eight]"),
 ]

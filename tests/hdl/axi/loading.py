@@ -88,6 +88,11 @@ class Memory:
 
         return read
 
+    def unit(self, number):
+        """The bytes of a unit of linear memory."""
+        at = number * self.p.unit_bytes - self.base
+        return bytes(self.bytes[at : at + self.p.unit_bytes])
+
     def region(self, rows, head_dim, bits):
         low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
         rng = self.random

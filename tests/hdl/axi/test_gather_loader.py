@@ -105,7 +105,10 @@ def connect_rest(m, outer, dut):
             m.d.comb += mine.eq(its)
 
 
-def check(p, heads, keys, queries, memory, *, rate=1.0, stall=0.0, seed=0, **kwargs):
+def check(
+    p, heads, keys, queries, memory, *, asks=(), rate=1.0, stall=0.0, seed=0, word_stall=0.0,
+    **kwargs,
+):  # fmt: skip
     dut = Bench(p, keys, queries)
     channels = memories(dut, memory, **kwargs)
     sinks = [SinkModel(dut, n, p.kv_lines // 2, rate, seed) for n in "qkv"]
@@ -113,11 +116,16 @@ def check(p, heads, keys, queries, memory, *, rate=1.0, stall=0.0, seed=0, **kwa
         line: [x for h in heads[name] for x in h.lines(p, name)]
         for name, line in zip(NAMES, LINES, strict=True)
     }
+    inputs = {n: [h.payload(p) for h in heads[n]] for n in NAMES}
+    outputs = {line: len(want[line]) for line in LINES}
+    if p.slice_demand:
+        inputs["ask"] = [{"unit": units, "count": len(units)} for units in asks]
+        outputs["word"] = len(asks)
     result = run_streams(
         dut,
-        {n: [h.payload(p) for h in heads[n]] for n in NAMES},
-        {line: len(want[line]) for line in LINES},
-        stall=dict.fromkeys(NAMES, stall),
+        inputs,
+        outputs,
+        stall=dict.fromkeys(inputs, stall) | {"word": word_stall},
         seed=seed,
         testbenches=[*(c.bench for c in channels), *(s.bench for s in sinks)],
         max_cycles=60000,
@@ -125,13 +133,20 @@ def check(p, heads, keys, queries, memory, *, rate=1.0, stall=0.0, seed=0, **kwa
     for line in LINES:
         for index, (got, expected) in enumerate(zip(result.outputs[line], want[line], strict=True)):
             assert [got[k] for k in range(len(expected))] == expected, f"{line} {index}"
-    check_reads(p, heads, memory, channels)
+    for units, word in zip(asks, result.outputs.get("word", ()), strict=True):
+        want = [memory.unit(unit) for unit in units]
+        assert [x.to_bytes(p.unit_bytes, "little") for x in list(word.unit)[: len(units)]] == want
+    check_reads(p, heads, memory, channels, asks)
     return result, channels
 
 
-def check_reads(p, heads, memory, channels):
-    """No unit is read that no row needs, and none more often than once per row."""
-    wanted = sorted(u for n in NAMES for h in heads[n] for u in h.units(p))
+def check_reads(p, heads, memory, channels, asks=()):
+    """No unit is read that no row needs, and none more often than once per row; or that nobody asks
+    for."""
+    wanted = sorted(
+        [u for n in NAMES for h in heads[n] for u in h.units(p)]
+        + [unit for units in asks for unit in units]
+    )
     beats = p.unit_bytes // p.beat_bytes
     read = sorted(
         memory.linear(c, address) // p.unit_bytes
@@ -211,3 +226,45 @@ def test_an_empty_list_brings_nothing():
     result, channels = check(p, heads, [], [2], memory)
     assert len(result.times["key"]) == len(result.times["value"]) == 1
     assert sum(c.beats for c in channels) == 2
+
+
+def random_asks(p, memory, rng, count):
+    """Units of memory, some at a time: in order, and not more than from as many channels."""
+    first = memory.base // p.unit_bytes
+    most = first + len(memory.bytes) // p.unit_bytes - p.channels
+    asks = []
+    for _ in range(count):
+        start = rng.randint(first, most)
+        units = range(start, start + p.channels)
+        asks.append(sorted(rng.sample(units, rng.randint(1, p.channels))))
+    return asks
+
+
+@pytest.mark.parametrize("word_stall", [0.0, 0.7])
+@pytest.mark.parametrize("channels, data_width", [(1, 64), (2, 256), (4, 128)])
+def test_slices_among_rows(channels, data_width, word_stall):
+    """Units of slices, each as it was asked for, beside all that is read of rows; also where nobody
+    takes them for a while."""
+    p = make(channels=channels, data_width=data_width, slice_units=2, value_demand=True,
+             slice_demand=True, max_head_dim=32)  # fmt: skip
+    rng = random.Random(f"slices {channels} {data_width}")
+    memory = Memory(p, rng.random())
+    rows = list(range(20))
+    heads = random_heads(p, memory, rng, 20, [rows, rows])
+    asks = random_asks(p, memory, rng, 30)
+    check(
+        p, heads, rows, rows, memory, asks=asks, stall=0.3, word_stall=word_stall, rate=0.5,
+        latency=11, ar_stall=0.2, r_stall=0.2,
+    )  # fmt: skip
+
+
+def test_slices_come_first():
+    """Rows wait while there are any to ask for."""
+    p = make(channels=2, data_width=256, slice_units=2, value_demand=True, slice_demand=True)
+    memory = Memory(p, 1)
+    heads = {n: [Head(memory.region(64, 64, 8), 64, list(range(64)))] for n in NAMES}
+    asks = random_asks(p, memory, random.Random(2), 30)
+    result, channels = check(p, heads, list(range(64)), list(range(64)), memory, asks=asks,
+                             latency=20)  # fmt: skip
+    assert result.times["ask"] == list(range(30))
+    assert min(result.times[line][0] for line in LINES) > result.times["word"][-1]

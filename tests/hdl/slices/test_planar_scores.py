@@ -156,3 +156,18 @@ def test_heads_in_planes_and_in_lines(name):
     assert 3 < len(planes.heads) < 9
     run(p, work, mask, testbenches=[planes.serve()])
     assert planes.read == planes.due
+
+
+def test_keys_in_planes_come_as_others_are_dealt():
+    """Both read the mask, in one cycle one of them; and the store keeps the keys of later heads."""
+    p, rng, work = CORES["many-keys"], np.random.default_rng(4), Work()
+    mask = [random.Random(key).random() < 0.6 for key in range(p.max_keys)]
+    planes = Planes(p, random.Random(4))
+    for head in range(8):
+        work.planes = None if head % 2 else planes
+        add_head(
+            work, p, rng, keys=p.max_keys, queries=1, head_dim=p.max_head_dim, mask=mask,
+            group=4 if head % 2 else 1, bits=12, keep=1.0,
+        )  # fmt: skip
+    run(p, work, mask, testbenches=[planes.serve()], max_cycles=12000)
+    assert planes.read == planes.due
