@@ -168,7 +168,7 @@ _HEADER = (
 )
 
 
-def _line(entry: Entry, dense: Entry, front: bool) -> str:
+def _line(entry: Entry, dense: Entry) -> str:
     """``per area``: speed over area, the dense core's is 1."""
     point, row, size = entry.point, entry.row, entry.size
     if row is None:
@@ -185,7 +185,7 @@ def _line(entry: Entry, dense: Entry, front: bool) -> str:
     return (
         f"{text}{size.lut:8}{size.carry:7}{size.ff:8}{size.dsp:6}{size.bram:5}"
         f"{size.cells / 1e6:8.2f}{size.memories / 1e6:9.2f}"
-        f"{dense.cycles * dense.area / entry.cycles / entry.area:9.2f}{' *' if front else ''}"
+        f"{dense.cycles * dense.area / entry.cycles / entry.area:9.2f}"
     )
 
 
@@ -211,15 +211,20 @@ def main(argv: list[str] | None = None) -> int:
     trace, areas = load(given.trace), _load(given.area)
     print(_HEADER)
     for bits in given.bits:
-        _print(list(entries(given.system, bits, trace, given.keep, areas, layers=given.layers)))
+        _print(entries(given.system, bits, trace, given.keep, areas, layers=given.layers))
     return 0
 
 
-def _print(found: list[Entry]) -> None:
-    """The lines of one word width; a star: nothing else is both smaller and faster."""
-    front = best(found)
-    for entry in found:
-        print(_line(entry, found[0], entry in front), flush=True)
+def _print(lines: Iterator[Entry]) -> None:
+    """The lines of one word width, and which of them nothing beats."""
+    found: list[Entry] = []
+    for entry in lines:
+        found.append(entry)
+        print(_line(entry, found[0]), flush=True)
+    names = [f"{e.point.units} x {e.point.slice_bits} {_WORDS[e.point.words]}" if e.row else "dense"
+             for e in best(found)]  # fmt: skip
+    if names:
+        print(f"nothing is smaller and faster than {'; '.join(names)}")
 
 
 if __name__ == "__main__":
