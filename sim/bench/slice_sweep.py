@@ -44,7 +44,7 @@ class Point(NamedTuple):
     Parameters
     ----------
     bits : int
-        Of operands.
+        Of its widest operands.
     slice_bits, units : int
         Bit-serial units; none: the dense core.
     words : str
@@ -62,8 +62,7 @@ class Point(NamedTuple):
             "operand_bits": self.bits, "slice_bits": self.slice_bits, "slice_words": self.words,
             "slice_units": max(1, self.units),
         }  # fmt: skip
-        settings = [f"core.{key}={value}" for key, value in core.items()]
-        chosen = load_config(system, settings=[*settings, f"run.bits={self.bits}"])
+        chosen = load_config(system, settings=[f"core.{k}={value}" for k, value in core.items()])
         return chosen if self.units else references(chosen, self.bits)["baseline"]
 
     def key(self, system: str) -> str:
@@ -89,6 +88,8 @@ class Entry:
     Parameters
     ----------
     point : Point
+    bits : int
+        Of operands.
     size : Size or None
         Of the front end, if it is known.
     cycles : int
@@ -97,6 +98,7 @@ class Entry:
     """
 
     point: Point
+    bits: int
     size: Size | None
     cycles: int
     row: Row | None = None
@@ -119,7 +121,8 @@ class Entry:
 def entries(
     system: str, bits: int, trace: Trace, keep: float, areas: Mapping[str, Size], **options: Any
 ) -> Iterator[Entry]:
-    """The dense core, then all points, with operands so wide.
+    """All points of cores for operands of ``bits``, with operands so wide and of 8; the dense core
+    before the first.
 
     Parameters
     ----------
@@ -128,10 +131,11 @@ def entries(
     """
     dense, *others = points(system, bits)
     for point in others:
-        *_, row = measure(point.config(system), trace, [keep], **options)
-        if point == others[0]:
-            yield Entry(dense, areas.get(dense.key(system)), row.dense["cycles"])
-        yield Entry(point, areas.get(point.key(system)), row.total["cycles"], row)
+        for width in sorted({bits, 8}, reverse=True):
+            *_, row = measure(point.config(system), trace, [keep], bits=width, **options)
+            if point == others[0]:
+                yield Entry(dense, width, areas.get(dense.key(system)), row.dense["cycles"])
+            yield Entry(point, width, areas.get(point.key(system)), row.total["cycles"], row)
 
 
 def best(found: Sequence[Entry]) -> list[Entry]:
@@ -162,9 +166,9 @@ def _load(path: Path | None) -> dict[str, Size]:
 
 
 _HEADER = (
-    f"{'bits':>4}  {'words':18}{'units':>6}{'B':>3}{'mult.':>7}{'kept':>7}{'slices':>8}{'busy':>7}"
-    f"{'cycles':>10}{'x dense':>8}{'LUT4':>8}{'carry':>7}{'FF':>8}{'mult.':>6}{'EBR':>5}"
-    f"{'cells':>8}{'memories':>9}{'per area':>9}"
+    f"{'core':>4}{'bits':>5}  {'words':18}{'units':>6}{'B':>3}{'mult.':>7}{'kept':>7}"
+    f"{'slices':>8}{'busy':>7}{'cycles':>10}{'x dense':>8}{'LUT4':>8}"
+    f"{'carry':>7}{'FF':>8}{'mult.':>6}{'EBR':>5}{'cells':>8}{'memories':>9}{'per area':>9}"
 )
 
 
@@ -172,14 +176,15 @@ def _line(entry: Entry, dense: Entry) -> str:
     """``per area``: speed over area, the dense core's is 1."""
     point, row, size = entry.point, entry.row, entry.size
     if row is None:
-        text = f"{point.bits:4}  {'dense':18}{'':9}{entry.multiplier_bits:7.2f}{'':22}"
+        text = f"{'dense':18}{'':9}{entry.multiplier_bits:7.2f}{'':22}"
     else:
         text = (
-            f"{point.bits:4}  {_WORDS[point.words]:18}{point.units:6}{point.slice_bits:3}"
+            f"{_WORDS[point.words]:18}{point.units:6}{point.slice_bits:3}"
             f"{entry.multiplier_bits:7.2f}{row.total['kept_scores']:7.3f}"
             f"{row.total['slices'] / row.pairs:8.2f}{row.busy:7.3f}"
         )
-    text += f"{entry.cycles:10}{dense.cycles / entry.cycles:8.2f}"
+    text = f"{point.bits:4}{entry.bits:5}  {text}{entry.cycles:10}"
+    text += f"{dense.cycles / entry.cycles:8.2f}"
     if size is None:
         return text
     return (
@@ -195,7 +200,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trace", help="what runs; without it only areas are found")
     parser.add_argument("--keep", type=float, default=0.3)
     parser.add_argument("--layers", help="part of the trace")
-    parser.add_argument("--bits", type=int, nargs="*", choices=(8, 12), default=[12, 8])
+    parser.add_argument(
+        "--bits", type=int, nargs="*", choices=(8, 12), default=[12, 8],
+        help="widest operands of the cores",
+    )  # fmt: skip
     parser.add_argument("--area", type=Path, help="file of areas")
     parser.add_argument("--synth", action="store_true", help="add to it what it lacks")
     given = parser.parse_args(argv)
@@ -216,15 +224,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _print(lines: Iterator[Entry]) -> None:
-    """The lines of one word width, and which of them nothing beats."""
-    found: list[Entry] = []
+    """The lines of one kind of cores, and which of them nothing beats with operands as wide."""
+    found: dict[int, list[Entry]] = {}
     for entry in lines:
-        found.append(entry)
-        print(_line(entry, found[0]), flush=True)
-    names = [f"{e.point.units} x {e.point.slice_bits} {_WORDS[e.point.words]}" if e.row else "dense"
-             for e in best(found)]  # fmt: skip
-    if names:
-        print(f"nothing is smaller and faster than {'; '.join(names)}")
+        same = found.setdefault(entry.bits, [])
+        same.append(entry)
+        print(_line(entry, same[0]), flush=True)
+    for bits, same in found.items():
+        names = [_name(entry.point) for entry in best(same)]
+        if names:
+            print(f"{bits} bits: nothing is smaller and faster than {'; '.join(names)}")
+
+
+def _name(point: Point) -> str:
+    """In a sentence."""
+    shape = f"{point.units} x {point.slice_bits} {_WORDS[point.words]}"
+    return shape if point.units else "dense"
 
 
 if __name__ == "__main__":

@@ -31,20 +31,20 @@ def test_points_of_the_reference_size(bits):
     assert len({p.key("leopard") for p in (dense, *others)}) == 1 + len(others)
     for point in others:
         config = point.config("leopard")
-        assert (config.core.operand_bits, config.run.bits) == (bits, bits)
+        assert config.core.operand_bits == bits
         assert (config.core.slice_bits, config.core.slice_units) == (point.slice_bits, point.units)
         row = slice_sweep.Row("", "", {}, config, bits, {}, {})
         same = point.slice_bits * point.units == bits
-        assert (Entry(point, None, 1, row).multiplier_bits == 1) == same
+        assert (Entry(point, bits, None, 1, row).multiplier_bits == 1) == same
     assert dense.config("leopard").core == CoreParams(max_head_dim=64, operand_bits=bits)
 
 
 def test_what_nothing_beats():
     def entry(cycles, area):
-        return Entry(Point(8, 2, 2), Size(cells=area * 1e6), cycles)
+        return Entry(Point(8, 2, 2), 8, Size(cells=area * 1e6), cycles)
 
     small, fast, middle = entry(30, 1), entry(10, 4), entry(20, 2)
-    beaten = [entry(20, 3), entry(31, 1), entry(10, 5), Entry(Point(8, 2, 2), None, 1)]
+    beaten = [entry(20, 3), entry(31, 1), entry(10, 5), Entry(Point(8, 2, 2), 8, None, 1)]
     assert best([fast, *beaten, middle, small]) == [small, middle, fast]
 
 
@@ -76,7 +76,7 @@ def test_the_table(tmp_path, monkeypatch, capsys):
     argv = ["leopard-tiny", "--bits", "8", "--area", str(area)]
     assert main([*argv, "--trace", str(tmp_path / "t.npz")]) == 0
     head, dense, two, four, end = capsys.readouterr().out.splitlines()
-    assert [line[6:24].strip() for line in (dense, two, four)] == [
+    assert [line[11:29].strip() for line in (dense, two, four)] == [
         "dense", "two's complement", "two's complement",
     ]  # fmt: skip
     found = list(entries("leopard-tiny", 8, a_trace(), 0.3, {}))
@@ -89,7 +89,7 @@ def test_the_table(tmp_path, monkeypatch, capsys):
         assert str(entry.cycles) in line.split()
     assert (dense.split()[-1], len(two), len(four) < len(two)) == ("1.00", len(head), True)
     fastest = "dense" if found[0].cycles <= found[1].cycles else "2 x 2 two's complement"
-    assert end == f"nothing is smaller and faster than {fastest}"
+    assert end == f"8 bits: nothing is smaller and faster than {fastest}"
 
 
 def test_a_file_is_needed_to_keep_areas(capsys):
