@@ -44,13 +44,26 @@ def test_units_are_one_module():
 
 
 def test_a_front_end():
+    """Its memories are too small for block RAM, and slices take no multiplier."""
     needs_cells()
-    two, three = (front_size(small(slice_units=units)) for units in (2, 3))
-    assert min(two._replace(dsp=1)) > 0
-    assert two.dsp == three.dsp == 0
-    for kind in ("lut", "ff", "cells"):
-        assert getattr(three, kind) > 1.1 * getattr(two, kind)
-    assert Size(cells=2e6, memories=1e6).area == 3.0
+    found = front_size(small())
+    assert (found.dsp, found.bram) == (0, 0)
+    assert min(found[:4]) > 0
+    assert found.area == (found.cells + found.memories) / 1e6
+    assert min(found.cells, found.memories) > 1e5
+
+
+def test_a_dense_front_end_is_three_blocks(monkeypatch):
+    modules = []
+
+    def one_block(config, folder, module):
+        modules.append(module)
+        return Size(lut=len(modules), cells=0.5)
+
+    monkeypatch.setattr("attnsieve.sim.bench.front_size._size", one_block)
+    assert front_size(load("dense-tiny")) == Size(lut=6, cells=1.5)
+    inside = ("scorer", "k_ring", "row_buffer")
+    assert modules == [f"attnsieve_dense_tiny.datapath.{name}" for name in inside]
 
 
 def test_the_table_has_a_line_for_each_point(monkeypatch, capsys):
