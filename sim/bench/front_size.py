@@ -3,6 +3,7 @@
 As a command::
 
     python -m attnsieve.sim.bench.front_size leopard --point "" --point slice_bits=1,slice_units=12
+    python -m attnsieve.sim.bench.front_size leopard --blocks
 
 Each block is flattened and mapped by itself for an ECP5, and to standard cells for no clock. All
 units are one module, mapped once: the border of a unit stays.
@@ -14,6 +15,7 @@ import re
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +27,7 @@ from attnsieve.gen.synth.targets import target
 from attnsieve.gen.verilog import component, to_rtlil
 from attnsieve.sim.bench.unit_size import configurations, size_parser
 
-__all__ = ["Size", "front_size", "one_unit"]
+__all__ = ["Size", "block_sizes", "front_size", "one_unit"]
 
 
 class Size(NamedTuple):
@@ -67,13 +69,31 @@ def one_unit(text: str) -> str:
 def front_size(config: Configuration) -> Size:
     """From rows of K to scores; of a dense core its array, its K ring and its row buffer, which
     bit-serial units have within."""
-    text = one_unit(fpga.plain_names(to_rtlil(component(config), config.top)))
     names = ("scorer",) if config.core.slice_units else ("scorer", "k_ring", "row_buffer")
-    with tempfile.TemporaryDirectory(prefix="attnsieve-") as name:
-        folder = Path(name)
-        (folder / "design.il").write_text(text)
-        sizes = [_size(config, folder, f"{config.top}.datapath.{block}") for block in names]
-    return Size(*map(sum, zip(*sizes, strict=True)))
+    found = _sizes(config, _text(config), names)
+    return Size(*map(sum, zip(*(size for _, size in found), strict=True)))
+
+
+def block_sizes(config: Configuration) -> Iterator[tuple[str, Size]]:
+    """Blocks within the scorer, in the order of the circuit."""
+    text = _text(config)
+    names = fpga.inner_names(text, f"{config.top}.datapath.scorer")
+    return _sizes(config, text, [f"scorer.{name}" for name in names])
+
+
+def _text(config: Configuration) -> str:
+    """RTLIL to map."""
+    return one_unit(fpga.plain_names(to_rtlil(component(config), config.top)))
+
+
+def _sizes(
+    config: Configuration, text: str, names: Sequence[str]
+) -> Iterator[tuple[str, Size]]:
+    """Blocks of the datapath, each by itself."""
+    with tempfile.TemporaryDirectory(prefix="attnsieve-") as folder:
+        (Path(folder) / "design.il").write_text(text)
+        for name in names:
+            yield name, _size(config, Path(folder), f"{config.top}.datapath.{name}")
 
 
 def _size(config: Configuration, folder: Path, module: str) -> Size:
@@ -92,17 +112,23 @@ _HEADER = (
 )
 
 
+def _line(name: str, size: Size) -> str:
+    return (
+        f"{name:48}{size.lut:8}{size.carry:7}{size.lutram:9}{size.ff:8}{size.dsp:7}{size.bram:5}"
+        f"{size.cells / 1e6:12.3f}{size.memories / 1e6:15.3f}"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
-    given = size_parser("python -m attnsieve.sim.bench.front_size").parse_args(argv)
+    options = size_parser("python -m attnsieve.sim.bench.front_size")
+    options.add_argument("--blocks", action="store_true", help="each block within the scorer")
+    given = options.parse_args(argv)
     warnings.simplefilter("ignore", UnusedElaboratable)
     print(_HEADER)
     for point, config in configurations(given):
-        s = front_size(config)
-        print(
-            f"{point:48}{s.lut:8}{s.carry:7}{s.lutram:9}{s.ff:8}{s.dsp:7}{s.bram:5}"
-            f"{s.cells / 1e6:12.3f}{s.memories / 1e6:15.3f}",
-            flush=True,
-        )
+        found = block_sizes(config) if given.blocks else [(point, front_size(config))]
+        for name, size in found:
+            print(_line(name, size), flush=True)
     return 0
 
 

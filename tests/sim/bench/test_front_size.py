@@ -74,3 +74,17 @@ def test_the_table_has_a_line_for_each_point(monkeypatch, capsys):
     head, first, second = capsys.readouterr().out.splitlines()
     assert len(head) == len(first) == len(second)
     assert (first.split()[0], second.split()[:2]) == ("2", ["slice_units=5", "5"])
+
+
+def test_the_table_of_blocks(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "attnsieve.sim.bench.front_size._size", lambda config, folder, module: Size(len(module))
+    )
+    assert main(["leopard-tiny", "--blocks"]) == 0
+    head, *blocks = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in blocks]
+    assert {"scorer.circle", "scorer.store", "scorer.dealer", "scorer.rows"} < set(names)
+    assert len(names) == len(set(names))
+    top = len("attnsieve_leopard_tiny.datapath.")
+    assert all(len(line) == len(head) for line in blocks)
+    assert [int(line.split()[1]) for line in blocks] == [top + len(name) for name in names]
