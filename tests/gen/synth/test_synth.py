@@ -224,21 +224,38 @@ def test_areas_of_blocks_in_standard_cells(stand_in):
     assert "share %" in text
 
 
+class Holder(wiring.Component):
+    """A core within a core."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        super().__init__(dict(inner.signature.members))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = self.inner
+        wiring.connect(m, wiring.flipped(self), self.inner)
+        return m
+
+
 def test_areas_of_blocks_within_blocks(stand_in):
     """A block within one is taken out of it."""
     needs("sta")
     if not DEFAULT.exists():
         pytest.skip("no Liberty file: sudo apt-get install qflow-tech-osu018")
     whole, apart = (
-        synth_component(stand_in(lanes=2, width=4), "core", "asic", OPTIONS, alone=chosen)["blocks"]
-        for chosen in (["store"], ["store", "store.memory"])
-    )
-    assert set(apart) == {"store", "store.memory", "(top)"}
+        synth_component(
+            Holder(stand_in(lanes=2, width=4)), "core", "asic", OPTIONS, alone=chosen
+        )["blocks"]
+        for chosen in (["inner"], ["inner", "inner.store"])
+    )  # fmt: skip
+    assert set(apart) == {"inner", "inner.store", "(top)"}
     for key in ("area", "memory_area", "memory_bits"):
-        parts = apart["store"][key] + apart["store.memory"][key]
-        assert parts == pytest.approx(whole["store"][key], rel=0.1)
-    assert (apart["store"]["memory_bits"], apart["store.memory"]["memory_bits"]) == (0, 2048)
-    assert apart["(top)"]["area"] == pytest.approx(whole["(top)"]["area"])
+        parts = apart["inner"][key] + apart["inner.store"][key]
+        assert parts == pytest.approx(whole["inner"][key], rel=0.1)
+    assert (apart["inner"]["memory_bits"], apart["inner.store"]["memory_bits"]) == (0, 2048)
+    assert apart["inner"]["area"] > apart["inner.store"]["area"] > 0
+    assert apart["(top)"]["area"] == whole["(top)"]["area"] == 0
 
 
 class Bytes(wiring.Component):
