@@ -25,19 +25,33 @@ _TOP = "block"
 
 
 def chosen_blocks(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """Blocks that a pattern matches, by their whole name or its last part."""
+    """Blocks that a pattern matches, part by part, with or without the containers that hold them:
+    ``*`` are all blocks, ``scorer.*`` those that are right within that one."""
     names = list(names)
-    chosen = []
+    chosen: list[str] = []
     for pattern in patterns:
-        found = [
-            name for name in names
-            if fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(".")[2], pattern)
-        ]  # fmt: skip
+        found = [name for name in names if _matches(name, pattern.split("."))]
         if not found:
-            known = ", ".join(sorted(name.rpartition(".")[2] for name in names))
-            raise UserError(f"--block {pattern}: no such block; there are {known}")
+            beside = [*pattern.split(".")[:-1], "*"]
+            near = sorted(_short(name) for name in names if _matches(name, beside))
+            known = f"there are {', '.join(near)}" if near else "nor one to hold it"
+            raise UserError(f"--block {pattern}: no such block; {known}")
         chosen += [name for name in found if name not in chosen]
     return chosen
+
+
+def _short(name: str) -> str:
+    """A name without the container in front."""
+    holder, _, rest = name.partition(".")
+    return rest if holder in fpga.CONTAINERS else name
+
+
+def _matches(name: str, pattern: Sequence[str]) -> bool:
+    """Whether each part of a name, or of what is left without its container, matches."""
+    return any(
+        len(parts) == len(pattern) and all(map(fnmatchcase, parts, pattern))
+        for parts in (name.split("."), _short(name).split("."))
+    )
 
 
 def block_ports(text: str, module: str) -> list[Port]:

@@ -192,6 +192,10 @@ def _blocks(folder: Path, top: str, names: Mapping[str, str]) -> dict[str, Any]:
         if module in modules
     }
     # a module's area includes what is in it, its number of cells does not
+    for block in found:
+        holder = max((b for b in found if block.startswith(f"{b}.")), key=len, default=None)
+        if holder is not None:
+            found[holder]["area"] -= modules[names[block]]["area"]
     rest = modules[top]["area"] - sum(block["area"] for block in found.values())
     return {**found, "(top)": {"area": round(rest, 1), "cells": modules[top]["num_cells"]}}
 

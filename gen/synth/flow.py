@@ -69,6 +69,7 @@ def synth_component(
         (folder / "design.il").write_text(text)
         names = fpga.block_names(text, top)
         if alone:
+            names = fpga.nested_names(text, names)
             names = {block: names[block] for block in chosen_blocks(names, alone)}
         if alone and family is not None:
             found = blocks_alone(folder, text, names, family, options, pnr, progress)
@@ -144,6 +145,7 @@ def synth(
         Folder for intermediate files; a temporary one by default.
     alone : sequence of str
         Only these blocks, by name or pattern, each by itself; with ``pnr`` placed and routed alone.
+        ``scorer.dealer`` is a block within a block.
     progress : callable
         Called with the name of each step.
 

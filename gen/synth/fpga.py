@@ -13,7 +13,10 @@ from attnsieve.gen.synth.targets import Target, count
 from attnsieve.gen.synth.wrapper import WRAPPER
 from attnsieve.gen.tools.yosys import run_yosys
 
-__all__ = ["block_names", "blocks", "inner_names", "memories", "plain_names", "total"]
+__all__ = [
+    "block_names", "blocks", "inner_names", "memories", "nested_names", "plain_names",
+    "total",
+]  # fmt: skip
 
 Progress = Callable[[str], None]
 
@@ -71,6 +74,17 @@ def block_names(text: str, top: str) -> dict[str, str]:
             if block != name and "." not in block and block not in CONTAINERS:
                 found[name.removeprefix(f"{top}.")] = name
     return found
+
+
+def nested_names(text: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Module of each block, and of each one within, whose name begins with the block's."""
+    modules = _MODULE.findall(text)
+    inside = {
+        block + name.removeprefix(module): name
+        for block, module in names.items()
+        for name in modules if name.startswith(f"{module}.")
+    }  # fmt: skip
+    return {**names, **inside}
 
 
 def inner_names(text: str, module: str) -> list[str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +24,12 @@ from amaranth.hdl import UnusedElaboratable
 
 from attnsieve.gen.config import Configuration
 from attnsieve.gen.config import load as load_config
-from attnsieve.hdl.slices.slice_params import slice_params
 from attnsieve.sim.calibrate import calibrate, constant_margin
 from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.simulate import references, simulate
 from attnsieve.sim.trace.trace import Trace, load
 
-__all__ = ["Row", "measure"]
+__all__ = ["Row", "measure", "parser", "runs"]
 
 
 @dataclass(frozen=True)
@@ -46,19 +45,21 @@ class Row:
         below the largest of its row.
     total : dict
         Its ``total`` of stats.json.
-    units, slices : int
-        Bit-serial units, and slices of a key.
-    unpruned, baseline : int
-        Cycles with everything kept, and of the dense core.
+    config : Configuration
+        What ran.
+    bits : int
+        Of operands.
+    unpruned, dense : dict
+        The same with everything kept, and of the dense core.
     """
 
     point: str
     kind: str
     total: dict[str, Any]
-    units: int
-    slices: int
-    unpruned: int
-    baseline: int
+    config: Configuration
+    bits: int
+    unpruned: dict[str, Any]
+    dense: dict[str, Any]
 
     @property
     def pairs(self) -> int:
@@ -70,6 +71,12 @@ class Row:
         """Elements of a key."""
         return int(self.total["head_dim"])
 
+    @property
+    def busy(self) -> float:
+        """Share of the units' cycles in which one reads a slice, while any does."""
+        units = self.config.core.slice_units
+        return float(self.total["slices"] / units / self.total["busy_cycles"])
+
     def text(self) -> str:
         """A line of the table."""
         total, cycles = self.total, self.total["cycles"]
@@ -79,10 +86,10 @@ class Row:
             f"{total['kept_scores']:7.3f}",
             f"{total['empty_rows']:7}",
             f"{total['slices'] / self.pairs:7.2f}",
-            f"{total['slices'] / self.units / total['busy_cycles']:7.3f}",
+            f"{self.busy:7.3f}",
             f"{cycles:10}",
-            f"{self.unpruned / cycles:7.2f}",
-            f"{self.baseline / cycles:7.2f}",
+            f"{self.unpruned['cycles'] / cycles:7.2f}",
+            f"{self.dense['cycles'] / cycles:7.2f}",
             f"{total['limit_ratio']:7.3f}",
             f"{total['job_ratio']:7.3f}",
             f"{total['dram_read_bytes']:12}",
@@ -108,20 +115,16 @@ def measure(
     AssertionError
         Something differs from the golden model.
     """
-    slices = slice_params(config.core)
     bits = options.get("bits") or config.run.bits
-    dense = references(config, bits)["baseline"]
-    baseline = _total(dense, trace, None, options)["cycles"]
+    dense = _total(references(config, bits)["baseline"], trace, None, options)
     thresholds = {
         "all": None,
         **{f"{keep:g}": calibrate([trace], keep) for keep in keeps},
         **{f"margin {margin:g}": constant_margin([trace], margin) for margin in margins},
     }
     found = {kind: _total(config, trace, given, options) for kind, given in thresholds.items()}
-    unpruned = found["all"]["cycles"]
     return [
-        Row(point, kind, total, slices.units, slices.slices, unpruned, baseline)
-        for kind, total in found.items()
+        Row(point, kind, total, config, bits, found["all"], dense) for kind, total in found.items()
     ]
 
 
@@ -134,35 +137,43 @@ def _total(
     return {**result.stats["total"], "head_dim": trace.head_dim}
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m attnsieve.sim.bench.bit_serial")
-    parser.add_argument("system", nargs="?", default="leopard", help="preset or TOML file")
-    parser.add_argument("--trace", required=True)
-    parser.add_argument("--keep", type=float, nargs="*", default=[0.5, 0.3, 0.15])
-    parser.add_argument("--margin", type=float, nargs="*", default=[])
-    parser.add_argument("--layers", help="part of the trace")
-    parser.add_argument("--heads", help="likewise; thresholds are of all heads")
-    parser.add_argument("--bits", type=int, choices=(8, 12), help="operands")
-    parser.add_argument(
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Options of benches that run a trace at points."""
+    options = argparse.ArgumentParser(prog=prog)
+    options.add_argument("system", nargs="?", default="leopard", help="preset or TOML file")
+    options.add_argument("--trace", required=True)
+    options.add_argument("--keep", type=float, nargs="*", default=[0.5, 0.3, 0.15])
+    options.add_argument("--margin", type=float, nargs="*", default=[])
+    options.add_argument("--layers", help="part of the trace")
+    options.add_argument("--heads", help="likewise; thresholds are of all heads")
+    options.add_argument("--bits", type=int, choices=(8, 12), help="operands")
+    options.add_argument(
         "--point", action="append", default=[], metavar="K=V,K=V",
         help="other settings, of the core unless a section is named; repeatable",
-    )
-    given = parser.parse_args(argv)
+    )  # fmt: skip
+    return options
+
+
+def runs(given: argparse.Namespace) -> Iterator[Row]:
+    """What `measure` finds at each point that the options name."""
     warnings.simplefilter("ignore", UnusedElaboratable)
     trace = load(given.trace)
-    print(_HEADER)
     for point in given.point or [""]:
         settings = [
             setting if "." in setting.split("=")[0] else f"core.{setting}"
             for setting in point.split(",") if setting
         ]  # fmt: skip
-        config = load_config(given.system, settings=settings)
-        rows = measure(
-            config, trace, given.keep, given.margin, point=point, layers=given.layers,
-            heads=given.heads, bits=given.bits,
+        yield from measure(
+            load_config(given.system, settings=settings), trace, given.keep, given.margin,
+            point=point, layers=given.layers, heads=given.heads, bits=given.bits,
         )  # fmt: skip
-        for row in rows:
-            print(row.text(), flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    given = parser("python -m attnsieve.sim.bench.bit_serial").parse_args(argv)
+    print(_HEADER)
+    for row in runs(given):
+        print(row.text(), flush=True)
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from amaranth.hdl import Cat, Module, UnusedElaboratable
@@ -29,7 +30,7 @@ from attnsieve.hdl.slices.bit_serial_dot import (
 from attnsieve.hdl.slices.slice_params import SliceParams, slice_params
 from attnsieve.hdl.slices.unit_circle import UnitCircle
 
-__all__ = ["unit_size"]
+__all__ = ["configurations", "size_parser", "unit_size"]
 
 _HEADER = (
     f"{'point':32}{'latency':>8}{'ECP5 LUT4':>10}{'CCU2C':>7}{'FF':>7}{'LUT RAM':>8}{'MHz':>7}"
@@ -95,19 +96,31 @@ def _line(point: str, config: Configuration, pnr: bool) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m attnsieve.sim.bench.unit_size")
-    parser.add_argument("system", nargs="?", default="leopard", help="preset or TOML file")
-    parser.add_argument("--pnr", action="store_true", help="place and route on the ECP5")
-    parser.add_argument(
+def size_parser(prog: str) -> argparse.ArgumentParser:
+    """Options of benches that map a system at points."""
+    options = argparse.ArgumentParser(prog=prog)
+    options.add_argument("system", nargs="?", default="leopard", help="preset or TOML file")
+    options.add_argument(
         "--point", action="append", default=[], metavar="K=V,K=V", help="other settings; repeatable"
     )
-    given = parser.parse_args(argv)
-    warnings.simplefilter("ignore", UnusedElaboratable)
-    print(_HEADER)
+    return options
+
+
+def configurations(given: argparse.Namespace) -> Iterator[tuple[str, Configuration]]:
+    """Points that the options name."""
     for point in given.point or [""]:
         settings = [f"core.{setting}" for setting in point.split(",") if setting]
-        print(_line(point, load_config(given.system, settings=settings), given.pnr), flush=True)
+        yield point, load_config(given.system, settings=settings)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = size_parser("python -m attnsieve.sim.bench.unit_size")
+    options.add_argument("--pnr", action="store_true", help="place and route on the ECP5")
+    given = options.parse_args(argv)
+    warnings.simplefilter("ignore", UnusedElaboratable)
+    print(_HEADER)
+    for point, config in configurations(given):
+        print(_line(point, config, given.pnr), flush=True)
     return 0
 
 

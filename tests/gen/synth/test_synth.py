@@ -11,7 +11,7 @@ from attnsieve.gen import tools
 from attnsieve.gen.config import SynthOptions
 from attnsieve.gen.errors import UserError
 from attnsieve.gen.synth import asic, flow, fpga, place, print_report, synth_component
-from attnsieve.gen.synth.alone import block_ports
+from attnsieve.gen.synth.alone import block_ports, chosen_blocks
 from attnsieve.gen.synth.liberty import DEFAULT, cell_areas, driving_cell
 from attnsieve.gen.synth.targets import TARGETS, count
 from attnsieve.gen.synth.wrapper import stub, wrapper
@@ -130,6 +130,35 @@ def test_blocks_by_themselves(stand_in):
         synth_component(core, "core", "ecp5", OPTIONS, alone=["mac"])
 
 
+NESTED = ["control", "datapath.scorer", "datapath.scorer.dealer", "datapath.scorer.dealer.queue0"]
+
+
+@pytest.mark.parametrize(
+    "pattern, chosen",
+    [
+        ("*", NESTED[:2]),
+        ("datapath.*", NESTED[1:2]),
+        ("scorer", NESTED[1:2]),
+        ("scorer.*", NESTED[2:3]),
+        ("*.deal*", NESTED[2:3]),
+        ("datapath.scorer.dealer", NESTED[2:3]),
+        ("scorer.dealer.queue?", NESTED[3:]),
+    ],
+)
+def test_patterns_match_part_by_part(pattern, chosen):
+    assert chosen_blocks(NESTED, [pattern]) == chosen
+    assert chosen_blocks(NESTED, [pattern, pattern]) == chosen
+
+
+def test_a_wrong_pattern_names_what_is_there():
+    with pytest.raises(UserError, match=r"^--block x: no such block; there are control, scorer$"):
+        chosen_blocks(NESTED, ["x"])
+    with pytest.raises(UserError, match=r"^--block scorer.x: .* there are scorer.dealer$"):
+        chosen_blocks(NESTED, ["scorer.x"])
+    with pytest.raises(UserError, match=r"^--block x.y: no such block; nor one to hold it$"):
+        chosen_blocks(NESTED, ["x.y"])
+
+
 def test_ports_of_a_block():
     wires = r"  wire width 3 input 0  signed \x", r"  wire output 1  \end", r"  wire \y"
     text = "\n".join(["", r"module \a.b", *wires, "end", ""])
@@ -193,6 +222,40 @@ def test_areas_of_blocks_in_standard_cells(stand_in):
         )
     text = printed(every)
     assert "share %" in text
+
+
+class Holder(wiring.Component):
+    """A core within a core."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        super().__init__(dict(inner.signature.members))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = self.inner
+        wiring.connect(m, wiring.flipped(self), self.inner)
+        return m
+
+
+def test_areas_of_blocks_within_blocks(stand_in):
+    """A block within one is taken out of it."""
+    needs("sta")
+    if not DEFAULT.exists():
+        pytest.skip("no Liberty file: sudo apt-get install qflow-tech-osu018")
+    whole, apart = (
+        synth_component(
+            Holder(stand_in(lanes=2, width=4)), "core", "asic", OPTIONS, alone=chosen
+        )["blocks"]
+        for chosen in (["inner"], ["inner", "inner.store"])
+    )  # fmt: skip
+    assert set(apart) == {"inner", "inner.store", "(top)"}
+    for key in ("area", "memory_area", "memory_bits"):
+        parts = apart["inner"][key] + apart["inner.store"][key]
+        assert parts == pytest.approx(whole["inner"][key], rel=0.1)
+    assert (apart["inner"]["memory_bits"], apart["inner.store"]["memory_bits"]) == (0, 2048)
+    assert apart["inner"]["area"] > apart["inner.store"]["area"] > 0
+    assert apart["(top)"]["area"] == whole["(top)"]["area"] == 0
 
 
 class Bytes(wiring.Component):
