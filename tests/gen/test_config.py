@@ -37,7 +37,7 @@ def test_presets_are_the_documented_ones():
     )  # fmt: skip
     for name, units in (("leopard", 6), ("leopard-hp", 8)):
         assert found[name].core == CoreParams(
-            max_head_dim=64, slice_units=units, value_demand=True, slice_demand=True
+            max_head_dim=64, slice_units=units, value_demand=True
         )
     assert not found["leopard-tiny"].core.gathers
     fits = found["spatten-ecp5"]
