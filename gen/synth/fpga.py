@@ -89,8 +89,9 @@ def nested_names(text: str, names: Mapping[str, str]) -> dict[str, str]:
 
 def inner_names(text: str, module: str) -> list[str]:
     """Blocks in a module, from the RTLIL of the hierarchy."""
-    inner = (name.removeprefix(f"{module}.") for name in _MODULE.findall(text))
-    return [name for name in inner if "." not in name]
+    start = f"{module}."
+    names = [n.removeprefix(start) for n in _MODULE.findall(text) if n.startswith(start)]
+    return [name for name in names if "." not in name]
 
 
 def _statistics(path: Path) -> dict[str, dict[str, int]]:
