@@ -66,8 +66,8 @@ def region_layout(p: CoreParams) -> data.StructLayout:
             "rows": unsigned(max(p.key_bits, p.query_bits)),
             "parts": unsigned(p.part_bits),  # segments of a row
             **(planes if p.progressive else {}),
-            **(demand if p.value_demand else {}),
             **(planar if p.slice_demand else {}),
+            **(demand if p.value_demand else {}),
         }
     )
 

@@ -128,7 +128,7 @@ class PacketHands(wiring.Component):
             m.d.sync += [
                 entry.valid.eq(go & mine),
                 entry.p.key.eq(packet.word * sizes.keys + key),
-                entry.p.group.eq(group + (place > n)),
+                entry.p.group.eq(group + (place > n) if n < s.units - 1 else group),
                 entry.p.number.eq(packet.number),
                 entry.p.opens.eq(packet.opens),
                 entry.p.pinned.eq(packet.pinned.bit_select(key, 1)),
