@@ -114,9 +114,9 @@ class Bus(ctypes.Structure):
     _fields_ = [("read", READ), ("write", WRITE), ("context", ctypes.c_void_p)]
 
 
-def fresh_core(name):
+def fresh_core(name, *settings):
     """The machine of a preset after a reset, and its registers as callbacks for C."""
-    m = machine(name)
+    m = machine(name, *settings)
 
     def write(context, offset, value):
         m.write(offset, value)

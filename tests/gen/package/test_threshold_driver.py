@@ -13,6 +13,8 @@ from tests.gen.package.test_pruning_driver import compiled, fresh_core, table
 from tests.system.cores import config
 
 TINY = "leopard-tiny"
+#: Of the core: K and V are read whole; slices of K and rows of V on demand.
+CORES = [(), ("value_demand=true", "slice_demand=true", "data_width=64")]
 
 RUN = """
 int run_job(const struct attnsieve_bus *bus, unsigned number, struct attnsieve_counters *counters)
@@ -41,6 +43,8 @@ def c_job(image):
     fields |= {"pin_first": job.pins.first, "pin_newest": job.pins.newest}
     if image.params.value_demand:
         fields["demand"] = int(job.demand)
+    if image.params.slice_demand:
+        fields |= {"planar": int(job.planar), "k_plane": image.k_plane}
     for name in ("heads", "kv_heads", "queries", "keys", "head_dim"):
         fields[name] = getattr(job, name)
     for name, mask in (("key_mask", image.key_valid), ("query_mask", image.query_valid)):
@@ -51,9 +55,14 @@ def c_job(image):
     return "{ " + ", ".join(f".{name} = {value}" for name, value in fields.items()) + " }"
 
 
+@pytest.fixture(scope="module", params=CORES, ids=["whole", "on demand"])
+def settings(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def images():
-    params = config(TINY).core
+def images(settings):
+    params = config(TINY, *settings).core
     return [
         random_image(params, np.random.default_rng(seed), jobs=3, most_cycles=800)[0]
         for seed in range(8)
@@ -61,21 +70,21 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def library(images, tmp_path_factory):
+def library(settings, images, tmp_path_factory):
     """The driver, with a table of the jobs."""
     folder = tmp_path_factory.mktemp("driver")
     jobs = [c_job(job) for image in images for job in image.jobs]
     text = '#include "attnsieve.h"\n\nstatic const struct attnsieve_job jobs[] = {\n'
     (folder / "jobs.c").write_text(text + ",\n".join(jobs) + "\n};\n" + RUN)
     arguments = ["-shared", "-fPIC", "-Wno-conversion", "-o", "driver.so"]
-    compiled(folder, config(TINY).core, ["attnsieve.c", "example.c", "jobs.c"], arguments)
+    compiled(folder, config(TINY, *settings).core, ["attnsieve.c", "example.c", "jobs.c"], arguments)
     return ctypes.CDLL(str(folder / "driver.so"))
 
 
 @pytest.fixture
-def core():
+def core(settings):
     """The machine after a reset, and its registers as callbacks for C."""
-    return fresh_core(TINY)
+    return fresh_core(TINY, *settings)
 
 
 def test_jobs_written_in_c(library, images, core):
@@ -94,6 +103,9 @@ def test_jobs_written_in_c(library, images, core):
     assert any(not job.job.thresholds for job in jobs)
     assert any(0 < job.expected.scores < job.expected.pairs for job in jobs)
     assert any(job.expected.empty_rows for job in jobs)
+    if images[0].params.slice_demand:
+        kinds = {(job.job.planar, job.job.demand) for job in jobs}
+        assert kinds > {(True, True), (False, False)}
 
 
 def test_the_example(library, core):
