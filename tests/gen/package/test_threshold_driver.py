@@ -77,7 +77,8 @@ def library(settings, images, tmp_path_factory):
     text = '#include "attnsieve.h"\n\nstatic const struct attnsieve_job jobs[] = {\n'
     (folder / "jobs.c").write_text(text + ",\n".join(jobs) + "\n};\n" + RUN)
     arguments = ["-shared", "-fPIC", "-Wno-conversion", "-o", "driver.so"]
-    compiled(folder, config(TINY, *settings).core, ["attnsieve.c", "example.c", "jobs.c"], arguments)
+    files = ["attnsieve.c", "example.c", "jobs.c"]
+    compiled(folder, config(TINY, *settings).core, files, arguments)
     return ctypes.CDLL(str(folder / "driver.so"))
 
 
