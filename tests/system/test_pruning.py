@@ -245,7 +245,7 @@ def test_as_many_rows_wait_for_v_as_a_core_has_heads(progressive):
     precise(Trace(q=q, k=k, v=v), *settings, key_bits=0, value_bits=0, demand=True)
 
 
-@pytest.mark.parametrize("heads", [1, 16])
+@pytest.mark.parametrize("heads", [pytest.param(1, marks=pytest.mark.full), 16])
 def test_all_rows_come_again_where_as_many_wait_as_can(heads):
     """Sixteen flat heads of a few keys each fill every place where rows wait."""
     settings = ("core.lanes=16", "core.data_width=128", "core.channels=1", "core.output_lanes=4")

@@ -67,6 +67,7 @@ def test_random_rows_on_two_channels():
     assert 0.95 <= got <= bus <= limit
 
 
+@pytest.mark.full
 def test_a_skewed_list_on_sixteen_channels():
     bus, got, limit = share(CORES["sixteen"], skewed(random.Random(6), 16 * 160))
     assert 0.85 * limit <= got <= bus <= limit
