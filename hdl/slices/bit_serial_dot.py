@@ -133,7 +133,8 @@ def bound_layout(p: SliceParams) -> data.StructLayout:
 class BitSerialDot(wiring.Component):
     """A unit that adds a slice of a key to its sum, and judges it.
 
-    Places arrive, one per cycle, with a key or empty; an empty one takes the next key of ``start``.
+    Places arrive, one per cycle, with a key or empty; an empty one takes the next key of ``start``,
+    unless it is to pass.
     The slice of the key is read, multiplied with the query of its row and added. A key goes on
     while its sum reaches the bound of its slice (`ExitBounds`); after the last slice it is kept if
     it does; a pinned one always. The place leaves with its key for the unit that has the next
@@ -168,6 +169,8 @@ class BitSerialDot(wiring.Component):
         Likewise, in the middle of their slices. Only with `SliceParams.demand`.
     arrive : In(place_layout), leave : Out(place_layout)
         Places; ``leave`` is registers.
+    passes : In(1)
+        An empty place takes no key of ``start``.
     read : Out(slice_read_signature)
         Bank of slices.
     query : In(stream(query_write_layout, always ready))
@@ -183,6 +186,7 @@ class BitSerialDot(wiring.Component):
     start: stream.Interface
     arrive: Any
     leave: Any
+    passes: Signal
     read: Any
     query: stream.Interface
     bound: stream.Interface
@@ -199,6 +203,7 @@ class BitSerialDot(wiring.Component):
                 **({"resume": In(stream.Signature(resume_layout(p)))} if p.demand else {}),
                 "arrive": In(place_layout(p)),
                 "leave": Out(place_layout(p)),
+                "passes": In(1),
                 "read": Out(slice_read_signature(p)),
                 "query": In(stream.Signature(query_write_layout(p), always_ready=True)),
                 "bound": In(stream.Signature(bound_layout(p), always_ready=True)),
@@ -294,13 +299,13 @@ class BitSerialDot(wiring.Component):
         """The key that arrives gets its next slice, or another one begins in its place."""
         asked, start = Signal(place_layout(self.params)), self.start
         m.d.comb += [
-            start.ready.eq(~self.arrive.valid),
+            start.ready.eq(~self.arrive.valid & ~self.passes),
             self.read.en.eq(asked.valid & ~asked.done),
             self.read.address.eq(asked.address),
         ]
         m.d.sync += asked.eq(self.arrive)
         with m.If(~self.arrive.valid):
-            m.d.sync += [asked.valid.eq(start.valid), asked.first.eq(1)]
+            m.d.sync += [asked.valid.eq(start.valid & ~self.passes), asked.first.eq(1)]
             m.d.sync += [asked.done.eq(0), asked.sum.eq(0)]
             m.d.sync += [getattr(asked, n).eq(getattr(start.p, n)) for n, _ in start.p.shape()]
         if self.params.demand:

@@ -20,6 +20,7 @@ from attnsieve.hdl.slices.exit_tally import ExitTally, exit_tally_layout
 from attnsieve.hdl.slices.key_cutter import KeyCutter, key_head_layout
 from attnsieve.hdl.slices.key_dealer import KeyDealer
 from attnsieve.hdl.slices.key_turns import KeyTurns
+from attnsieve.hdl.slices.place_balance import PlaceBalance
 from attnsieve.hdl.slices.relative_bounds import RelativeBounds
 from attnsieve.hdl.slices.row_bounds import RowBounds
 from attnsieve.hdl.slices.row_count import RowCount
@@ -40,10 +41,10 @@ class BitSerialScorer(wiring.Component):
 
     Keys are cut into slices as they come (`KeyCutter`, `SliceStore`) and stay for all rows of their
     KV head. Rows begin in order (`RowBounds`), their keys go to whichever unit is free (`RowParts`,
-    `KeyTurns`, `KeyDealer`, `UnitCircle`), those of the next rows too; what is kept is collected
-    (`Survivors`) and brought into order again (`SurvivorRows`). Bounds of rows that compare with
-    their maximum follow it (`RelativeBounds`). A row yields ``ceil(keys / groups)`` beats, one
-    at least. The row itself is passed on at ``o_row`` before its first beat.
+    `KeyTurns`, `KeyDealer`, `UnitCircle`, `PlaceBalance`), those of the next rows too; what is kept
+    is collected (`Survivors`) and brought into order again (`SurvivorRows`). Bounds of rows that
+    compare with their maximum follow it (`RelativeBounds`). A row yields ``ceil(keys / groups)``
+    beats, one at least. The row itself is passed on at ``o_row`` before its first beat.
 
     Where K lies in planes, its slices come one by one as they are needed (`PlaneReader`), and stay
     for the rows of their KV head only until these have seen them.
@@ -179,6 +180,8 @@ class BitSerialScorer(wiring.Component):
                     counts.ended[n].valid.eq(circle.ended[n].valid),
                     counts.ended[n].p.eq(circle.ended[n].p),
                 ]
+        if s.units > 1 and not s.static:
+            self._balance(m, dealer, circle)
         self._collect(m, circle, rows, count)
         connect(m, rows.o, self.o)
         connect(m, tally.o, self.tally)
@@ -300,6 +303,18 @@ class BitSerialScorer(wiring.Component):
         self._mask(m, planes)
         with m.If(dealer.mask_en):
             self._mask(m, dealer)
+
+    def _balance(self, m: Module, dealer: KeyDealer, circle: UnitCircle) -> None:
+        """Places to the units where most keys wait."""
+        units = self.slices.units
+        m.submodules.balance = balance = PlaceBalance(
+            units=units, turn=units * circle.latency, depth=dealer.depth
+        )
+        m.d.comb += [
+            *(balance.waiting[n].eq(dealer.waiting[n]) for n in range(units)),
+            balance.begins.eq(Cat(start.valid & start.ready for start in circle.start)),
+            circle.passes.eq(balance.passes),
+        ]
 
     def _collect(
         self, m: Module, circle: UnitCircle, rows: SurvivorRows, count: RowCount

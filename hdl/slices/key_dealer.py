@@ -44,6 +44,8 @@ class KeyDealer(wiring.Component):
     o : Out(stream(start_layout)).array(units)
     dealt : Out(stream(dealt_layout, always ready))
         Keys on their way to the units; the last ones of a part, and of a row.
+    waiting : Out(range(depth + 1)).array(units)
+        Keys that wait for each unit.
     wait_turn, wait_key, wait_unit : Out(1)
         Why no key is dealt: there is no turn, its keys are not there, too many wait for a unit.
     """
@@ -52,6 +54,7 @@ class KeyDealer(wiring.Component):
     arrived: Signal
     o: Any
     dealt: stream.Interface
+    waiting: Any
 
     #: Keys that can wait for a unit: so many that none runs out while another one's queue is full.
     depth = 32
@@ -72,6 +75,7 @@ class KeyDealer(wiring.Component):
                 "mask_data": In(p.groups),
                 "o": Out(stream.Signature(start_layout(s))).array(s.units),
                 "dealt": Out(stream.Signature(dealt_layout(p), always_ready=True)),
+                "waiting": Out(range(self.depth + 1)).array(s.units),
                 "wait_turn": Out(1),
                 "wait_key": Out(1),
                 "wait_unit": Out(1),
@@ -156,6 +160,7 @@ class KeyDealer(wiring.Component):
         for n in range(s.units):
             m.submodules[f"queue{n}"] = queue = Queue(shape=start_layout(s), depth=self.depth)
             connect(m, queue.o, self.o[n])
+            m.d.comb += self.waiting[n].eq(queue.level)
             lane, last = units_ahead(unit, n, s.units), n == s.units - 1  # no unit is behind it
             entry, place = Signal(start_layout(s), name=f"entry{n}", reset_less=True), Signal()
             m.d.sync += [

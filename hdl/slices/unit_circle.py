@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -47,6 +47,8 @@ class UnitCircle(wiring.Component):
     -------
     start : In(stream(start_layout)).array(units)
         Keys whose first slice the unit has.
+    passes : In(units)
+        A unit's free places go on to the next.
     read : Out(slice_read_signature).array(units)
         Banks.
     query : In(stream(query_write_layout, always ready))
@@ -62,6 +64,7 @@ class UnitCircle(wiring.Component):
     """
 
     start: Any
+    passes: Signal
     read: Any
     query: stream.Interface
     bound: stream.Interface
@@ -77,6 +80,7 @@ class UnitCircle(wiring.Component):
         super().__init__(
             {
                 "start": In(stream.Signature(start_layout(p))).array(p.units),
+                "passes": In(p.units),
                 "read": Out(slice_read_signature(p)).array(p.units),
                 "query": In(stream.Signature(query_write_layout(p), always_ready=True)),
                 "bound": In(stream.Signature(bound_layout(p), always_ready=True)),
@@ -116,6 +120,7 @@ class UnitCircle(wiring.Component):
                 unit.bound.valid.eq(self.bound.valid),
                 unit.bound.p.eq(self.bound.p),
                 behind.arrive.eq(unit.leave),
+                unit.passes.eq(self.passes[n]),
             ]
             if self.params.demand:
                 self._feed(m, n, unit, behind)

@@ -13,6 +13,7 @@ from attnsieve.hdl.slices.row_count import RowCount
 from attnsieve.hdl.slices.row_parts import keys_dealt
 from attnsieve.hdl.slices.slice_params import slice_params, survivor_ways
 from attnsieve.hdl.slices.unit_circle import UnitCircle
+from attnsieve.sim.cycle_model.place_balance import PlaceBalanceModel
 from attnsieve.sim.cycle_model.survivors import SurvivorsModel
 
 __all__ = ["Circle", "DealtRow"]
@@ -68,8 +69,9 @@ class Circle:
 
     A key that reads n slices gives its place back n turns later, n units further on (at its own
     unit with static dealing). A place that is free takes the next key of the unit that it is at, or
-    goes on. Keys are dealt in order, some in a cycle, while no unit's queue is nearly full. Those
-    that are kept are stored one per way and cycle; as long as too many wait, places are held.
+    goes on: if there is none, or if places are to pass that unit (`PlaceBalanceModel`). Keys are
+    dealt in order, some in a cycle, while no unit's queue is nearly full. Those that are kept are
+    stored one per way and cycle; as long as too many wait, places are held.
 
     Parameters
     ----------
@@ -99,6 +101,8 @@ class Circle:
         self.ends = [[1 << unit for unit in units] for units in self.there_at]
         self.spans = [n * self.turn for n in range(s.slices + 1)]
         self.kept = SurvivorsModel(s.units, self.ways, self.turn, self.step)
+        balanced = s.units > 1 and not s.static
+        self.balance = PlaceBalanceModel(s.units, s.units * self.turn) if balanced else None
         self.finished: list[int] = []
         self.time = 0
         self.inside = 0  # rows of which not all keys are in units
@@ -143,6 +147,7 @@ class Circle:
         next is not known: a key, or with ``wait`` the next row."""
         free, wrap, turn, dealt = self.free, self.wrap, self.turn, self.dealt
         until, kept, now = self.until, self.kept, self.time
+        balance = self.balance
         step, every, back = self.step, self.every, self.slices.units - 1 if self.step else 0
         finished = self.finished
         finished.clear()
@@ -157,15 +162,18 @@ class Circle:
             if kept.due <= now:
                 kept.advance(now)
                 self._collect()
-            places = free[now & wrap]
+            places, taken = free[now & wrap], 0
+            passes = balance.step(now) if balance else 0
             if places:
                 free[now & wrap] = 0
-                taken = places & self.filled
+                taken = places & self.filled & ~passes
                 if taken:
                     self._take(now, taken)
                     places ^= taken
                 if places:  # at the next unit a turn later
                     free[now + turn & wrap] |= (places << step | places >> back) & every
+            if balance:
+                balance.begin(now, self.members[taken])
             if until[now % turn] <= now:
                 self._count(now)
             if self.deal_at is not None and self.deal_at <= now and self.room:
@@ -220,6 +228,8 @@ class Circle:
             if key:
                 queue = self.queues[unit]
                 queue.append(key)
+                if self.balance:
+                    self.balance.left[unit] += 1
                 self.filled |= 1 << unit
                 if len(queue) == _FULL:
                     self.full |= 1 << unit

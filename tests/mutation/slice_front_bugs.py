@@ -9,6 +9,7 @@ __all__ = ["SLICE_FRONT_BUGS"]
 _CUTTER = "slices/test_key_cutter.py::test_"
 _STORE = "slices/test_slice_store.py::test_"
 _DEALER = "slices/test_key_dealer.py::test_"
+_BALANCE = "slices/test_place_balance.py::test_"
 _BOUNDS = "slices/test_row_bounds.py::test_"
 
 SLICE_FRONT_BUGS = [
@@ -82,6 +83,15 @@ SLICE_FRONT_BUGS = [
         f"{_DEALER}random_rows[same-0.0-1.0]"),
     Bug("slices/key_dealer.py", "(k >= turn.pin_from)", "(k > turn.pin_from)",
         "a pinned key less is kept", f"{_DEALER}random_rows[same-0.0-1.0]"),
+    # -- place_balance
+    Bug("slices/place_balance.py", "self.begins[n] - gone[n]", "self.begins[n]",
+        "keys that began long ago count for ever", f"{_BALANCE}random_keys[few-0.3]"),
+    Bug("slices/place_balance.py", "Mux(waiting > begun, waiting - begun, 0)", "waiting",
+        "how fast keys go does not count", f"{_BALANCE}a_unit_with_many_places_gives_some_away", quick=True),
+    Bug("slices/place_balance.py", "left[(n + 1) % self.units]", "left[n - 1]",
+        "places pass for the unit before", f"{_BALANCE}the_margin"),
+    Bug("slices/place_balance.py", "> here + self.margin", ">= here + self.margin",
+        "units differ by a key less", f"{_BALANCE}the_margin"),
     # -- row_bounds
     Bug("slices/row_bounds.py", "Mux(place < parts, given, 0)", "given",
         "a short query goes on with what lies behind it", f"{_BOUNDS}random_rows[one-0.0]",

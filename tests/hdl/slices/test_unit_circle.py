@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -131,6 +132,7 @@ class Circle(wiring.Component):
                 dut.start[n].p.eq(self.start[n].p),
                 self.start[n].ready.eq(dut.start[n].ready & go),
             ]
+        m.d.comb += dut.passes.eq(self.passes)
         return m
 
 
@@ -142,7 +144,7 @@ class Read:
     number: int  # of the slice, from the key's first one on
 
 
-def run(p, keys, rows, jobs, *, skipped=0, taken=True, **options):
+def run(p, keys, rows, jobs, *, skipped=0, taken=True, passes=None, **options):
     """Score keys, check what is kept, what ended and what was read.
 
     Parameters
@@ -153,6 +155,8 @@ def run(p, keys, rows, jobs, *, skipped=0, taken=True, **options):
         Slices that the words do not have.
     taken : bool
         Whether anybody takes what is kept.
+    passes : callable
+        Units that let free places pass in a cycle.
     """
     bounds = [
         {"row": r, "number": n, "bound": bound}
@@ -182,6 +186,11 @@ def run(p, keys, rows, jobs, *, skipped=0, taken=True, **options):
 
         return bank
 
+    async def passing(ctx):
+        for cycle in itertools.count():
+            ctx.set(dut.passes, passes(cycle))
+            await ctx.tick()
+
     want = {(k, r): slices_read(p, rows[r], keys[k], skipped) for k, r in jobs}
     inputs = {f"start.{n}": [] for n in units}
     for key, row in jobs:
@@ -198,8 +207,8 @@ def run(p, keys, rows, jobs, *, skipped=0, taken=True, **options):
     outputs = {f"o.{n}": None for n in units} if taken else {}
     outputs |= {f"ended.{n}": None for n in units}
     settle = options.pop("settle", 30 * p.slices + 60)
-    banks = [memory(n) for n in units]
-    result = run_streams(dut, inputs, outputs, settle=settle, testbenches=banks, **options)
+    benches = [memory(n) for n in units] + ([passing] if passes else [])
+    result = run_streams(dut, inputs, outputs, settle=settle, testbenches=benches, **options)
     if not taken:
         return result, reads
     found = {n: [(o.key, o.row, o.score) for o in result.outputs[f"o.{n}"]] for n in units}
@@ -281,6 +290,20 @@ def test_all_units_read_in_every_cycle(size, seed):
     last = min(times[-1] for times in starts)
     assert last - first >= 2 * UnitCircle(params=p).latency
     assert all(busy[cycle] == p.units for cycle in range(first + 1, last + 2))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_unit_that_lets_places_pass_starts_no_key(size):
+    """Keys that are under way go on, and other units take the places."""
+    p, rng = SIZES[size], random.Random(size)
+    keys, rows = case(p, 8, 24)
+    often = [[rng.random() < 0.1 + 0.6 * (n % 2) for n in range(p.units)] for _ in range(400)]
+    flags = [sum(bit << n for n, bit in enumerate(units)) for units in often]
+    result, _ = run(
+        p, keys, rows, all_jobs(p, keys), passes=lambda cycle: flags[cycle % 400], settle=600
+    )
+    for n in range(p.units):
+        assert not any(often[time % 400][n] for time in result.times[f"start.{n}"])
 
 
 @pytest.mark.parametrize("size", SIZES)
