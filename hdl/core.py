@@ -105,7 +105,7 @@ class Core(wiring.Component):
                 registers.key_masked.eq(control.key_masked),
                 registers.key_en.eq(control.key_en),
                 control.key_valid.eq(registers.key_valid),
-                datapath.mask_data.eq(-1),  # what is listed is valid
+                datapath.mask.data.eq(-1),  # what is listed is valid
                 datapath.listed.eq(control.listed),
                 datapath.listed_queries.eq(control.listed_queries),
                 datapath.listed_keys.eq(control.listed_keys),
@@ -119,11 +119,11 @@ class Core(wiring.Component):
                 ]
             return
         m.d.comb += [
-            registers.key_bank.eq(datapath.mask_bank),
-            registers.key_beat.eq(datapath.mask_beat),
-            registers.key_masked.eq(datapath.mask_used),
-            registers.key_en.eq(datapath.mask_en),
-            datapath.mask_data.eq(registers.key_valid),
+            registers.key_bank.eq(datapath.mask.bank),
+            registers.key_beat.eq(datapath.mask.beat),
+            registers.key_masked.eq(datapath.mask.used),
+            registers.key_en.eq(datapath.mask.en),
+            datapath.mask.data.eq(registers.key_valid),
         ]
 
     def _supervise(self, m, registers, control, datapath) -> None:

@@ -24,6 +24,7 @@ from attnsieve.hdl.control.value_tally import ValueTally, value_tally_layout
 from attnsieve.hdl.control.words import byte_address
 from attnsieve.hdl.layouts import (
     head_layout,
+    key_mask_signature,
     line_layout,
     region_layout,
     row_layout,
@@ -144,8 +145,7 @@ class Datapath(wiring.Component):
     -------
     query, key, value, output, scale, row : In(stream)
         The work of each job; see `work_members`.
-    mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
-        Key mask; see `ParallelScorer`.
+    mask : Out(key_mask_signature)
     read, write : Out(AXI4Signature) of channels
         Read and write channels of the memory.
     stop : In(1)
@@ -198,11 +198,7 @@ class Datapath(wiring.Component):
         super().__init__(
             {
                 **{name: member.flip() for name, member in work_members(p).items()},
-                "mask_bank": Out(p.bank_bits),
-                "mask_beat": Out(range(p.max_beats)),
-                "mask_used": Out(1),
-                "mask_en": Out(1),
-                "mask_data": In(p.groups),
+                "mask": Out(key_mask_signature(p)),
                 "read": Out(read).array(p.channels),
                 "write": Out(write).array(p.channels),
                 "stop": In(1),
@@ -319,14 +315,8 @@ class Datapath(wiring.Component):
         self._heads(m, queries)
         connect(m, loader.q_line, queries.i)
         connect(m, scorer.query, queries.read)
-        m.d.comb += [
-            loader.q_space.eq(queries.space),
-            self.mask_bank.eq(scorer.mask_bank),
-            self.mask_beat.eq(scorer.mask_beat),
-            self.mask_used.eq(scorer.mask_used),
-            self.mask_en.eq(scorer.mask_en),
-            scorer.mask_data.eq(self.mask_data),
-        ]
+        connect(m, flipped(self.mask), scorer.mask)
+        m.d.comb += loader.q_space.eq(queries.space)
         return scorer
 
     def _parallel(self, m: Module) -> ParallelScorer:

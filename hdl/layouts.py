@@ -1,16 +1,18 @@
-"""Named payloads of the streams between stages. Every stage boundary uses one of these."""
+"""Named payloads of the streams between stages, and the read port of the key mask. Every stage
+boundary uses one of these."""
 
 from __future__ import annotations
 
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data, stream
-from amaranth.lib.wiring import Member, Out
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Member, Out
 
 from attnsieve.hdl.params import CoreParams
 
 __all__ = [
     "accumulator_layout",
     "head_layout",
+    "key_mask_signature",
     "line_layout",
     "output_layout",
     "output_row_layout",
@@ -23,6 +25,27 @@ __all__ = [
     "term_beat_layout",
     "work_members",
 ]
+
+
+def key_mask_signature(p: CoreParams) -> wiring.Signature:
+    """Read port of the key mask.
+
+    Members
+    -------
+    en : Out(1), bank : Out(bank_bits), beat : Out(range(max_beats)), used : Out(1)
+        Which beat of ``groups`` keys is read, of which job, and whether it has a mask.
+    data : In(groups)
+        Keys that take part, all if not ``used``; one cycle after ``en``, held while ``en`` is low.
+    """
+    return wiring.Signature(
+        {
+            "en": Out(1),
+            "bank": Out(p.bank_bits),
+            "beat": Out(range(p.max_beats)),
+            "used": Out(1),
+            "data": In(p.groups),
+        }
+    )
 
 
 def head_layout(p: CoreParams) -> data.StructLayout:

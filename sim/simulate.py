@@ -213,31 +213,28 @@ def simulate(
         selection=chosen_layers if selected else None,
     )
     described = {
-        **config.as_dict(),
-        "simulation": {
-            "simulator": simulator,
-            "bits": bits,
-            "memory": timing._asdict(),
-            "queued": queued,
-            "layers": chosen_layers,
-            "heads": chosen_heads,
-            "thresholds": None if thresholds is None else thresholds.layers,
-            "relative": thresholds is not None and thresholds.relative,
-        },
+        "simulator": simulator,
+        "bits": bits,
+        "memory": timing._asdict(),
+        "queued": queued,
+        "layers": chosen_layers,
+        "heads": chosen_heads,
+        "thresholds": None if thresholds is None else thresholds.layers,
+        "relative": thresholds is not None and thresholds.relative,
     }
     runs = {"run": figures}
-    if baseline:
-        for name, reference in references(config, bits).items():
-            if reference == config and thresholds is None:
-                runs[name] = figures
-                continue
+    for name, reference in references(config, bits).items() if baseline else ():
+        runs[name] = figures
+        if reference != config or thresholds is not None:
             other = simulate(
                 reference, recorded, layers=layers, heads=heads, bits=bits, simulator=simulator,
                 memory=timing, stalls=stalls, queued=queued, seed=seed, baseline=False,
                 progress=progress,
             )  # fmt: skip
             runs[name] = list(other.figures)
-    stats = stats_document(described, config.core, _versions(simulator), seed, runs)
+    stats = stats_document(
+        config.as_dict() | {"simulation": described}, config.core, _versions(simulator), seed, runs
+    )
     return SimulationResult(
         arrays,
         stats,

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.layouts import line_layout, row_beat_layout, row_layout
+from attnsieve.hdl.layouts import key_mask_signature, line_layout, row_beat_layout, row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams, check_params
@@ -76,8 +76,7 @@ class BitSerialScorer(wiring.Component):
         the units of memory that are read for them.
     query : Out(query_read_signature)
         Read side of the query store.
-    mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
-        Key mask; see `ParallelScorer`.
+    mask : Out(key_mask_signature)
     busy : Out(1)
         A slice is read.
     wait_row, wait_output, wait_query, wait_key : Out(1)
@@ -94,7 +93,7 @@ class BitSerialScorer(wiring.Component):
     key: stream.Interface
     key_space: Signal
     query: Any
-    mask_data: Signal
+    mask: Any
     busy: Signal
     wait_row: Signal
     wait_output: Signal
@@ -116,11 +115,7 @@ class BitSerialScorer(wiring.Component):
                 "key": In(stream.Signature(line_layout(p), always_ready=True)),
                 "key_space": Out(range(self.lines + 1)),
                 "query": Out(query_read_signature(p)),
-                "mask_bank": Out(p.bank_bits),
-                "mask_beat": Out(range(p.max_beats)),
-                "mask_used": Out(1),
-                "mask_en": Out(1),
-                "mask_data": In(p.groups),
+                "mask": Out(key_mask_signature(p)),
                 "busy": Out(1),
                 "wait_row": Out(1),
                 "wait_output": Out(1),
@@ -194,7 +189,7 @@ class BitSerialScorer(wiring.Component):
             bounds.end.eq(rows.end),
             parts.append.eq(store.append),
             dealer.arrived.eq(parts.arrived),
-            dealer.mask_data.eq(self.mask_data),
+            dealer.mask.data.eq(self.mask.data),
             count.free.eq(rows.free),
             count.freed.eq(rows.freed),
             rows.complete.eq(count.complete),
@@ -269,10 +264,8 @@ class BitSerialScorer(wiring.Component):
     def _mask(self, m: Module, user: KeyDealer | PlaneReader) -> None:
         """The key mask to one of those who read it."""
         m.d.comb += [
-            self.mask_bank.eq(user.mask_bank),
-            self.mask_beat.eq(user.mask_beat),
-            self.mask_used.eq(user.mask_used),
-            self.mask_en.eq(user.mask_en),
+            getattr(self.mask, name).eq(getattr(user.mask, name))
+            for name in ("en", "bank", "beat", "used")
         ]
 
     def _on_demand(
@@ -294,14 +287,14 @@ class BitSerialScorer(wiring.Component):
             m.d.comb += [port.valid.eq(row.valid & mine), port.p.eq(row.p)]
         m.d.comb += [
             row.ready.eq(Mux(planar, planes.row.ready, parts.row.ready)),
-            planes.hold.eq(dealer.mask_en),
-            planes.mask_data.eq(self.mask_data),
+            planes.hold.eq(dealer.mask.en),
+            planes.mask.data.eq(self.mask.data),
             count.dealt.valid.eq(dealer.dealt.valid | planes.dealt.valid),
             count.dealt.p.eq(Mux(dealer.dealt.valid, dealer.dealt.p, planes.dealt.p)),
             self._fetching.eq(planes.waiting),
         ]
         self._mask(m, planes)
-        with m.If(dealer.mask_en):
+        with m.If(dealer.mask.en):
             self._mask(m, dealer)
 
     def _balance(self, m: Module, dealer: KeyDealer, circle: UnitCircle) -> None:

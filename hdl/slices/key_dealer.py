@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.layouts import key_mask_signature
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.lib.gates import count_flags
@@ -39,8 +40,7 @@ class KeyDealer(wiring.Component):
     turn : In(stream(key_turn_layout))
     arrived : In(arrived_shape)
         Keys that are in the store, of all heads, modulo.
-    mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
-        Key mask; see `ParallelScorer`.
+    mask : Out(key_mask_signature)
     o : Out(stream(start_layout)).array(units)
     dealt : Out(stream(dealt_layout, always ready))
         Keys on their way to the units; the last ones of a part, and of a row.
@@ -68,11 +68,7 @@ class KeyDealer(wiring.Component):
             {
                 "turn": In(stream.Signature(key_turn_layout(p))),
                 "arrived": In(arrived_shape(p)),
-                "mask_bank": Out(p.bank_bits),
-                "mask_beat": Out(range(p.max_beats)),
-                "mask_used": Out(1),
-                "mask_en": Out(1),
-                "mask_data": In(p.groups),
+                "mask": Out(key_mask_signature(p)),
                 "o": Out(stream.Signature(start_layout(s))).array(s.units),
                 "dealt": Out(stream.Signature(dealt_layout(p), always_ready=True)),
                 "waiting": Out(range(self.depth + 1)).array(s.units),
@@ -94,10 +90,10 @@ class KeyDealer(wiring.Component):
             self.wait_key.eq(self.turn.valid & room & ~there),
             deal.eq(self.turn.valid & room & there),
             self.turn.ready.eq(deal),
-            self.mask_bank.eq(turn.bank),
-            self.mask_beat.eq(turn.key >> (p.groups - 1).bit_length()),
-            self.mask_used.eq(turn.key_mask),
-            self.mask_en.eq(deal),
+            self.mask.bank.eq(turn.bank),
+            self.mask.beat.eq(turn.key >> (p.groups - 1).bit_length()),
+            self.mask.used.eq(turn.key_mask),
+            self.mask.en.eq(deal),
         ]
         dealt = Signal(key_turn_layout(p), reset_less=True)
         m.d.sync += dealt.eq(turn)
@@ -112,7 +108,7 @@ class KeyDealer(wiring.Component):
         p, lanes = self.params, keys_dealt(self.params)
         low, high = (lanes - 1).bit_length(), (p.groups - 1).bit_length()
         part = turn.key[low:high] if high > low else 0
-        mask = self.mask_data.word_select(part, lanes)
+        mask = self.mask.data.word_select(part, lanes)
         wanted, chosen, pinned = (Signal(lanes, name=n) for n in ("wanted", "chosen", "pinned"))
         keys = [turn.key + n for n in range(lanes)]
         m.d.comb += wanted.eq(

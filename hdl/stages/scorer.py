@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from attnsieve.hdl.layouts import line_layout, product_beat_layout, row_layout
+from attnsieve.hdl.layouts import key_mask_signature, line_layout, product_beat_layout, row_layout
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.credit import Credit
 from attnsieve.hdl.lib.geometry import legal_parts, lookup, scorer_cell
@@ -63,11 +63,7 @@ class ParallelScorer(wiring.Component):
         To the K ring.
     query : Out(query_read_signature(params))
         Read side of the query store.
-    mask_bank : Out(bank_bits), mask_beat : Out(range(max_beats))
-    mask_used : Out(1), mask_en : Out(1)
-        Read port of the key mask: bits of ``groups`` keys, all ones if not ``mask_used``.
-    mask_data : In(groups)
-        One cycle after ``mask_en``, held while ``mask_en`` is low.
+    mask : Out(key_mask_signature)
     busy : Out(1)
         A line is issued.
     wait_row, wait_output, wait_query, wait_key : Out(1)
@@ -89,11 +85,7 @@ class ParallelScorer(wiring.Component):
                 "key_append": In(1),
                 "key_release": Out(1),
                 "query": Out(query_read_signature(p)),
-                "mask_bank": Out(p.bank_bits),
-                "mask_beat": Out(range(p.max_beats)),
-                "mask_used": Out(1),
-                "mask_en": Out(1),
-                "mask_data": In(p.groups),
+                "mask": Out(key_mask_signature(p)),
                 "busy": Out(1),
                 "wait_row": Out(1),
                 "wait_output": Out(1),
@@ -116,6 +108,7 @@ class ParallelScorer(wiring.Component):
         m.submodules.join = join = SegmentJoin(params=self.params, dot_bits=dots.dot_bits)
         assert query_latency(self.params) == 1 + dots.query_delay  # they meet at the multipliers
         self._rows(m, issuer)
+        wiring.connect(m, wiring.flipped(self.mask), issuer.mask)
         m.d.comb += [
             issuer.ring_end.eq(self.key_end),
             issuer.append.eq(self.key_append),
@@ -127,10 +120,6 @@ class ParallelScorer(wiring.Component):
             self.query.enable.eq(enable),
             self.query.next.eq(issuer.issue & issuer.row_end),
             self.busy.eq(issuer.issue),
-            self.mask_bank.eq(issuer.mask_bank),
-            self.mask_beat.eq(issuer.mask_beat),
-            self.mask_used.eq(issuer.mask_used),
-            self.mask_en.eq(issuer.issue),
         ]
         if self.params.progressive:
             held = ("hold", "again", "segment")
@@ -214,5 +203,5 @@ class ParallelScorer(wiring.Component):
             with m.If(enable):
                 m.d.sync += [next_valid.eq(valid), next_line.eq(line), next_line.lanes.eq(lanes)]
             valid, line = next_valid, next_line
-            lanes = line.lanes & self.mask_data if stage == 0 else line.lanes
+            lanes = line.lanes & self.mask.data if stage == 0 else line.lanes
         return valid, line, lanes

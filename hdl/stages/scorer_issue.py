@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.layouts import key_mask_signature
 from attnsieve.hdl.lib.geometry import legal_parts, lookup
 from attnsieve.hdl.lib.pointer import next_index
 from attnsieve.hdl.lib.queue import Queue
@@ -66,8 +67,8 @@ class LineIssuer(wiring.Component):
         The line.
     row_end : Out(1)
         It is the row's last.
-    mask_bank : Out(bank_bits), mask_beat : Out(range(max_beats)), mask_used : Out(1)
-        Where the mask of the beat's keys is, and whether it applies.
+    mask : Out(key_mask_signature)
+        Its data are read by whom the line goes to.
     wait_row, wait_output, wait_query, wait_key : Out(1)
         Why no line is issued: exactly one of these and ``issue`` is set.
     """
@@ -104,9 +105,7 @@ class LineIssuer(wiring.Component):
                 "issue": Out(1),
                 "line": Out(issue_layout(p)),
                 "row_end": Out(1),
-                "mask_bank": Out(p.bank_bits),
-                "mask_beat": Out(range(p.max_beats)),
-                "mask_used": Out(1),
+                "mask": Out(key_mask_signature(p)),
                 "wait_row": Out(1),
                 "wait_output": Out(1),
                 "wait_query": Out(1),
@@ -120,7 +119,7 @@ class LineIssuer(wiring.Component):
         p = self.params
         valid, row = Signal(), Signal(self.row_layout)
         left = row.keys  # keys from the start of the beat to the end of the row
-        line, beat = Signal.like(self.line.line), Signal.like(self.mask_beat)
+        line, beat = Signal.like(self.line.line), Signal.like(self.mask.beat)
         m.submodules.rows = rows = Queue(shape=self.row_layout, depth=2 if p.lut_ram else 1)
         m.d.comb += [
             rows.i.payload.eq(self.row.payload),
@@ -154,9 +153,10 @@ class LineIssuer(wiring.Component):
             self.line.lanes.eq(Cat(~last_beat | (few > lane) for lane in range(p.groups))),
             self.line.beat.eq(group_end | row_end),
             self.line.last.eq(row_end),
-            self.mask_bank.eq(row.bank),
-            self.mask_beat.eq(beat),
-            self.mask_used.eq(row.key_mask),
+            self.mask.en.eq(self.issue),
+            self.mask.bank.eq(row.bank),
+            self.mask.beat.eq(beat),
+            self.mask.used.eq(row.key_mask),
         ]
         query: Value = self.query_valid
         if p.progressive:

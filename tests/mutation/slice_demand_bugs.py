@@ -154,7 +154,7 @@ SLICE_DEMAND_BUGS = [
     Bug("slices/bit_serial_dot.py", "asked[name].eq(resume.p[name])",
         "asked[name].eq(resume.p[name] if name != \"sum\" else 0)",
         "earlier slices are forgotten", f"{_SCORER}random_heads[four-0.0-1]"),
-    Bug("slices/bit_serial_scorer.py", "planes.hold.eq(dealer.mask_en)", "planes.hold.eq(0)",
+    Bug("slices/bit_serial_scorer.py", "planes.hold.eq(dealer.mask.en)", "planes.hold.eq(0)",
         "the mask is read for two keys at once", _TURNS),
     Bug("slices/bit_serial_scorer.py", "row.p.last_of_kv & ~row.p.planar", "row.p.last_of_kv",
         "keys of a later head leave the store", _TURNS),

@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.layouts import key_mask_signature
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.lib.delay import delayed
 from attnsieve.hdl.lib.gates import count_flags
@@ -40,8 +41,7 @@ class PacketSeeds(wiring.Component):
     o : Out(stream(packet_layout))
     dealt : Out(stream(dealt_layout, always ready))
         Keys that the rows that are scored will come to.
-    mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups)
-        Key mask; see `ParallelScorer`.
+    mask : Out(key_mask_signature)
     hold : In(1)
         Another one reads the mask in this cycle.
     """
@@ -49,11 +49,7 @@ class PacketSeeds(wiring.Component):
     i: stream.Interface
     o: stream.Interface
     dealt: stream.Interface
-    mask_bank: Signal
-    mask_beat: Signal
-    mask_used: Signal
-    mask_en: Signal
-    mask_data: Signal
+    mask: Any
     hold: Signal
 
     #: Cycles from the last keys of a packet to the packet.
@@ -69,11 +65,7 @@ class PacketSeeds(wiring.Component):
                 "i": In(stream.Signature(kv_rows_layout(p))),
                 "o": Out(stream.Signature(packet_layout(p))),
                 "dealt": Out(stream.Signature(dealt_layout(p), always_ready=True)),
-                "mask_bank": Out(p.bank_bits),
-                "mask_beat": Out(range(p.max_beats)),
-                "mask_used": Out(1),
-                "mask_en": Out(1),
-                "mask_data": In(p.groups),
+                "mask": Out(key_mask_signature(p)),
                 "hold": In(1),
             }
         )
@@ -100,10 +92,10 @@ class PacketSeeds(wiring.Component):
                 | (key + self.step >= head.keys)
             ),
             self.i.ready.eq(step.closes),
-            self.mask_bank.eq(head.bank),
-            self.mask_beat.eq(key >> (p.groups - 1).bit_length()),
-            self.mask_used.eq(head.key_mask),
-            self.mask_en.eq(step.valid),
+            self.mask.bank.eq(head.bank),
+            self.mask.beat.eq(key >> (p.groups - 1).bit_length()),
+            self.mask.used.eq(head.key_mask),
+            self.mask.en.eq(step.valid),
         ]
         with m.If(step.valid):
             m.d.sync += [key.eq(key + self.step), closing.eq(key + self.step >= head.keys)]
@@ -130,7 +122,7 @@ class PacketSeeds(wiring.Component):
         """Keys of a step that are not hidden; the rows that are scored come to them all."""
         low, high = (n.bit_length() - 1 for n in (self.step, self.params.groups))
         part = step.key[low:high] if high > low else 0
-        mask = self.mask_data.word_select(part, self.step)
+        mask = self.mask.data.word_select(part, self.step)
         wanted = Signal(self.step)
         m.d.comb += wanted.eq(
             Cat(step.valid & mask[n] & (step.key + n < rows.keys) for n in range(self.step))

@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.layouts import key_mask_signature
 from attnsieve.hdl.lib.connect import connect
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.demand.kv_rows import KvRows, plane_head_layout
@@ -52,7 +53,7 @@ class PlaneReader(wiring.Component):
         To and from the units.
     dealt : Out(stream(dealt_layout, always ready))
         Keys that rows will come to.
-    mask_bank, mask_beat, mask_used, mask_en : Out, mask_data : In(groups), hold : In(1)
+    mask : Out(key_mask_signature), hold : In(1)
         See `PacketSeeds`.
     waiting : Out(1)
         Packets are on their way.
@@ -65,7 +66,7 @@ class PlaneReader(wiring.Component):
     entry: Any
     verdict: Any
     dealt: stream.Interface
-    mask_data: Signal
+    mask: Any
     hold: Signal
     waiting: Signal
 
@@ -82,11 +83,7 @@ class PlaneReader(wiring.Component):
                 "entry": Out(entry).array(s.units),
                 "verdict": In(stream.Signature(verdict_layout(s))).array(s.units),
                 "dealt": Out(stream.Signature(dealt_layout(p), always_ready=True)),
-                "mask_bank": Out(p.bank_bits),
-                "mask_beat": Out(range(p.max_beats)),
-                "mask_used": Out(1),
-                "mask_en": Out(1),
-                "mask_data": In(p.groups),
+                "mask": Out(key_mask_signature(p)),
                 "hold": In(1),
                 "waiting": Out(1),
             }
@@ -102,6 +99,7 @@ class PlaneReader(wiring.Component):
         connect(m, self.row, rows.row)
         connect(m, self.head, rows.head)
         connect(m, rows.o, seeds.i)
+        wiring.connect(m, wiring.flipped(self.mask), seeds.mask)
         connect(m, seeds.o, requests.seed)
         connect(m, seeds.dealt, self.dealt)
         connect(m, requests.ask, self.ask)
@@ -115,11 +113,6 @@ class PlaneReader(wiring.Component):
         m.d.comb += [
             requests.ended.eq(verdicts.ended),
             hands.taken.eq(Cat(port.valid & port.ready for port in verdicts.verdict)),
-            self.mask_bank.eq(seeds.mask_bank),
-            self.mask_beat.eq(seeds.mask_beat),
-            self.mask_used.eq(seeds.mask_used),
-            self.mask_en.eq(seeds.mask_en),
-            seeds.mask_data.eq(self.mask_data),
             seeds.hold.eq(self.hold),
             self.waiting.eq(requests.waiting),
         ]

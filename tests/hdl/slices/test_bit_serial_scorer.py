@@ -88,8 +88,8 @@ class ScorerBench(wiring.Component):
         ]
         m.submodules.mask = mask = memory.Memory(shape=p.groups, depth=p.max_beats, init=words)
         port, used = mask.read_port(), Signal()
-        with m.If(dut.mask_en):
-            m.d.sync += used.eq(dut.mask_used)
+        with m.If(dut.mask.en):
+            m.d.sync += used.eq(dut.mask.used)
         for source, sink in (
             (self.q, store.i), (self.q_head, store.head), (self.k_head, dut.head),
             (self.row, dut.row), (self.threshold, dut.threshold), (dut.o, self.o),
@@ -105,9 +105,9 @@ class ScorerBench(wiring.Component):
             self.k.ready.eq(dut.key_space != 0),
             dut.key.valid.eq(self.k.valid & self.k.ready),
             dut.key.p.eq(self.k.p),
-            port.addr.eq(dut.mask_beat),
-            port.en.eq(dut.mask_en),
-            dut.mask_data.eq(port.data | (~used).replicate(p.groups)),
+            port.addr.eq(dut.mask.beat),
+            port.en.eq(dut.mask.en),
+            dut.mask.data.eq(port.data | (~used).replicate(p.groups)),
             *(getattr(self, name).eq(getattr(dut, name)) for name in STALLS),
         ]
         return m

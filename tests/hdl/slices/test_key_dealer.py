@@ -125,7 +125,7 @@ class Around:
             )
             ctx.set(dut.arrived, self.work._modulo(self.there))
             _, _, en, used, bank, beat, moved, *waits = await ctx.tick().sample(
-                dut.mask_en, dut.mask_used, dut.mask_bank, dut.mask_beat,
+                dut.mask.en, dut.mask.used, dut.mask.bank, dut.mask.beat,
                 dut.turn.valid & dut.turn.ready, *(getattr(dut, n) for n in WAITS),
             )  # fmt: skip
             assert en + sum(waits) == 1
@@ -143,7 +143,7 @@ class Around:
                     data = sum(bit << n for n, bit in enumerate(mask))
                 else:
                     data = (1 << p.groups) - 1
-            ctx.set(dut.mask_data, data)
+            ctx.set(dut.mask.data, data)
             self.there += append
             cycle += 1
 
@@ -269,14 +269,14 @@ def test_a_unit_that_stands():
     dut, dealt, taken = KeyDealer(params=p), [], []
 
     async def bench(ctx):
-        ctx.set(dut.mask_data, 1)
+        ctx.set(dut.mask.data, 1)
         await ctx.tick()
         ctx.set(dut.turn.valid, 1)
         ctx.set(dut.turn.p, {"count": 1, "write": 1})
         for cycle in range(200):
             ctx.set(dut.o[0].ready, cycle >= 100)
             _, _, deal, take, wait = await ctx.tick().sample(
-                dut.mask_en, dut.o[0].valid & dut.o[0].ready, dut.wait_unit
+                dut.mask.en, dut.o[0].valid & dut.o[0].ready, dut.wait_unit
             )
             if deal:
                 dealt.append(cycle)
@@ -318,7 +318,7 @@ class Contract(wiring.Component):
         p, units, width = self.params, self.params.slice_units, lanes(self.params)
         dut = m.submodules.dut = Shallow(params=p)
         free_inputs(m, dut)
-        given, deal, older = dut.turn.p, dut.mask_en, Signal.like(dut.arrived)
+        given, deal, older = dut.turn.p, dut.mask.en, Signal.like(dut.arrived)
         there = ~given.opens | (older >= given.key + given.count)
         m.d.comb += [
             older.eq(dut.arrived - given.start),
@@ -334,7 +334,7 @@ class Contract(wiring.Component):
         m.d.sync += [turn.eq(deal), now.eq(given)]
         beat = p.groups // width  # turns with one word of the mask
         word = now.key // width % beat
-        bits = dut.mask_data.word_select(word, width) if beat > 1 else dut.mask_data
+        bits = dut.mask.data.word_select(word, width) if beat > 1 else dut.mask.data
         chosen, groups = AnyConst(3), capacity(p) // units
         places = [divmod(n % capacity(p), units) for n in range(2 * capacity(p))]
         unit_of = Array(Const(unit, range(units)) for _, unit in places)

@@ -73,8 +73,8 @@ class ScorerBench(wiring.Component):
         m.submodules.mask = mask = memory.Memory(shape=p.groups, depth=p.max_beats, init=words)
         port = mask.read_port()
         used = Signal()
-        with m.If(scorer.mask_en):
-            m.d.sync += used.eq(scorer.mask_used)
+        with m.If(scorer.mask.en):
+            m.d.sync += used.eq(scorer.mask.used)
         cycle, go = Signal(range(self.start + 1)), Signal()
         m.d.comb += go.eq(cycle == self.start)
         with m.If(~go):
@@ -97,9 +97,9 @@ class ScorerBench(wiring.Component):
             scorer.key_end.eq(ring.end),
             scorer.key_append.eq(ring.append),
             ring.release.eq(scorer.key_release),
-            port.addr.eq(scorer.mask_beat),
-            port.en.eq(scorer.mask_en),
-            scorer.mask_data.eq(port.data | (~used).replicate(p.groups)),
+            port.addr.eq(scorer.mask.beat),
+            port.en.eq(scorer.mask.en),
+            scorer.mask.data.eq(port.data | (~used).replicate(p.groups)),
             self.level.eq(ring.level),
             *(getattr(self, name).eq(getattr(scorer, name)) for name in STALLS),
         ]

@@ -112,7 +112,7 @@ class Around:
             hold = self.rng.random() < self.hold
             ctx.set(dut.hold, hold)
             _, _, en, used, bank, beat, closes = await ctx.tick().sample(
-                dut.mask_en, dut.mask_used, dut.mask_bank, dut.mask_beat, dut.i.valid & dut.i.ready
+                dut.mask.en, dut.mask.used, dut.mask.bank, dut.mask.beat, dut.i.valid & dut.i.ready
             )
             data = self.rng.randrange(1 << groups)  # it does not count unless it was asked for
             assert not ((en or closes) and hold)
@@ -122,7 +122,7 @@ class Around:
                 if used:
                     mask = self.masks[bank][beat * groups : (beat + 1) * groups]
                 data = sum(bit << n for n, bit in enumerate(mask))
-            ctx.set(dut.mask_data, data)
+            ctx.set(dut.mask.data, data)
             cycle += 1
 
 
@@ -215,7 +215,7 @@ class Contract(wiring.Component):
     def elaborate(self, platform):
         m, p = Module(), self.params
         m.submodules.dut = dut = PacketSeeds(params=p)
-        free_inputs(m, dut, but=("i.payload", "mask_data"))
+        free_inputs(m, dut, but=("i.payload", "mask.data"))
         m.submodules += HoldRule(dut.o)
         heads = [Signal(kv_rows_layout(p), name=f"head{n}") for n in range(2)]
         masks = [AnyConst(p.max_beats * p.groups) for _ in heads]
@@ -239,14 +239,14 @@ class Contract(wiring.Component):
         """What was asked for is there a cycle later."""
         asked, groups = Signal(self.params.groups), self.params.groups
         m.d.comb += [
-            Assert(~dut.mask_en | (dut.i.valid & ~dut.hold)),
+            Assert(~dut.mask.en | (dut.i.valid & ~dut.hold)),
             Assert(~dut.i.ready | ~dut.hold),
-            Assert((dut.mask_bank == now.bank) & (dut.mask_used == now.key_mask)),
+            Assert((dut.mask.bank == now.bank) & (dut.mask.used == now.key_mask)),
         ]
-        m.d.sync += asked.eq(Mux(dut.mask_used, mask.word_select(dut.mask_beat, groups), -1))
+        m.d.sync += asked.eq(Mux(dut.mask.used, mask.word_select(dut.mask.beat, groups), -1))
         was = Signal()
-        m.d.sync += was.eq(dut.mask_en)
-        m.d.comb += dut.mask_data.eq(Mux(was, asked, AnySeq(groups)))
+        m.d.sync += was.eq(dut.mask.en)
+        m.d.comb += dut.mask.data.eq(Mux(was, asked, AnySeq(groups)))
 
     def _packets(self, m, head, mask):
         """(whether it comes, the packet) for each packet that a KV head can have."""
