@@ -19,7 +19,7 @@ def test_presets_are_the_documented_ones():
     found = {c.name: c for c in config.presets()}
     names = [
         "dense", "dense-full", "dense-tiny",
-        "leopard", "leopard-hp", "leopard-tiny",
+        "leopard", "leopard-ecp5", "leopard-hp", "leopard-tiny",
         "spatten", "spatten-ecp5", "spatten-full", "spatten-tiny",
     ]  # fmt: skip
     assert list(found) == names
@@ -185,7 +185,7 @@ def test_unreadable_files(tmp_path):
 def test_unknown_systems():
     fails(r"unknown system 'dens'; did you mean 'dense'\?", "dens")
     known = (
-        "dense, dense-full, dense-tiny, leopard, leopard-hp, leopard-tiny, "
+        "dense, dense-full, dense-tiny, leopard, leopard-ecp5, leopard-hp, leopard-tiny, "
         "spatten, spatten-ecp5, spatten-full, spatten-tiny"
     )
     fails(rf"unknown system 'zzz'; known: {known}", "zzz")
