@@ -40,6 +40,9 @@ def test_presets_are_the_documented_ones():
             max_head_dim=64, slice_units=units, value_demand=True
         )
     assert not found["leopard-tiny"].core.gathers
+    half = found["leopard-ecp5"]
+    assert (half.core.lanes, half.core.slice_units, half.synth.ecp5_speed) == (32, 3, 8)
+    assert not half.core.gathers
     fits = found["spatten-ecp5"]
     assert (fits.core.lanes, fits.core.top_k, fits.synth.ecp5_speed) == (16, "quick", 8)
     for preset in found.values():
