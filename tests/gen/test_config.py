@@ -19,7 +19,7 @@ def test_presets_are_the_documented_ones():
     found = {c.name: c for c in config.presets()}
     names = [
         "dense", "dense-full", "dense-tiny",
-        "leopard", "leopard-hp", "leopard-tiny",
+        "leopard", "leopard-ecp5", "leopard-hp", "leopard-tiny",
         "spatten", "spatten-ecp5", "spatten-full", "spatten-tiny",
     ]  # fmt: skip
     assert list(found) == names
@@ -40,6 +40,9 @@ def test_presets_are_the_documented_ones():
             max_head_dim=64, slice_units=units, value_demand=True
         )
     assert not found["leopard-tiny"].core.gathers
+    half = found["leopard-ecp5"]
+    assert (half.core.lanes, half.core.slice_units, half.synth.ecp5_speed) == (32, 3, 8)
+    assert not half.core.gathers
     fits = found["spatten-ecp5"]
     assert (fits.core.lanes, fits.core.top_k, fits.synth.ecp5_speed) == (16, "quick", 8)
     for preset in found.values():
@@ -185,7 +188,7 @@ def test_unreadable_files(tmp_path):
 def test_unknown_systems():
     fails(r"unknown system 'dens'; did you mean 'dense'\?", "dens")
     known = (
-        "dense, dense-full, dense-tiny, leopard, leopard-hp, leopard-tiny, "
+        "dense, dense-full, dense-tiny, leopard, leopard-ecp5, leopard-hp, leopard-tiny, "
         "spatten, spatten-ecp5, spatten-full, spatten-tiny"
     )
     fails(rf"unknown system 'zzz'; known: {known}", "zzz")

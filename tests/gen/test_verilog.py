@@ -71,7 +71,7 @@ def test_a_core_whose_blocks_cannot_be_joined():
         ("leopard-tiny", ["value_demand=true", "slice_demand=true", "data_width=64"]),
         *(
             pytest.param(name, [], marks=pytest.mark.full)
-            for name in ("dense-full", "spatten", "spatten-ecp5")
+            for name in ("dense-full", "spatten", "spatten-ecp5", "leopard-ecp5")
         ),
     ],
 )

@@ -36,7 +36,7 @@ def test_random_jobs_with_signs(settings):
     assert coverage.cases == 60
 
 
-@pytest.mark.parametrize("name, cases", [(TINY, 3000), ("leopard", 1000)])
+@pytest.mark.parametrize("name, cases", [(TINY, 3000), ("leopard-ecp5", 1000), ("leopard", 1000)])
 @pytest.mark.full
 def test_thousands_of_random_jobs(name, cases):
     campaign(name, cases, most_cycles=3000)

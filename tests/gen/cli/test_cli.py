@@ -56,8 +56,8 @@ def test_list_as_json(attnsieve):
     status, out, _ = attnsieve("list", "--json")
     assert status == 0
     assert {p["name"]: p["core"]["lanes"] for p in json.loads(out)} == {
-        "dense": 64, "dense-full": 512, "dense-tiny": 4, "leopard": 64, "leopard-hp": 64,
-        "leopard-tiny": 16,
+        "dense": 64, "dense-full": 512, "dense-tiny": 4, "leopard": 64,
+        "leopard-ecp5": 32, "leopard-hp": 64, "leopard-tiny": 16,
         "spatten": 64,
         "spatten-ecp5": 16, "spatten-full": 512, "spatten-tiny": 4,
     }  # fmt: skip
