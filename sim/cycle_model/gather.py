@@ -9,12 +9,12 @@ import numpy as np
 from attnsieve.sim.cycle_model.lines import paced
 from attnsieve.sim.cycle_model.loader import KEY, VALUE, LoaderModel, Region
 
-__all__ = ["GatherLoaderModel", "ListedRegion"]
+__all__ = ["SLOTS", "Chunk", "GatherLoaderModel", "ListedRegion"]
 
 #: Granules of a chunk, at most.
 _MOST = 8
 #: Beats of units inside the reader.
-_SLOTS = 128
+SLOTS = 128
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,31 @@ class ListedRegion(Region):
     channel: np.ndarray
     ends: np.ndarray
     second: bool = False
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Listed rows that are read at once.
+
+    Parameters
+    ----------
+    stream : int
+        Which.
+    begin : int
+        When its first units are there to be asked for.
+    units : int array
+        Channel of each unit, in order.
+    ends : int array
+        Of each line the beat of units that completes it.
+    last : bool
+        Nothing is left of its region.
+    """
+
+    stream: int
+    begin: int
+    units: np.ndarray
+    ends: np.ndarray
+    last: bool
 
 
 class GatherLoaderModel(LoaderModel):
@@ -104,30 +129,41 @@ class GatherLoaderModel(LoaderModel):
         beats = -(-len(units) // p.channels)
         share = (np.arange(lines) + 1) / lines  # of the chunk's beats, wanted or not
         ends = np.ceil(share * beats).astype(np.int64) - 1
-        words = self._gathered(issued, units, np.bincount(ends, minlength=beats))
-        sink.put(self._lines(words, ends) + (stream == VALUE))
+        self.count += 1
+        self._read(Chunk(stream, issued + self.latency.request, units, ends, last))
         if last:
             self._end(stream, region, cut)
+
+    def _read(self, chunk: Chunk) -> None:
+        """When the units of a chunk come."""
+        lines = np.bincount(chunk.ends, minlength=-(-len(chunk.units) // self.params.channels))
+        self._came(chunk, self._gathered(chunk.begin, chunk.units, lines))
+
+    def _came(self, chunk: Chunk, words: np.ndarray) -> None:
+        """The beats of a chunk are at the unpacker at these times."""
+        self.chunk_asked.append(self.asked)
+        self.chunk_taken.append(int(words[-1]))
+        self.sinks[chunk.stream].put(self._lines(words, chunk.ends) + (chunk.stream == VALUE))
+        if chunk.last and chunk.stream == VALUE:
+            self.value_read.append(self.asked)
 
     def _end(self, stream: int, region: ListedRegion, cut: int) -> None:
         """The region is used up."""
         if not region.second:
             self.heads[stream] += 1
-        if stream == VALUE:
-            self.value_read.append(self.asked)
         self.next[stream] += 1
         self.rows[stream] = 0
         self.open_from[stream] = cut + 2
         self._begin(stream)
 
-    def _gathered(self, issued: int, channel: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    def _gathered(self, begin: int, channel: np.ndarray, lines: np.ndarray) -> np.ndarray:
         """Times at which the beats of units of a chunk, each of so many ``lines``, are at the
         unpacker. It makes a line in a cycle: a beat of more lines holds up those behind it."""
         channels = self.params.channels
         beats = -(-len(channel) // channels)
-        begin = max(issued + self.latency.request, self.asked + 1)
+        begin = max(begin, self.asked + 1)
         asked = np.arange(begin, begin + beats)
-        held = len(self.left_at) - _SLOTS + np.arange(beats)  # places among the beats inside
+        held = len(self.left_at) - SLOTS + np.arange(beats)  # places among the beats inside
         there = (held >= 0) & (held < len(self.left_at))
         asked[there] = np.maximum(asked[there], self.left_at[held[there]] + 1)
         asked = paced(asked)
@@ -143,11 +179,8 @@ class GatherLoaderModel(LoaderModel):
         pace = np.maximum(lines, 1)
         index = np.cumsum(pace) - pace
         words = np.maximum.accumulate(bounds - index) + index
-        self.left_at = np.append(self.left_at, words)[-_SLOTS:]
-        words = words + self.latency.word
-        self.chunk_asked.append(self.asked)
-        self.chunk_taken.append(int(words[-1]))
-        return words
+        self.left_at = np.append(self.left_at, words)[-SLOTS:]
+        return words + self.latency.word
 
     def _from(self, number: int, asked: np.ndarray) -> np.ndarray:
         """Times at which a channel gives units, no more of them in flight than it may have."""
