@@ -137,11 +137,12 @@ class GatherLoaderModel(LoaderModel):
     def _read(self, chunk: Chunk) -> None:
         """When the units of a chunk come."""
         lines = np.bincount(chunk.ends, minlength=-(-len(chunk.units) // self.params.channels))
-        self._came(chunk, self._gathered(chunk.begin, chunk.units, lines))
+        words = self._gathered(chunk.begin, chunk.units, lines)
+        self.chunk_asked.append(self.asked)
+        self._came(chunk, words)
 
     def _came(self, chunk: Chunk, words: np.ndarray) -> None:
         """The beats of a chunk are at the unpacker at these times."""
-        self.chunk_asked.append(self.asked)
         self.chunk_taken.append(int(words[-1]))
         self.sinks[chunk.stream].put(self._lines(words, chunk.ends) + (chunk.stream == VALUE))
         if chunk.last and chunk.stream == VALUE:

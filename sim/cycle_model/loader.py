@@ -179,6 +179,10 @@ class LoaderModel:
         self._issue(stream, now)
         return True
 
+    def force(self) -> bool:
+        """Get what was issued, though something else could come first. Whether anything was."""
+        return False
+
     def _issue(self, stream: int, now: int) -> None:
         region = self.regions[stream][self.next[stream]]
         sink = self.sinks[stream]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ _FEED, _JOIN = 3, 2
 _GONE, _AGAIN = 2, 3
 #: Cycles from a KV head's last step to its rows' being complete, if no key is left.
 _CLOSED = 4
-_NEVER = 1 << 60
 
 
 class _Survivors(SurvivorsModel):
@@ -104,6 +102,10 @@ class _Seeds:
         """There is nothing but what further rows will bring."""
         return not (self.packets or self.head or self.heads)
 
+    def there(self, now: int) -> bool:
+        """A packet is there."""
+        return bool(self.packets) and self.packets[0][0] <= now
+
     def give(self, row: DealtRow) -> None:
         """One more row."""
         self.rows.append(row)
@@ -158,10 +160,27 @@ class _Seeds:
         return _Packet(self.opened - 1, word, 0, (*keys, *none))
 
 
+class _Hand:
+    """Keys of a packet that are in units.
+
+    Parameters
+    ----------
+    packet : _Packet
+        Theirs.
+    last : bool
+        No keys of it are behind them.
+    """
+
+    def __init__(self, packet: _Packet, last: bool) -> None:
+        self.packet, self.last = packet, last
+        self.units: list[int] = []
+        self.left = 0  # keys that not all rows have begun
+        self.known = 0  # when the verdicts on the others are
+
+
 class Planes(Units):
-    """Packets in the order in which they are asked for: what becomes of each depends on those
-    before alone. Those that go on come before new ones; of all that are on their way, few can be in
-    units, and few of a unit.
+    """Packets on their way around, cycle by cycle. Those that go on come before new ones; few can
+    be in units, and few keys in each; keys that are kept and find no room take places.
 
     Parameters
     ----------
@@ -175,28 +194,31 @@ class Planes(Units):
 
     def __init__(self, params: CoreParams, loader: SharedLoaderModel, image: JobImage) -> None:
         super().__init__(params, image.job.heads * image.job.queries)
-        self.channels, self.loader, self.group = params.channels, loader, image.job.group
-        self.sizes, s = packet_params(params), self.slices
+        self.channels, self.loader = params.channels, loader
+        self.sizes, units = packet_params(params), self.slices.units
         self.first_units = [
             [plane.row(head, 0) // params.unit_bytes for plane in image.k_planes]
             for head in range(image.job.kv_heads)
         ]
         self.unit_keys = [self.sizes.unit_keys(n) for n in range(params.channels)]
+        self.time = 0
         self.seeds = _Seeds(params, image.job.group)
-        self.again: deque[tuple[int, _Packet]] = deque()  # that go on, and since when
-        self.flying: deque[int] = deque()  # when packets that are through are gone
-        self.inside_packets = 0
+        self.again: deque[tuple[int, _Packet]] = deque()  # packets that go on, and since when
+        self.flying = 0  # packets on their way
+        self.gone: deque[int] = deque()  # when those that are through do not count any more
         stages = PacketRequests(params=params).latency
-        self.asks = deque([-1] * stages, stages)  # when the last ones were
-        self.go = self.hand = self.verdict = -1  # the last packet, hand, verdict
-        most = PacketVerdicts.depth + 1
-        self.hands = deque([-1] * most, most)  # verdicts of the last ones
-        self.taken = [deque([-1] * SliceFeed.depth, SliceFeed.depth) for _ in range(s.units)]
-        self.free = [0] * s.units  # when units can take another place
-        self.kept = _Survivors(s.units, self.ways, self.turn, self.step)
-        self.leaving: list[tuple[int, int, int, int]] = []  # kept keys: time, unit, way, row
-        self.reads = bytearray()  # cycles in which a slice is read
-        self.spans: list[list[int]] = []  # in which packets are on their way
+        self.asks = deque([-1] * stages, stages)  # when the last packets were asked for
+        self.words: deque[_Packet] = deque()  # that were
+        self.number = 0  # the next hand of the first of these
+        self.hands: deque[_Hand] = deque()
+        self.keys = [0] * units  # of each unit that wait for their verdict
+        self.feeds: list[deque[tuple[int, tuple[int, ...], _Hand]]] = [
+            deque() for _ in range(units)
+        ]  # keys, and since when they are there
+        self.rows = [0] * units  # of the first key that have begun
+        self.places: list[list[tuple[int, int, int]]] = [[] for _ in range(self.turn)]
+        self.inner = 0  # keys in feeds, places in units
+        self.kept = _Survivors(units, self.ways, self.turn, self.step)
 
     def give(self, row: DealtRow) -> None:
         """One more row."""
@@ -204,124 +226,151 @@ class Planes(Units):
         self.left[row.number] = 1 + sum(map(bool, row.keys))
         self.inside += 1
         self.seeds.give(row)
+        self._walk()
+
+    def _walk(self) -> None:
+        for row, time in self.seeds.walk():
+            self._end(row, time)
 
     def advance(self, wait: bool) -> list[int]:
         """Go on until some rows are complete, and return these; none if what comes next is not
-        known: with ``wait`` the next row."""
+        known: with ``wait`` the next row. Also none when rows have come through memory."""
+        delivered = self.loader.delivered
+        while not (self.finished or (self.seeds.idle and (wait or self._still))):
+            if self.loader.delivered > delivered:
+                break
+            if self.flying and not self.inner:
+                self._skip()
+            now = self.time
+            self._leave(now)
+            reads = self._feed(now)
+            self._hand_out(now)
+            self._judge(now)
+            self._ask(now)
+            if reads:
+                self.busy += 1
+            else:
+                self._idle("key" if self.flying else self._prepares(now))
+            self.time += 1
+        finished = list(self.finished)
         self.finished.clear()
-        while self.inside and not self.finished:
-            for row, time in self.seeds.walk():
-                self._end(row, time)
-            if wait and self.seeds.idle:
-                break
-            if self.again or self.seeds.packets:
-                self._read(*self._next())
-                continue
-            self._store(_NEVER)
-            if not self.finished:
-                break
-        if self.finished and not self.inside and len(self.causes) == self.count:
-            self._count()
-        return list(self.finished)
+        return finished
 
-    def _next(self) -> tuple[int, _Packet]:
-        """The next packet that is asked for, and when."""
-        again = self.again[0][0] if self.again else _NEVER
-        new = self.seeds.packets[0][0] if self.seeds.packets else _NEVER
-        if self.inside_packets - len(self.flying) == PacketRequests.packets:
-            new = _NEVER
-        elif self.inside_packets >= PacketRequests.packets:
-            new = max(new, self.flying[self.inside_packets - PacketRequests.packets])
-        go = max(self.go + 1, self.asks[0], min(again, new))
-        self.go = go
-        if again <= go:
-            return go, self.again.popleft()[1]
-        while self.flying and self.flying[0] <= go:
-            self.flying.popleft()
-            self.inside_packets -= 1
-        self.inside_packets += 1
-        return go, self.seeds.take(go)
+    @property
+    def _still(self) -> bool:
+        """No key is on its way."""
+        return not (self.flying or self.inner or self.kept.busy)
 
-    def _read(self, go: int, packet: _Packet) -> None:
-        """A packet is asked for, and its keys are judged when its units are there."""
-        if not self.spans or self.spans[-1][1] <= go:
-            self.spans.append([go + 1, go + 1])
+    def _skip(self) -> None:
+        """To the next cycle in which anything comes, if only memory is at work."""
+        times = [queue[0][0] for queue in (self.again, self.seeds.packets) if queue]
+        if self.words:
+            times.append(self.loader.there)
+        time = min(*times, self.kept.due) if times else 0
+        if time > self.time and not self.hands:
+            self.idle["key"] += time - self.time
+            self.time = time
+
+    def _ask(self, now: int) -> None:
+        """A packet is asked for."""
+        while self.gone and self.gone[0] <= now:
+            self.gone.popleft()
+            self.flying -= 1
+        if self.asks[0] > now or self.loader.room <= len(self.asks):
+            return
+        if self.again and self.again[0][0] <= now:
+            packet = self.again.popleft()[1]
+        elif self.seeds.there(now) and self.flying < PacketRequests.packets:
+            self.flying += 1
+            packet = self.seeds.take(now)
+            self._walk()
+        else:
+            return
         unit = self.first_units[packet.head][packet.number] + packet.word * self.channels
         units = [
             (unit + n) % self.channels
             for n, keys in enumerate(self.unit_keys)
             if any(packet.keys[keys.start : keys.stop])
         ]
-        asked, there = self.loader.ask(go + len(self.asks), units)
-        self.asks.append(asked)
-        self._store(there + _FEED + self.turn)
-        for number in range(self.sizes.hands):
-            self._hand(packet, number, there)
-        self.loader.hold(self.hand)
-        after = packet.after()
-        if after.some:
-            self.again.append((self.verdict + _AGAIN, after))
-        else:
-            self.flying.append(self.verdict + _GONE)
-        self.spans[-1][1] = max(self.spans[-1][1], self.verdict + _GONE)
+        self.asks.append(self.loader.ask(now + len(self.asks), units))
+        self.words.append(packet)
 
-    def _hand(self, packet: _Packet, number: int, there: int) -> None:
-        """Some keys of a packet to their units, and the verdicts on them."""
-        s, size = self.slices, self.sizes.hand
-        first = packet.word * self.sizes.keys + number * size
-        time = max(there, self.hand + 1, self.hands[0] + 1, *(t[0] + 1 for t in self.taken))
-        verdict, wanted = max(self.verdict + 1, time + _JOIN), []
-        for lane, codes in enumerate(packet.keys[number * size : (number + 1) * size]):
+    def _hand_out(self, now: int) -> None:
+        """Some keys of the oldest packet to their units, if each has room for one."""
+        if not self.words or self.loader.there > now or max(self.keys) >= SliceFeed.depth:
+            return
+        if len(self.hands) > PacketVerdicts.depth:
+            return
+        packet, size, units = self.words[0], self.sizes.hand, self.slices.units
+        first = self.number * size
+        self.number += 1
+        hand = _Hand(packet, self.number == self.sizes.hands)
+        hand.known = now + _JOIN
+        unit = (packet.word * self.sizes.keys + first) % units
+        for lane, codes in enumerate(packet.keys[first : first + size], unit):
             if codes:
-                unit = (first + lane) % s.units
-                begin = max(time + _FEED, self.free[unit])
-                self.free[unit] = begin + len(codes)
-                verdict = max(verdict, self.free[unit] + self.turn)
-                wanted.append(unit)
-                self._judge(codes, packet.number + 1, unit, begin)
-        for unit in wanted:
-            self.taken[unit].append(verdict)
-        self.hands.append(verdict)
-        self.hand, self.verdict = time, verdict
+                hand.units.append(lane % units)
+                self.keys[lane % units] += 1
+                self.feeds[lane % units].append((now + _FEED, codes, hand))
+        hand.left = len(hand.units)
+        self.inner += hand.left
+        self.hands.append(hand)
+        if hand.last:
+            self.number = 0
+            self.words.popleft()
+            self.loader.take(now)
 
-    def _judge(self, codes: tuple[int, ...], number: int, unit: int, begin: int) -> None:
-        """Places of a key, one for each row, and those that end with this slice."""
-        if len(self.reads) < begin + len(codes):
-            self.reads.extend(bytes(begin + len(codes)))
-        for place, code in enumerate(codes, begin):
-            self.reads[place] = 1
+    def _feed(self, now: int) -> bool:
+        """A place of each unit that has a key and no place with another one. Whether any has."""
+        some = False
+        places = self.places[now % self.turn]
+        for unit, feed in enumerate(self.feeds):
+            if not feed or feed[0][0] > now or unit in self.kept.waits:
+                continue
+            some = True
+            _, codes, hand = feed[0]
+            code, number = codes[self.rows[unit]], hand.packet.number + 1
+            places.append((unit, code, number))
+            self.inner += 1
+            self.rows[unit] += 1
+            if self.rows[unit] == len(codes):
+                self.rows[unit] = 0
+                feed.popleft()
+                self.inner -= 1
+                hand.left -= 1
+                hand.known = max(hand.known, now + self.turn + 1)
+        self.kept.waits.clear()
+        return some
+
+    def _leave(self, now: int) -> None:
+        """Places leave their units: keys are dropped, or kept, or wait in their feeds."""
+        kept, places = self.kept, self.places[now % self.turn]
+        if kept.due <= now:
+            kept.advance(now)
+        for unit, code, number in places:
             if code & SLICES == number:
-                end, row = place + self.turn, code >> ROW
+                time: int | None = now
                 if code & KEPT:
-                    heapq.heappush(self.leaving, (end, unit, code >> WAY & 1, row))
-                else:
-                    self._end(row, end + COUNT)
-
-    def _store(self, until: int) -> None:
-        """Keys that are kept are stored, as far as nothing comes before ``until``."""
-        kept = self.kept
-        while self.leaving and self.leaving[0][0] <= until:
-            end, unit, way, row = heapq.heappop(self.leaving)
-            time = kept.keep(end, unit, way, row)
-            if time:
-                self._end(row, time + COUNT)
-        if kept.due <= until:
-            kept.advance(until)
+                    time = kept.keep(now, unit, code >> WAY & 1, code >> ROW)
+                if time:
+                    self._end(code >> ROW, time + COUNT)
+        self.inner -= len(places)
+        places.clear()
         for row, time in kept.stored:
             self._end(row, time + COUNT)
-        for unit in kept.waits:
-            self.free[unit] += 1
-        for found in (kept.stored, kept.left, kept.waits):
-            found.clear()
+        kept.stored.clear()
+        kept.left.clear()
 
-    def _count(self) -> None:
-        """Cycles in which slices are read, and why none is in the others."""
-        spans = iter(self.spans)
-        since, until = next(spans, (_NEVER, _NEVER))
-        for now in range(self.reads.rfind(1) + 1):
-            while now >= until:
-                since, until = next(spans, (_NEVER, _NEVER))
-            if self.reads[now]:
-                self.busy += 1
+    def _judge(self, now: int) -> None:
+        """The oldest keys in units, if the verdicts on all of them are there."""
+        if not self.hands or self.hands[0].left or self.hands[0].known > now:
+            return
+        hand = self.hands.popleft()
+        for unit in hand.units:
+            self.keys[unit] -= 1
+        if hand.last:
+            after = hand.packet.after()
+            if after.some:
+                self.again.append((now + _AGAIN, after))
             else:
-                self._idle("key" if now >= since else self._prepares(now))
+                self.gone.append(now + _GONE)

@@ -98,6 +98,8 @@ def predict(
     else:
         pipeline = SparsePipeline(*stages) if lists else Pipeline(*stages[1:])
     cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)
+    if cut and isinstance(loader, SharedLoaderModel):
+        loader.cut = cutter.advance
     _run(loader, pipeline, cutter if cut else None, len(rows))
     written = pipeline.done[: len(rows)][[row.write for row in rows]]
     answered = int(written.max(initial=0)) + timing.latency + latency.finish
@@ -120,7 +122,7 @@ def _run(loader: Any, pipeline: Pipeline, cutter: _Cutter | None, rows: int) -> 
             moved = True
         pipeline.advance()
         moved = moved or (pipeline.summed, pipeline.softened) != before
-        if not (moved or (waiting and waiting.order(force=True))):
+        if not (moved or pipeline.force() or loader.force()):
             raise RuntimeError("the model of the core is stuck; this is a bug in it")
 
 

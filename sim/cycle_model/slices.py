@@ -150,16 +150,20 @@ class SlicePipeline(SparseSums):
 
     # -- keys to units -------------------------------------------------------------------------
 
-    def _deal(self) -> bool:
+    def force(self) -> bool:
+        return self._deal(force=True)
+
+    def _deal(self, force: bool = False) -> bool:
         """Keys go through the units until a row has all its keys there, if that is known."""
         oldest = self.begun - self.params.slice_rows
         comes = self.begun < len(self.rows) and (oldest < 0 or self.complete[oldest] >= 0)
         self.circle.known = self.store.known
         self.circle.blocked = self._blocked()
-        finished = self.circle.advance(wait=comes)
+        before = self.circle.time
+        finished = self.circle.advance(wait=comes and not force)
         for number in finished:
             self.complete[number] = self.circle.ended[number]
-        return bool(finished)
+        return bool(finished) or self.circle.time > before
 
     def _blocked(self) -> bool:
         """Keys that are not there wait for a row that is not complete."""

@@ -108,6 +108,9 @@ class WaitingPipeline(SparsePipeline):
                 while stage():
                     moved = True
 
+    def force(self) -> bool:
+        return self.order(force=True)
+
     # -- the order of planes -------------------------------------------------------------------
 
     def order(self, *, force: bool = False) -> bool:

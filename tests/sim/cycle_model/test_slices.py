@@ -5,16 +5,16 @@ import pytest
 
 from attnsieve.gen import config
 from attnsieve.sim.bench.memory import Timing
-from attnsieve.sim.bench.slice_model import known_image, random_runs
+from attnsieve.sim.bench.slice_model import random_job, random_runs
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.plan import Placement, single_job
-from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.limits import Necessary, limit_cycles
 
 TINY = "leopard-tiny"
 TIMING = Timing()
 DEMAND = "value_demand=true"
+PLANES = [DEMAND, "slice_demand=true", "data_width=128"]
 POINTS = {
     "tiny": (TINY, []),
     "leopard": ("leopard", []),
@@ -29,6 +29,11 @@ POINTS = {
     "leopard, V whole": ("leopard", ["value_demand=false"]),
     "wide, values on demand": (TINY, [DEMAND, "lanes=64", "slice_units=8", "operand_bits=12"]),
     "twelve units": ("leopard", ["slice_units=12", "max_head_dim=32"]),
+    "slices on demand": (TINY, PLANES),
+    "leopard, slices on demand": ("leopard", ["slice_demand=true"]),
+    "wide, slices on demand": (
+        TINY, [*PLANES, "channels=2", "lanes=64", "slice_units=8", "operand_bits=12"],
+    ),
 }
 
 
@@ -48,7 +53,7 @@ def test_any_job_has_a_consistent_prediction(point):
     preset, settings = POINTS[point]
     params = config.load(preset, settings=settings).core
     for seed in range(10):
-        image = known_image(params, seed, 500).jobs[0]
+        image = random_job(params, seed, 500).jobs[0]
         p, result = predict(params, TIMING, image), image.expected
         assert p.busy + p.setup + p.query + p.key + p.output + p.tail == p.cycles
         assert min(p.busy, p.setup, p.query, p.key, p.output, p.tail) >= 0
@@ -60,7 +65,7 @@ def test_any_job_has_a_consistent_prediction(point):
 def test_more_latency_never_helps():
     params = config.load("leopard").core
     for seed in range(8):
-        image = known_image(params, seed, 500).jobs[0]
+        image = random_job(params, seed, 500).jobs[0]
         cycles = [predict(params, Timing(latency=n), image).cycles for n in (5, 50, 200)]
         assert cycles == sorted(cycles)
         assert cycles[0] < cycles[2]
@@ -86,18 +91,34 @@ def test_values_on_demand_save_what_they_do_not_read():
     assert 0 < cycles[0] - cycles[1] < saved / params.wide_bytes
 
 
-def test_relative_thresholds_are_refused():
-    params = config.load(TINY).core
-    image = a_job(params, 5, relative=True)
-    with pytest.raises(InputError, match=r"knows no thresholds that are relative"):
-        predict(params, TIMING, image)
+def test_rows_that_follow_their_maximum_read_more_the_larger_the_margin():
+    params = config.load("leopard").core
+    shape = {"heads": 2, "kv_heads": 1, "queries": 60, "keys": 200, "head_dim": 64}
+    cycles = [
+        predict(params, TIMING, a_job(params, margin, relative=True, **shape)).cycles
+        for margin in (0, 40_000, 100_000, 400_000)
+    ]
+    assert cycles == sorted(cycles)
+    assert cycles[0] < 0.7 * cycles[-1]
 
 
-def test_planes_of_slices_are_refused():
-    params = config.load(TINY, settings=["value_demand=true", "slice_demand=true", "channels=2"])
-    image = a_job(params.core, 5, planar=True)
-    with pytest.raises(InputError, match=r"^the cycle model knows no K in planes of slices$"):
-        predict(params.core, TIMING, image)
+def test_slices_on_demand_save_time_where_memory_is_the_limit():
+    params = config.load("leopard", settings=["slice_demand=true"]).core
+    shape = {"heads": 6, "kv_heads": 6, "keys": 400, "head_dim": 64}
+    whole, planes = (
+        predict(params, TIMING, a_job(params, 60_000, planar=each, **shape)).cycles
+        for each in (False, True)
+    )
+    assert planes < 0.9 * whole
+
+
+def test_keys_that_wait_for_the_room_of_others_do_not_hold_up_these():
+    """The store has room for two KV heads: the third one's keys come when the first is gone, whose
+    row has parts to come when nothing else is known."""
+    settings = ["lanes=64", "slice_units=8", "channels=4", "data_width=256"]
+    params = config.load(TINY, settings=settings).core
+    image = a_job(params, 0, relative=True, heads=12, kv_heads=12)
+    assert predict(params, Timing(latency=5), image).cycles > 1000
 
 
 # -- against the Verilog -------------------------------------------------------------------------
