@@ -218,19 +218,16 @@ class SlicePipeline(SparseSums):
             return False
         row = self.rows[number]
         used = self._spanned(number)
-        if self.value.arrived < self.value_base + used:
+        values = self._values_at(used)
+        if values is None:
             return False
         first, last = self.beat[number], self.beat[number + 1]
         terms = int(self.entered[last - 1])
-        start = max(self._in_ring(number) + 4, self.first_step + 2)
-        if used:
-            start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
+        start = max(self._in_ring(number) + 4, self.first_step + 2, values)
         self.first_step = max(start, self.step_time + 1)
         self._passes(number, start, terms)
         self.beat_free[first:last] = self.step_time + 1
-        if row.last_of_kv:
-            self._release_values(np.array([self.step_time]), used or 1, used)
-        self.summed += 1
+        self._end_row(row, used)
         return True
 
     @property

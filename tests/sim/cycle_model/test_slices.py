@@ -5,7 +5,7 @@ import pytest
 
 from attnsieve.gen import config
 from attnsieve.sim.bench.memory import Timing
-from attnsieve.sim.bench.slice_model import random_job, random_runs
+from attnsieve.sim.bench.slice_model import KINDS, random_job, random_runs
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.plan import Placement, single_job
 from attnsieve.sim.golden.job import Job
@@ -123,11 +123,19 @@ def test_keys_that_wait_for_the_room_of_others_do_not_hold_up_these():
 
 # -- against the Verilog -------------------------------------------------------------------------
 
+#: What the model does not follow, over random jobs.
+OFF = {
+    "bunch": "places bunch at units where everything is kept, which hangs on single cycles",
+    "masked": "jobs with hardly a row that is not masked",
+}
+#: Points and kinds of jobs with some that are off by more than `compare` allows, and why.
+FAILS: dict[tuple[str, str], str] = {}
 
-def compare(point, jobs, most_cycles, margin=6, mean=0.01):
+
+def compare(point, jobs, most_cycles, kind=None, margin=6, mean=0.01):
     """Cycles within 5 %, or ``margin`` cycles; the mean within 1 %, or as told."""
     preset, settings = POINTS[point]
-    runs = random_runs(config.load(preset, settings=settings), range(jobs), most_cycles)
+    runs = random_runs(config.load(preset, settings=settings), range(jobs), most_cycles, kind)
     for seed, run in enumerate(runs):
         assert abs(run.predicted - run.cycles) <= max(margin, 0.05 * run.cycles), (seed, run)
     assert np.mean([abs(run.error) for run in runs]) < mean
@@ -138,15 +146,24 @@ def test_random_jobs_take_the_predicted_cycles(point):
     compare(point, 25, 1000)
 
 
-def test_random_jobs_with_values_on_demand_take_about_the_predicted_cycles():
-    compare("values on demand", 25, 1000, mean=0.015)
-
-
-@pytest.mark.xfail(
-    reason="some jobs that keep everything, or score hardly anything: docs/overview/results.md",
-    strict=False,
+@pytest.mark.parametrize(
+    ("point", "kind"), [("values on demand", None), ("slices on demand", "planes")]
 )
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.full
-def test_many_random_jobs_take_the_predicted_cycles(point):
-    compare(point, 100, 8000)
+def test_random_jobs_on_demand_take_about_the_predicted_cycles(point, kind):
+    compare(point, 25, 1000, kind, mean=0.015)
+
+
+def everything():
+    """Each point with each kind of job that it can do; those that fail are known to."""
+    for point in POINTS:
+        for kind in KINDS:
+            if kind == "planes" and "slices on demand" not in point:
+                continue
+            why = FAILS.get((point, kind))
+            marks = [pytest.mark.xfail(reason=OFF[why], strict=True)] if why else []
+            yield pytest.param(point, kind, marks=[pytest.mark.full, *marks])
+
+
+@pytest.mark.parametrize(("point", "kind"), everything())
+def test_many_random_jobs_take_the_predicted_cycles(point, kind):
+    compare(point, 50, 8000, kind, mean=0.015)
