@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnsieve.hdl.axi.list_rows import row_lanes
 from attnsieve.sim.cycle_model.lines import paced
 from attnsieve.sim.cycle_model.loader import KEY, VALUE, LoaderModel, Region
 
@@ -51,6 +52,8 @@ class Chunk:
         When its first units are there to be asked for.
     units : int array
         Channel of each unit, in order.
+    known : int array
+        Of each beat of units, how much later it is there to be asked for.
     ends : int array
         Of each line the beat of units that completes it.
     last : bool
@@ -60,6 +63,7 @@ class Chunk:
     stream: int
     begin: int
     units: np.ndarray
+    known: np.ndarray
     ends: np.ndarray
     last: bool
 
@@ -130,14 +134,26 @@ class GatherLoaderModel(LoaderModel):
         share = (np.arange(lines) + 1) / lines  # of the chunk's beats, wanted or not
         ends = np.ceil(share * beats).astype(np.int64) - 1
         self.count += 1
-        self._read(Chunk(stream, issued + self.latency.request, units, ends, last))
+        known = self._known(np.diff(region.ends[first : rows + 1]))
+        self._read(Chunk(stream, issued + self.latency.request, units, known, ends, last))
         if last:
             self._end(stream, region, cut)
+
+    def _known(self, counts: np.ndarray) -> np.ndarray:
+        """When the units of rows that have so many are known, beat by beat: the rows of a line of
+        their list take a whole number of cycles."""
+        channels, lanes = self.params.channels, row_lanes(self.params)
+        each = np.add.reduceat(counts, np.arange(0, len(counts), lanes))
+        begin = np.repeat(np.cumsum(-(-each // channels)) + each // -channels, each)
+        place = np.arange(len(begin)) - np.repeat(np.cumsum(each) - each, each)
+        known = begin + place // channels
+        return known[np.minimum(np.arange(channels - 1, len(known) + channels - 1, channels),
+                                len(known) - 1)]  # fmt: skip
 
     def _read(self, chunk: Chunk) -> None:
         """When the units of a chunk come."""
         lines = np.bincount(chunk.ends, minlength=-(-len(chunk.units) // self.params.channels))
-        words = self._gathered(chunk.begin, chunk.units, lines)
+        words = self._gathered(chunk.begin, chunk.known, chunk.units, lines)
         self.chunk_asked.append(self.asked)
         self._came(chunk, words)
 
@@ -157,13 +173,15 @@ class GatherLoaderModel(LoaderModel):
         self.open_from[stream] = cut + 2
         self._begin(stream)
 
-    def _gathered(self, begin: int, channel: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    def _gathered(
+        self, begin: int, known: np.ndarray, channel: np.ndarray, lines: np.ndarray
+    ) -> np.ndarray:
         """Times at which the beats of units of a chunk, each of so many ``lines``, are at the
         unpacker. It makes a line in a cycle: a beat of more lines holds up those behind it."""
         channels = self.params.channels
         beats = -(-len(channel) // channels)
         begin = max(begin, self.asked + 1)
-        asked = np.arange(begin, begin + beats)
+        asked = paced(begin + known)
         held = len(self.left_at) - SLOTS + np.arange(beats)  # places among the beats inside
         there = (held >= 0) & (held < len(self.left_at))
         asked[there] = np.maximum(asked[there], self.left_at[held[there]] + 1)

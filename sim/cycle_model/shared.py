@@ -33,6 +33,7 @@ class _Coming:
     beats: int
     lines: list[int]
     asked: int = 0  # beats
+    begin: int = 0  # when the first one was
     words: list[int] = field(default_factory=list)  # when beats left
 
 
@@ -112,7 +113,10 @@ class SharedLoaderModel(GatherLoaderModel):
         before, served = self.asked, 0
         while self.pending and self.room and served < most:
             coming = self.pending[0]
-            time = max(coming.chunk.begin, self.asked + 1)
+            if not coming.asked:
+                coming.begin = max(coming.chunk.begin, self.asked + 1)
+            known = coming.begin + int(coming.chunk.known[coming.asked])
+            time = max(known, self.asked + 1)
             if time >= until:
                 break
             first = coming.asked * self.params.channels

@@ -127,7 +127,7 @@ def test_slices_go_before_rows_and_both_leave_in_order():
     loader = a_loader()
     units = np.tile([0, 1], 20)
     loader.count = 1
-    loader._read(Chunk(VALUE, 10, units, np.arange(20), True))
+    loader._read(Chunk(VALUE, 10, units, np.arange(20), np.arange(20), True))
     assert loader.ask(12, [0]) == 12
     assert loader.pending[0].asked == 2
     there = loader.there
