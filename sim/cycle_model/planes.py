@@ -276,16 +276,18 @@ class Planes(Units):
         while self.gone and self.gone[0] <= now:
             self.gone.popleft()
             self.flying -= 1
-        if self.asks[0] > now or self.loader.room <= len(self.asks):
+        again = bool(self.again) and self.again[0][0] <= now
+        if not again and not (self.seeds.there(now) and self.flying < PacketRequests.packets):
             return
-        if self.again and self.again[0][0] <= now:
+        if self.asks[0] > now or not self.loader.room:
+            self.loader.wait(now)
+            return
+        if again:
             packet = self.again.popleft()[1]
-        elif self.seeds.there(now) and self.flying < PacketRequests.packets:
+        else:
             self.flying += 1
             packet = self.seeds.take(now)
             self._walk()
-        else:
-            return
         unit = self.first_units[packet.head][packet.number] + packet.word * self.channels
         units = [
             (unit + n) % self.channels

@@ -68,6 +68,11 @@ class SharedLoaderModel(GatherLoaderModel):
         self._serve(time)
         return self._beat(max(time, self.asked + 1), channels, None)
 
+    def wait(self, time: int) -> None:
+        """Slices wait to be asked for at ``time``: no rows are."""
+        self._serve(time)
+        self.asked = max(self.asked, time)
+
     @property
     def there(self) -> int:
         """When the oldest slices are there, if any are on their way."""
