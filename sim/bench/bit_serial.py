@@ -29,7 +29,7 @@ from attnsieve.sim.driver.thresholds import Thresholds
 from attnsieve.sim.simulate import references, simulate
 from attnsieve.sim.trace.trace import Trace, load
 
-__all__ = ["Row", "measure", "parser", "runs"]
+__all__ = ["Row", "measure", "parser", "point_settings", "runs"]
 
 
 @dataclass(frozen=True)
@@ -154,18 +154,22 @@ def parser(prog: str) -> argparse.ArgumentParser:
     return options
 
 
+def point_settings(point: str) -> list[str]:
+    """Settings of a point, of the core unless a section is named."""
+    return [
+        setting if "." in setting.split("=")[0] else f"core.{setting}"
+        for setting in point.split(",") if setting
+    ]  # fmt: skip
+
+
 def runs(given: argparse.Namespace) -> Iterator[Row]:
     """What `measure` finds at each point that the options name."""
     warnings.simplefilter("ignore", UnusedElaboratable)
     trace = load(given.trace)
     for point in given.point or [""]:
-        settings = [
-            setting if "." in setting.split("=")[0] else f"core.{setting}"
-            for setting in point.split(",") if setting
-        ]  # fmt: skip
         yield from measure(
-            load_config(given.system, settings=settings), trace, given.keep, given.margin,
-            point=point, layers=given.layers, heads=given.heads, bits=given.bits,
+            load_config(given.system, settings=point_settings(point)), trace, given.keep,
+            given.margin, point=point, layers=given.layers, heads=given.heads, bits=given.bits,
         )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ As a command::
 
     python -m attnsieve.sim.bench.model
     python -m attnsieve.sim.bench.model spatten --trace decode.npz
-    python -m attnsieve.sim.bench.model leopard --trace any.npz --keep 0.5 0.3
+    python -m attnsieve.sim.bench.model leopard --trace any.npz --keep 0.5 0.3 --margin 8
     python -m attnsieve.sim.bench.model leopard --point slice_units=8 --point slice_bits=1
 
 Random jobs of one query whose rows come again, or ask for their V; or the steps of a decode trace.
@@ -30,6 +30,8 @@ from attnsieve.gen.config import load as load_config
 from attnsieve.gen.verilog import generate_verilog
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.alone import counters_alone
+from attnsieve.sim.bench.bit_serial import point_settings
+from attnsieve.sim.bench.predicted import COLUMNS, Predicted, columns, trace_columns, trace_runs
 from attnsieve.sim.bench.slice_model import jobs_table, trace_table
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.counted import CountedJob, counted_job
@@ -38,8 +40,8 @@ from attnsieve.sim.driver.plan import Placement, memory_image
 from attnsieve.sim.driver.precision import threshold_code
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.replay import operands
-from attnsieve.sim.simulate import memory_timing, simulate
-from attnsieve.sim.trace.trace import Trace, load
+from attnsieve.sim.simulate import memory_timing
+from attnsieve.sim.trace.trace import load
 
 __all__ = [
     "KINDS",
@@ -49,7 +51,6 @@ __all__ = [
     "measure",
     "measured_jobs",
     "one_query_job",
-    "trace_errors",
 ]
 
 #: Tokens of a job, as shares of 1,024 keys.
@@ -171,8 +172,8 @@ def _end(image: JobImage) -> int:
     return max(tensor.end for tensor in image.tensors.values()) + image.k_plane
 
 
-@dataclass(frozen=True)
-class Measured:
+@dataclass(frozen=True, kw_only=True)
+class Measured(Predicted):
     """A job on both.
 
     Parameters
@@ -181,19 +182,10 @@ class Measured:
         Of what kind.
     image : JobImage
         The job.
-    cycles, predicted : int
-        On the Verilog, and by the model.
     """
 
     kind: Kind
     image: JobImage
-    cycles: int
-    predicted: int
-
-    @property
-    def error(self) -> float:
-        """Of the model."""
-        return self.predicted / self.cycles - 1
 
 
 def measured_jobs(
@@ -222,34 +214,15 @@ def measured_jobs(
     found = []
     for kind, image, counters in zip(kinds, images, measure(config, images), strict=True):
         predicted = predict(params, timing, image).cycles
-        found.append(Measured(kind, image, counters["cycles"], predicted))
+        found.append(
+            Measured(kind=kind, image=image, cycles=counters["cycles"], predicted=predicted)
+        )
         progress(len(found))
     return found
 
 
-def trace_errors(config: Configuration, trace: Trace) -> list[tuple[int, float]]:
-    """Cycles of each layer, and the model's error of their sum.
-
-    Raises
-    ------
-    AssertionError
-        Something differs from the golden model.
-    """
-    result = simulate(config, trace, baseline=False)
-    if result.mismatches:
-        raise AssertionError(result.messages[0])
-    timing = memory_timing(config)
-    found = []
-    for plan, layer in zip(result.plans, result.stats["layers"], strict=True):
-        predicted = sum(predict(config.core, timing, job).cycles for job in plan.jobs)
-        found.append((layer["cycles"], predicted / layer["cycles"] - 1))
-    return found
-
-
 def _jobs_table(found: Sequence[Measured]) -> Iterator[str]:
-    yield (
-        f"{'kind':36}{'jobs':>6}{'mean':>9}{'mean of size':>14}{'worst':>9}{'cycles of it':>14}"
-    )
+    yield f"{'kind':36}{COLUMNS}"
     rows = [(kind.name, [m for m in found if m.kind == kind]) for kind in KINDS]
     for listed in sorted({len(m.image.listed_keys) for m in found}):
         some = [m for m in found if len(m.image.listed_keys) == listed]
@@ -257,12 +230,7 @@ def _jobs_table(found: Sequence[Measured]) -> Iterator[str]:
     rows.append(("all", list(found)))
     for name, some in rows:
         if some:
-            errors = [m.error for m in some]
-            worst = max(some, key=lambda m: abs(m.error))
-            yield (
-                f"{name:36}{len(some):6}{np.mean(errors):+9.2%}{np.mean(np.abs(errors)):14.2%}"
-                f"{worst.error:+9.2%}{worst.cycles:14,}"
-            )
+            yield f"{name:36}{columns(some)}"
     ordered = sorted(abs(m.error) for m in found)
     shares = [f"{share:.0%} {ordered[int(share * (len(ordered) - 1))]:.2%}" for share in (0.5, 0.9)]
     yield f"of the jobs within: {', '.join(shares)}"
@@ -274,23 +242,22 @@ def _trace_table(name: str, bits: int, path: str) -> Iterator[str]:
     for run in TRACE_RUNS:
         given = [f"run.{key}={str(value).lower()}" for key, value in run.items()]
         config = load_config(name, settings=[f"run.bits={bits}", *given])
-        layers = trace_errors(config, trace)
         values = "  ".join(f"{value!s:>11}" for value in run.values())
-        cycles = " ".join(f"{cycles:,}" for cycles, _ in layers)
-        errors = " ".join(f"{error:+.2%}" for _, error in layers)
-        yield f"{values}  {cycles}  {errors}"
+        yield f"{values}  {trace_columns(trace_runs(config, trace))}"
 
 
 def _slice_table(given: argparse.Namespace) -> Iterator[str]:
     """Of a core with bit-serial units, at points beside its own settings."""
     configs = [
-        (point, load_config(given.system, settings=[f"core.{s}" for s in point.split(",") if s]))
+        (point, load_config(given.system, settings=point_settings(point)))
         for point in given.point or [""]
     ]
     if not given.trace:
         return jobs_table(configs, given.jobs, given.seed)
     part = {"layers": given.layers, "heads": given.heads, "bits": given.bits}
-    return trace_table(configs, load(given.trace), given.keep, given.thresholds, **part)
+    return trace_table(
+        configs, load(given.trace), given.keep, given.margin, given.thresholds, **part
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -303,11 +270,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--bits", type=int, default=12, help="of Q in the trace (default 12)")
     slices = parser.add_argument_group("of a core with bit-serial units")
     slices.add_argument("--keep", type=float, nargs="+", default=[], help="shares of the scores")
+    slices.add_argument(
+        "--margin", type=float, nargs="+", default=[], help="margins below the largest of a row"
+    )
     slices.add_argument("--thresholds", nargs="+", default=[], metavar="F.toml")
     slices.add_argument("--layers", help="part of the trace")
     slices.add_argument("--heads", help="part of the trace")
     slices.add_argument(
-        "--point", action="append", metavar="K=V,K=V", help="other settings; repeatable"
+        "--point", action="append", metavar="K=V,K=V",
+        help="other settings, of the core unless a section is named; repeatable",
     )
     given = parser.parse_args(argv)
     warnings.simplefilter("ignore", UnusedElaboratable)  # the model makes blocks for their latency

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnsieve.hdl.axi.list_rows import row_lanes
 from attnsieve.sim.cycle_model.lines import paced
 from attnsieve.sim.cycle_model.loader import KEY, VALUE, LoaderModel, Region
 
-__all__ = ["GatherLoaderModel", "ListedRegion"]
+__all__ = ["SLOTS", "Chunk", "GatherLoaderModel", "ListedRegion"]
 
 #: Granules of a chunk, at most.
 _MOST = 8
 #: Beats of units inside the reader.
-_SLOTS = 128
+SLOTS = 128
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,34 @@ class ListedRegion(Region):
     channel: np.ndarray
     ends: np.ndarray
     second: bool = False
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Listed rows that are read at once.
+
+    Parameters
+    ----------
+    stream : int
+        Which.
+    begin : int
+        When its first units are there to be asked for.
+    units : int array
+        Channel of each unit, in order.
+    known : int array
+        Of each beat of units, how much later it is there to be asked for.
+    ends : int array
+        Of each line the beat of units that completes it.
+    last : bool
+        Nothing is left of its region.
+    """
+
+    stream: int
+    begin: int
+    units: np.ndarray
+    known: np.ndarray
+    ends: np.ndarray
+    last: bool
 
 
 class GatherLoaderModel(LoaderModel):
@@ -104,30 +133,56 @@ class GatherLoaderModel(LoaderModel):
         beats = -(-len(units) // p.channels)
         share = (np.arange(lines) + 1) / lines  # of the chunk's beats, wanted or not
         ends = np.ceil(share * beats).astype(np.int64) - 1
-        words = self._gathered(issued, units, np.bincount(ends, minlength=beats))
-        sink.put(self._lines(words, ends) + (stream == VALUE))
+        self.count += 1
+        known = self._known(np.diff(region.ends[first : rows + 1]))
+        self._read(Chunk(stream, issued + self.latency.request, units, known, ends, last))
         if last:
             self._end(stream, region, cut)
+
+    def _known(self, counts: np.ndarray) -> np.ndarray:
+        """When the units of rows that have so many are known, beat by beat: the rows of a line of
+        their list take a whole number of cycles."""
+        channels, lanes = self.params.channels, row_lanes(self.params)
+        each = np.add.reduceat(counts, np.arange(0, len(counts), lanes))
+        begin = np.repeat(np.cumsum(-(-each // channels)) + each // -channels, each)
+        place = np.arange(len(begin)) - np.repeat(np.cumsum(each) - each, each)
+        known = begin + place // channels
+        return known[np.minimum(np.arange(channels - 1, len(known) + channels - 1, channels),
+                                len(known) - 1)]  # fmt: skip
+
+    def _read(self, chunk: Chunk) -> None:
+        """When the units of a chunk come."""
+        lines = np.bincount(chunk.ends, minlength=-(-len(chunk.units) // self.params.channels))
+        words = self._gathered(chunk.begin, chunk.known, chunk.units, lines)
+        self.chunk_asked.append(self.asked)
+        self._came(chunk, words)
+
+    def _came(self, chunk: Chunk, words: np.ndarray) -> None:
+        """The beats of a chunk are at the unpacker at these times."""
+        self.chunk_taken.append(int(words[-1]))
+        self.sinks[chunk.stream].put(self._lines(words, chunk.ends) + (chunk.stream == VALUE))
+        if chunk.last and chunk.stream == VALUE:
+            self.value_read.append(self.asked)
 
     def _end(self, stream: int, region: ListedRegion, cut: int) -> None:
         """The region is used up."""
         if not region.second:
             self.heads[stream] += 1
-        if stream == VALUE:
-            self.value_read.append(self.asked)
         self.next[stream] += 1
         self.rows[stream] = 0
         self.open_from[stream] = cut + 2
         self._begin(stream)
 
-    def _gathered(self, issued: int, channel: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    def _gathered(
+        self, begin: int, known: np.ndarray, channel: np.ndarray, lines: np.ndarray
+    ) -> np.ndarray:
         """Times at which the beats of units of a chunk, each of so many ``lines``, are at the
         unpacker. It makes a line in a cycle: a beat of more lines holds up those behind it."""
         channels = self.params.channels
         beats = -(-len(channel) // channels)
-        begin = max(issued + self.latency.request, self.asked + 1)
-        asked = np.arange(begin, begin + beats)
-        held = len(self.left_at) - _SLOTS + np.arange(beats)  # places among the beats inside
+        begin = max(begin, self.asked + 1)
+        asked = paced(begin + known)
+        held = len(self.left_at) - SLOTS + np.arange(beats)  # places among the beats inside
         there = (held >= 0) & (held < len(self.left_at))
         asked[there] = np.maximum(asked[there], self.left_at[held[there]] + 1)
         asked = paced(asked)
@@ -143,11 +198,8 @@ class GatherLoaderModel(LoaderModel):
         pace = np.maximum(lines, 1)
         index = np.cumsum(pace) - pace
         words = np.maximum.accumulate(bounds - index) + index
-        self.left_at = np.append(self.left_at, words)[-_SLOTS:]
-        words = words + self.latency.word
-        self.chunk_asked.append(self.asked)
-        self.chunk_taken.append(int(words[-1]))
-        return words
+        self.left_at = np.append(self.left_at, words)[-SLOTS:]
+        return words + self.latency.word
 
     def _from(self, number: int, asked: np.ndarray) -> np.ndarray:
         """Times at which a channel gives units, no more of them in flight than it may have."""

@@ -55,6 +55,19 @@ class KeyStoreModel:
         """The keys of the oldest KV head are not needed any more."""
         self.released.append(time)
 
+    @property
+    def waits_for(self) -> int | None:
+        """KV head that has to leave before the next line can be cut; None: none, as far as is
+        known."""
+        gone = self._gone() if self.lines.freed < self.lines.arrived else -1
+        return gone if gone >= len(self.released) else None
+
+    def _gone(self) -> int:
+        """The last KV head that has to be gone for the keys of the next line; −1: none."""
+        head, number = divmod(self.lines.freed, self.of_head)
+        last = min((number + 1) * self.groups, self.keys * self.parts)  # segments
+        return int((head * self.keys + (last - 1) // self.parts - self.room) // self.keys)
+
     def advance(self) -> bool:
         """Follow the lines that have come; False if none has."""
         before = self.lines.freed
@@ -70,7 +83,7 @@ class KeyStoreModel:
         head, number = divmod(lines.freed, self.of_head)
         first = number * self.groups
         last = min(first + self.groups, self.keys * parts)  # segments
-        gone = (head * self.keys + (last - 1) // parts - self.room) // self.keys
+        gone = self._gone()
         if gone >= len(self.released):
             return False
         came = int(lines.arrive[lines.freed])

@@ -105,6 +105,7 @@ class LoaderModel:
         self.bus_time = 0  # when the bus can move another beat
         self.asked = 0  # when the last burst was asked for
         self.beat_free: list[int] = []  # when the place of each beat in flight is free again
+        self.count = 0  # chunks that were issued
         self.chunk_asked: list[int] = []
         self.chunk_taken: list[int] = []
         self.writes: list[tuple[int, int]] = []  # time and beats of each output row on a channel
@@ -178,6 +179,10 @@ class LoaderModel:
         self._issue(stream, now)
         return True
 
+    def force(self) -> bool:
+        """Get what was issued, though something else could come first. Whether anything was."""
+        return False
+
     def _issue(self, stream: int, now: int) -> None:
         region = self.regions[stream][self.next[stream]]
         sink = self.sinks[stream]
@@ -195,6 +200,7 @@ class LoaderModel:
         sink.asked += lines
         self.left[stream] -= lines
         self.units[stream] -= units
+        self.count += 1
         words = -(-units // self.params.channels)
         came = self._unpacked(self._words(stream, issued, words), lines, region.bits)
         sink.put(came + (stream == VALUE and self.params.lut_ram))
@@ -212,8 +218,8 @@ class LoaderModel:
             (self.chunk_asked, self.latency.requests_ahead),
             (self.chunk_taken, self.latency.chunks_ahead),
         ):
-            if len(done) >= waiting:
-                free = max(free, done[-waiting] + 1)
+            if self.count >= waiting:
+                free = max(free, done[self.count - waiting] + 1)
         return free
 
     def _words(self, stream: int, issued: int, words: int) -> np.ndarray:

@@ -18,11 +18,11 @@ from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import LineTimes, paced
 from attnsieve.sim.cycle_model.loader import LoaderModel, Region
 from attnsieve.sim.cycle_model.rows import Pipeline, Row
+from attnsieve.sim.cycle_model.shared import SharedLoaderModel
 from attnsieve.sim.cycle_model.slices import DemandedSlicePipeline, SlicePipeline
 from attnsieve.sim.cycle_model.sparse import SparsePipeline, list_cycles, select_cycles
 from attnsieve.sim.cycle_model.waiting import WaitingPipeline
 from attnsieve.sim.driver.image import JobImage
-from attnsieve.sim.errors import InputError
 
 __all__ = ["Prediction", "predict"]
 
@@ -71,17 +71,7 @@ def predict(
         that prunes what `JobImage.expected` says that rows keep and compute again.
     latency : Latency
         Of the core's blocks; those of its parameters by default.
-
-    Raises
-    ------
-    InputError
-        The job's thresholds are relative: its rows come in parts, which the model does not know.
-        Or its K lies in planes of slices.
     """
-    if image.job.relative:
-        raise InputError("the cycle model knows no thresholds that are relative to a row's maximum")
-    if image.job.planar:
-        raise InputError("the cycle model knows no K in planes of slices")
     latency = latency or Latency.of(params)
     checked = latency.start + _check_cycles(image)
     lists = params.token_lanes != 0
@@ -96,7 +86,7 @@ def predict(
     lines.insert(0, queries)
     model: Any = CompactLoaderModel if is_compact(params) else LoaderModel
     if params.gathers:
-        model = GatherLoaderModel
+        model = SharedLoaderModel if image.job.planar else GatherLoaderModel
     loader = model(params, timing, latency, regions, lines)
     stages = (image, params, latency, rows, segments, lines[1], lines[2], loader.writes)
     pipeline: Pipeline
@@ -104,10 +94,12 @@ def predict(
     if image.job.progressive or image.job.demand:
         pipeline = waits(partial(_listed_region, image), loader, *stages)
     elif params.slice_units:
-        pipeline = SlicePipeline(loader.keys_cut, *stages)
+        pipeline = SlicePipeline(loader, *stages)
     else:
         pipeline = SparsePipeline(*stages) if lists else Pipeline(*stages[1:])
     cutter = _Cutter(params, latency, image, lines[0], segments, loader.queries_cut)
+    if cut and isinstance(loader, SharedLoaderModel):
+        loader.cut = cutter.advance
     _run(loader, pipeline, cutter if cut else None, len(rows))
     written = pipeline.done[: len(rows)][[row.write for row in rows]]
     answered = int(written.max(initial=0)) + timing.latency + latency.finish
@@ -121,7 +113,7 @@ def _run(loader: Any, pipeline: Pipeline, cutter: _Cutter | None, rows: int) -> 
     """Let everything take its steps until all rows are through."""
     waiting = pipeline if isinstance(pipeline, WaitingPipeline) else None
     while pipeline.summed < rows:
-        before = pipeline.summed
+        before = pipeline.summed, pipeline.softened
         while waiting and waiting.order():
             pipeline.advance()
         moved = loader.step()
@@ -129,8 +121,8 @@ def _run(loader: Any, pipeline: Pipeline, cutter: _Cutter | None, rows: int) -> 
             pipeline.advance()
             moved = True
         pipeline.advance()
-        moved = moved or pipeline.summed != before
-        if not (moved or (waiting and waiting.order(force=True))):
+        moved = moved or (pipeline.summed, pipeline.softened) != before
+        if not (moved or pipeline.force() or loader.force()):
             raise RuntimeError("the model of the core is stuck; this is a bug in it")
 
 
@@ -144,6 +136,8 @@ def _depth(params: CoreParams, name: str) -> int:
 def _lines_of(image: JobImage, name: str) -> int:
     """Lines of K, or of V, that come on chip."""
     job, params = image.job, image.params
+    if name == "k" and job.planar:
+        return 0
     heads = [h for h in range(job.kv_heads) if job.alive_kv[h]]
     if name == "v":
         listed = [len(image.demanded_keys(head)) for head in heads]
@@ -185,7 +179,7 @@ def _check_cycles(image: JobImage) -> int:
 
 def _more_words(params: CoreParams) -> int:
     """Words of a job that only cores have whose rows can wait."""
-    return 2 * params.progressive + params.value_demand
+    return 2 * params.progressive + params.value_demand + params.slice_demand
 
 
 def _address_words(params: CoreParams) -> int:
@@ -240,7 +234,8 @@ def _regions(
     none before the lists are there."""
     words = 2 * _address_words(params) + 2
     of_rows = 6 + 3 * (params.token_lanes != 0)  # they are read before those of V
-    later = "k" * image.job.progressive + "v" * image.job.demand  # as rows ask for them
+    job = image.job
+    later = "k" * (job.progressive or job.planar) + "v" * job.demand  # as rows ask for them
     return [
         [
             _region(params, image, name, head, max(at + head, listed + 2 * head))

@@ -104,6 +104,10 @@ class Pipeline:
         while self._score() or self._soften() or self._sum():
             pass
 
+    def force(self) -> bool:
+        """Go on by what is known where something else could come first. Whether it does."""
+        return False
+
     @property
     def busy(self) -> int:
         """Cycles in which Q·K works."""

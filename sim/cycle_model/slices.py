@@ -10,22 +10,25 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.hdl.slices.row_bounds import RowBounds
 from attnsieve.hdl.slices.survivor_rows import SurvivorRows
 from attnsieve.hdl.stages.prob_v_array import ValueArray
-from attnsieve.sim.cycle_model.circle import Circle, DealtRow
+from attnsieve.sim.cycle_model.circle import Circle
 from attnsieve.sim.cycle_model.gather import GatherLoaderModel
 from attnsieve.sim.cycle_model.held_values import HeldValues, RegionOf
 from attnsieve.sim.cycle_model.key_store import KeyStoreModel
 from attnsieve.sim.cycle_model.latency import Latency
 from attnsieve.sim.cycle_model.lines import paced
+from attnsieve.sim.cycle_model.loader import LoaderModel
+from attnsieve.sim.cycle_model.parts import PartedCircle
+from attnsieve.sim.cycle_model.planes import Planes
+from attnsieve.sim.cycle_model.shared import SharedLoaderModel
 from attnsieve.sim.cycle_model.sparse import row_steps
 from attnsieve.sim.cycle_model.sparse_sums import SparseSums
+from attnsieve.sim.cycle_model.units import PARTS, DealtRow
 from attnsieve.sim.driver.image import JobImage
 
 __all__ = ["DemandedSlicePipeline", "SlicePipeline"]
 
 #: Beats on their way from the stored rows to the softmax, and cycles that each takes.
 _BEATS, _READ = 8, SurvivorRows.latency
-#: Cycles from a row's bounds being there to its first keys.
-_PARTS = 2
 #: Cycles from a query's being there to its row's turn; one more where it comes in one line.
 _QUERY = 1
 #: Cycles from a step of prob·V to its being added up: the way of a term, and the array.
@@ -43,14 +46,14 @@ class SlicePipeline(SparseSums):
     ----------
     image : JobImage
         The job, for the slices that are read of each key and what its rows keep.
-    heads_cut : list
-        Gets the time at which the keys of each KV head are cut.
+    loader : LoaderModel
+        Hears when the keys of each KV head are cut; a `SharedLoaderModel` reads their slices.
     others : as `SparseSums`
     """
 
     def __init__(
         self,
-        heads_cut: list[int],
+        loader: LoaderModel,
         image: JobImage,
         params: CoreParams,
         latency: Latency,
@@ -61,8 +64,10 @@ class SlicePipeline(SparseSums):
         job = image.job
         self.image = image
         parts = params.parts(job.head_dim)
-        self.store = KeyStoreModel(params, self.key, job.kv_heads, job.keys, parts, heads_cut)
-        self.circle = Circle(params, self.store.there, len(self.rows))
+        self.store = KeyStoreModel(
+            params, self.key, job.kv_heads, job.keys, parts, loader.keys_cut
+        )
+        self.circle = self._units(loader)
         self.bounds = RowBounds(params=params)
         self.begun = 0  # rows that have been
         self.begin = np.zeros(len(self.rows), np.int64)
@@ -70,6 +75,12 @@ class SlicePipeline(SparseSums):
         self.freed = np.zeros(len(self.rows), np.int64)  # when each has been read
         self.entered = np.zeros(int(self.beat[-1]), np.int64)  # when terms of beats were there
         self.first_step = -1  # of prob·V, of the last row
+
+    def _units(self, loader: LoaderModel) -> Circle | Planes:
+        if isinstance(loader, SharedLoaderModel):
+            return Planes(self.params, loader, self.image)
+        circle = PartedCircle if self.image.job.relative else Circle
+        return circle(self.params, self.store.there, len(self.rows))
 
     def advance(self) -> None:
         while any(stage() for stage in self._stages):
@@ -113,12 +124,13 @@ class SlicePipeline(SparseSums):
         begin = max(there, free, query + _QUERY + (self.params.groups == 1))
         self.begin[number] = begin
         self._leave_query(row, begin + self.bounds.reads - 1)
-        start = begin + self.bounds.latency + _PARTS
+        start = begin + self.bounds.latency + PARTS
         causes = (("row", there), ("output", free), ("query", begin))
         head, query = divmod(number, self.image.job.queries)
         kv = head // self.image.job.group
         keys = self._keys(number, head, query)
-        self.circle.give(DealtRow(number, start, keys, kv * self.image.job.keys, causes))
+        first = kv * self.image.job.keys
+        self.circle.give(DealtRow(number, start, keys, first, causes, row.write))
         self.circle.turn_at = begin + self.bounds.interval
         self.begun += 1
         return True
@@ -133,20 +145,33 @@ class SlicePipeline(SparseSums):
         """The keys of a row as the circle takes them."""
         keys, expected = self.rows[number].keys, self.image.expected
         return self.circle.codes(
-            number, expected.read[head, query, :keys], expected.kept_scores[head, query, :keys]
+            number, expected.read[head, query, :keys], expected.stored[head, query, :keys]
         )
 
     # -- keys to units -------------------------------------------------------------------------
 
-    def _deal(self) -> bool:
+    def force(self) -> bool:
+        return self._deal(force=True)
+
+    def _deal(self, force: bool = False) -> bool:
         """Keys go through the units until a row has all its keys there, if that is known."""
         oldest = self.begun - self.params.slice_rows
         comes = self.begun < len(self.rows) and (oldest < 0 or self.complete[oldest] >= 0)
         self.circle.known = self.store.known
-        finished = self.circle.advance(wait=comes)
+        self.circle.blocked = self._blocked()
+        before = self.circle.time
+        finished = self.circle.advance(wait=comes and not force)
         for number in finished:
             self.complete[number] = self.circle.ended[number]
-        return bool(finished)
+        return bool(finished) or self.circle.time > before
+
+    def _blocked(self) -> bool:
+        """Keys that are not there wait for a row that is not complete."""
+        head = self.store.waits_for
+        if head is None:
+            return False
+        last = (head + 1) * len(self.rows) // self.image.job.kv_heads - 1
+        return self.complete[last] < 0
 
     # -- scores of complete rows to the softmax, terms to prob·V -------------------------------
 
@@ -193,19 +218,16 @@ class SlicePipeline(SparseSums):
             return False
         row = self.rows[number]
         used = self._spanned(number)
-        if self.value.arrived < self.value_base + used:
+        values = self._values_at(used)
+        if values is None:
             return False
         first, last = self.beat[number], self.beat[number + 1]
         terms = int(self.entered[last - 1])
-        start = max(self._in_ring(number) + 4, self.first_step + 2)
-        if used:
-            start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
+        start = max(self._in_ring(number) + 4, self.first_step + 2, values)
         self.first_step = max(start, self.step_time + 1)
         self._passes(number, start, terms)
         self.beat_free[first:last] = self.step_time + 1
-        if row.last_of_kv:
-            self._release_values(np.array([self.step_time]), used or 1, used)
-        self.summed += 1
+        self._end_row(row, used)
         return True
 
     @property
@@ -244,7 +266,7 @@ class DemandedSlicePipeline(SlicePipeline):
         latency: Latency,
         *others: object,
     ) -> None:
-        super().__init__(loader.keys_cut, image, params, latency, *others)
+        super().__init__(loader, image, params, latency, *others)
         kv = [head // image.job.group for head in range(image.job.heads)]
         self.held = HeldValues(region, loader, latency, kv, int(self.beat[1]))
 

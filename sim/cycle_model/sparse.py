@@ -97,7 +97,8 @@ class SparsePipeline(SparseSums):
             return False
         row, lines = self.rows[number], self.lines[number]
         used = lines if row.keys else 0
-        if self.value.arrived < self.value_base + used:
+        values = self._values_at(used)
+        if values is None:
             return False
         first, last = self.beat[number], self.beat[number + 1]
         terms = self.left_time_of(number) + self.latency.terms
@@ -107,11 +108,6 @@ class SparsePipeline(SparseSums):
         passed = paced(bounds)
         self.passed = int(passed[-1])
         self.beat_free[first:last] = passed + 1
-        start = self.passed + 4
-        if used:
-            start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
-        self._passes(number, start, terms)
-        if row.last_of_kv:
-            self._release_values(np.array([self.step_time]), used or 1, used)
-        self.summed += 1
+        self._passes(number, max(self.passed + 4, values), terms)
+        self._end_row(row, used)
         return True

@@ -6,7 +6,7 @@ import numpy as np
 
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.cycle_model.latency import Latency
-from attnsieve.sim.cycle_model.rows import Pipeline
+from attnsieve.sim.cycle_model.rows import Pipeline, Row
 from attnsieve.sim.driver.image import JobImage
 
 __all__ = ["SparseSums", "steps_of"]
@@ -43,6 +43,19 @@ class SparseSums(Pipeline):
     ) -> None:
         super().__init__(params, latency, *others)  # type: ignore[arg-type]
         self.steps, self.sums = steps, sums
+
+    def _values_at(self, used: int) -> int | None:
+        """When the lines of V that a row spans can be multiplied; None: that is not known yet."""
+        last = self.value_base + used - 1
+        if last >= self.value.arrived:
+            return None
+        return int(self.value.arrive[last]) + 2 if used else 0
+
+    def _end_row(self, row: Row, used: int) -> None:
+        """A row is multiplied; with the last one of a KV head the lines of V go."""
+        if row.last_of_kv:
+            self._release_values(np.array([self.step_time]), used or 1, used)
+        self.summed += 1
 
     def _passes(self, number: int, start: int, terms: int) -> None:
         """Steps of a row from ``start`` on, and when its elements leave."""

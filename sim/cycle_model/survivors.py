@@ -43,6 +43,11 @@ class SurvivorsModel:
         self.stored: list[tuple[int, int]] = []  # rows of keys, and when they are stored
         self.left: list[tuple[int, int]] = []  # when places that were held are free, and where
 
+    @property
+    def busy(self) -> bool:
+        """Some keys wait."""
+        return any(self.some) or bool(self.held)
+
     def keep(self, end: int, unit: int, way: int, row: int) -> int | None:
         """A key leaves its place at ``end``. When it is stored; 0 if that is not yet known; None
         if it has to stay."""

@@ -108,6 +108,9 @@ class WaitingPipeline(SparsePipeline):
                 while stage():
                     moved = True
 
+    def force(self) -> bool:
+        return self.order(force=True)
+
     # -- the order of planes -------------------------------------------------------------------
 
     def order(self, *, force: bool = False) -> bool:
@@ -358,15 +361,13 @@ class WaitingPipeline(SparsePipeline):
             return False
         row = self.job_rows[number]
         used = self.held.lines_of(number) if self.demand else self.lines[number] * bool(row.keys)
-        if self.value.arrived < self.value_base + used:
+        values = self._values_at(used)
+        if values is None:
             return False
         start = int((self.held.packed if self.demand else self.picked_last)[number]) + 4
-        if used:
-            start = max(start, int(self.value.arrive[self.value_base + used - 1]) + 2)
+        start = max(start, values)
         self.held.begins[number] = max(start, self.step_time + 1)
         told = int(self.gate_first[number]) - self.latency.statistics  # by the gate
         self._passes(number, start, told if self.progressive else int(self.gate_last[number]))
-        if row.last_of_kv:
-            self._release_values(np.array([self.step_time]), used or 1, used)
-        self.summed += 1
+        self._end_row(row, used)
         return True

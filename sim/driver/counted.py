@@ -68,6 +68,7 @@ class CountedJob(JobImage):
             exits=np.zeros(0, np.int64),
             needed=0,
             read=np.zeros((0, 0, 0), np.uint8),
+            stored=np.zeros((0, 0, 0), bool),
             seen=seen & any(job.alive),
             kept_scores=kept,
             kept_values=values,

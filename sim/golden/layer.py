@@ -50,6 +50,9 @@ class LayerResult:
     read : uint8 array
         ``[heads, queries, keys]``: slices of the key that were read, 0 where a mask hides the pair;
         empty on a core that reads K whole.
+    stored : bool array
+        ``[heads, queries, keys]``: the units keep the pair, more than took part if thresholds
+        follow maxima; empty likewise.
     seen : bool array
         ``[queries, keys]``: no mask hides the pair; all False if no head lives.
     kept_scores, kept_values : bool array
@@ -73,6 +76,7 @@ class LayerResult:
     exits: np.ndarray
     needed: int
     read: np.ndarray
+    stored: np.ndarray
     seen: np.ndarray
     kept_scores: np.ndarray
     kept_values: np.ndarray
@@ -140,6 +144,7 @@ def attention_layer(
     slices = -(-job.bits // params.slice_bits) if params.slice_units else 0
     exits, needed = np.zeros(slices, np.int64), 0
     read = np.zeros(shape if slices else (0, 0, 0), np.uint8)
+    stored = np.zeros(read.shape, bool)
     shares = np.zeros(job.keys, np.int64)
     recomputed = np.zeros(shape[:2], bool)
     block = max(1, _BLOCK // job.keys)
@@ -153,6 +158,7 @@ def attention_layer(
             recomputed[head, part] = softmax.again
             kept_scores[head, part] = softmax.seen
             if softmax.slices is not None and softmax.needed is not None:
+                stored[head, part] = softmax.stored
                 exits += np.bincount(softmax.slices.ravel(), minlength=slices + 1)[1:]
                 needed += int(softmax.needed.sum())
                 read[head, part] = softmax.slices
@@ -185,6 +191,7 @@ def attention_layer(
         exits=exits,
         needed=needed,
         read=read,
+        stored=stored,
         seen=kept & alive.any(),
         kept_scores=kept_scores,
         kept_values=kept_values,

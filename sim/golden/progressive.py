@@ -45,6 +45,9 @@ class Softmax:
     slices, needed : int array or None
         Slices of K that were read of each pair, and that had to be read, 0 of a masked one; None
         where K is read whole.
+    stored : bool array or None
+        Pairs that the units keep: where thresholds follow maxima, more than took part; None
+        likewise.
     """
 
     terms: Terms
@@ -54,6 +57,7 @@ class Softmax:
     seen: np.ndarray
     slices: np.ndarray | None = None
     needed: np.ndarray | None = None
+    stored: np.ndarray | None = None
 
 
 def key_limit(msb_bits: int) -> int:
@@ -120,14 +124,13 @@ def _threshold_softmax(
     if job.relative:
         spans = np.array([job.visible(int(row)) for row in rows])
         part = parts(spans, job.keys, keys_at_once(params))
-        found, needed = row_relative(judge, threshold, seen=seen, part=part)
+        found, needed, stored = row_relative(judge, threshold, seen=seen, part=part)
     else:
         found = judge(threshold)
-        needed = found.slices
+        needed, stored = found.slices, found.kept
     kept = _softmax(params, found.score, seen & found.kept, job.scales[head])
-    return replace(
-        kept, slices=np.where(seen, found.slices, 0), needed=np.where(seen, needed, 0)
-    )
+    slices, needed = np.where(seen, found.slices, 0), np.where(seen, needed, 0)
+    return replace(kept, slices=slices, needed=needed, stored=seen & stored)
 
 
 def _softmax(

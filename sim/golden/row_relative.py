@@ -26,10 +26,13 @@ class RowRelative(NamedTuple):
         As hardware reads them.
     needed : int array
         Slices that would do if the largest score were known at the start.
+    stored : bool array
+        Scores that reach the threshold of their part; ``found`` keeps those that reach the last.
     """
 
     found: BitSerial
     needed: np.ndarray
+    stored: np.ndarray
 
 
 def keys_at_once(params: CoreParams) -> int:
@@ -65,4 +68,5 @@ def row_relative(
         threshold = np.where(part == number, known, threshold)
     found = judge(threshold)
     best = judge(score.max(axis=1, keepdims=True) - margin)
-    return RowRelative(BitSerial(best.kept, found.score, found.slices), best.slices)
+    last = BitSerial(best.kept, found.score, found.slices)
+    return RowRelative(last, best.slices, found.kept)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from attnsieve.gen.config import load
-from attnsieve.sim.bench.model import KINDS, TRACE_RUNS, main, measured_jobs, trace_errors
+from attnsieve.sim.bench.model import KINDS, TRACE_RUNS, main, measured_jobs
+from attnsieve.sim.bench.predicted import trace_runs
 from attnsieve.sim.trace import Trace
 from tests.system.cores import verilog
 
@@ -52,11 +53,11 @@ def test_a_trace_by_layers():
     )
     trace = Trace(q=q, k=k, v=v, decode=True)
     settings = [f"run.{key}={str(value).lower()}" for key, value in TRACE_RUNS[1].items()]
-    found = trace_errors(load(TINY, settings=["run.bits=12", *settings]), trace)
+    found = trace_runs(load(TINY, settings=["run.bits=12", *settings]), trace)
     assert len(found) == 2
-    for cycles, error in found:
-        assert cycles > 500
-        assert abs(error) < 0.1
+    for run in found:
+        assert run.cycles > 500
+        assert abs(run.error) < 0.1
 
 
 def test_cores_that_cannot_and_options_that_are_wrong(capsys):

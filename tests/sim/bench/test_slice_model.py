@@ -5,8 +5,9 @@ import pytest
 
 from attnsieve.gen.config import load
 from attnsieve.sim.bench.model import main
-from attnsieve.sim.bench.slice_model import random_runs, trace_runs
-from attnsieve.sim.calibrate import calibrate
+from attnsieve.sim.bench.predicted import COLUMNS, Predicted, columns, trace_runs
+from attnsieve.sim.bench.slice_model import KINDS, random_job, random_runs
+from attnsieve.sim.calibrate import calibrate, constant_margin
 from attnsieve.sim.trace import Trace
 from attnsieve.sim.trace.trace import save
 from tests.system.cores import verilog
@@ -29,10 +30,20 @@ def a_trace(**more):
     return Trace(q=q, k=k, v=v, **more)
 
 
+def test_figures_of_some_runs():
+    runs = [Predicted(cycles=100, predicted=n) for n in (99, 100, 104)]
+    assert [run.error for run in runs] == pytest.approx([-0.01, 0, 0.04])
+    assert columns(runs).split() == ["3", "+1.00%", "1.67%", "+4.00%", "100"]
+    assert len(columns(runs)) == len(COLUMNS)
+
+
 @pytest.mark.parametrize("keep", [None, 0.3])
-def test_a_trace_by_layers(keep):
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_trace_by_layers(keep, relative):
     trace = a_trace(causal=True)
-    thresholds = None if keep is None else calibrate([trace], keep)
+    thresholds = None if keep is None else calibrate([trace], keep, relative=relative)
+    if keep is None and relative:
+        thresholds = constant_margin([trace], 1000.0)
     runs = trace_runs(load(TINY), trace, thresholds, layers="1", heads="0-1", bits=8)
     assert len(runs) == 1
     assert runs[0].kept == pytest.approx(keep or 1, abs=0.1)
@@ -52,15 +63,26 @@ def test_random_jobs():
         assert abs(run.error) < 0.05
 
 
+def test_random_jobs_of_a_kind():
+    core = load("leopard", settings=["slice_demand=true"]).core
+    for kind, holds in KINDS.items():
+        for seed in range(3):
+            (image,) = random_job(core, seed, 200, kind).jobs
+            assert [name for name, its in KINDS.items() if its(image.job)] == [kind]
+            assert holds(image.job)
+
+
 def test_the_tables(capsys, tmp_path):
     trace, file = tmp_path / "t.npz", tmp_path / "t.toml"
     save(trace, a_trace())
     file.write_text(calibrate([a_trace()], 0.5).as_toml())
     given = [TINY, "--trace", str(trace), "--bits", "8", "--layers", "0", "--heads", "0-1"]
-    assert main([*given, "--keep", "0.2", "--thresholds", str(file)]) == 0
+    given += ["--keep", "0.2", "--margin", "3", "--thresholds", str(file)]
+    assert main(given) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["point", "keep", "kept"]
-    assert [line.split()[0] for line in lines[1:]] == ["all", "0.2", str(file)]
-    assert main([TINY, "--jobs", "2", "--seed", "3", "--point", ""]) == 0
+    assert [line.split()[0] for line in lines[1:]] == ["all", "0.2", "margin", str(file)]
+    assert main([TINY, "--jobs", "4", "--seed", "3", "--point", ""]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split()[0] == "2"
+    counts = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
+    assert counts.pop("all") == sum(counts.values()) == 4

@@ -5,16 +5,16 @@ import pytest
 
 from attnsieve.gen import config
 from attnsieve.sim.bench.memory import Timing
-from attnsieve.sim.bench.slice_model import known_image, random_runs
+from attnsieve.sim.bench.slice_model import KINDS, random_job, random_runs
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.plan import Placement, single_job
-from attnsieve.sim.errors import InputError
 from attnsieve.sim.golden.job import Job
 from attnsieve.sim.limits import Necessary, limit_cycles
 
 TINY = "leopard-tiny"
 TIMING = Timing()
 DEMAND = "value_demand=true"
+PLANES = [DEMAND, "slice_demand=true", "data_width=128"]
 POINTS = {
     "tiny": (TINY, []),
     "leopard": ("leopard", []),
@@ -29,6 +29,11 @@ POINTS = {
     "leopard, V whole": ("leopard", ["value_demand=false"]),
     "wide, values on demand": (TINY, [DEMAND, "lanes=64", "slice_units=8", "operand_bits=12"]),
     "twelve units": ("leopard", ["slice_units=12", "max_head_dim=32"]),
+    "slices on demand": (TINY, PLANES),
+    "leopard, slices on demand": ("leopard", ["slice_demand=true"]),
+    "wide, slices on demand": (
+        TINY, [*PLANES, "channels=2", "lanes=64", "slice_units=8", "operand_bits=12"],
+    ),
 }
 
 
@@ -48,7 +53,7 @@ def test_any_job_has_a_consistent_prediction(point):
     preset, settings = POINTS[point]
     params = config.load(preset, settings=settings).core
     for seed in range(10):
-        image = known_image(params, seed, 500).jobs[0]
+        image = random_job(params, seed, 500).jobs[0]
         p, result = predict(params, TIMING, image), image.expected
         assert p.busy + p.setup + p.query + p.key + p.output + p.tail == p.cycles
         assert min(p.busy, p.setup, p.query, p.key, p.output, p.tail) >= 0
@@ -60,7 +65,7 @@ def test_any_job_has_a_consistent_prediction(point):
 def test_more_latency_never_helps():
     params = config.load("leopard").core
     for seed in range(8):
-        image = known_image(params, seed, 500).jobs[0]
+        image = random_job(params, seed, 500).jobs[0]
         cycles = [predict(params, Timing(latency=n), image).cycles for n in (5, 50, 200)]
         assert cycles == sorted(cycles)
         assert cycles[0] < cycles[2]
@@ -86,27 +91,51 @@ def test_values_on_demand_save_what_they_do_not_read():
     assert 0 < cycles[0] - cycles[1] < saved / params.wide_bytes
 
 
-def test_relative_thresholds_are_refused():
-    params = config.load(TINY).core
-    image = a_job(params, 5, relative=True)
-    with pytest.raises(InputError, match=r"knows no thresholds that are relative"):
-        predict(params, TIMING, image)
+def test_rows_that_follow_their_maximum_read_more_the_larger_the_margin():
+    params = config.load("leopard").core
+    shape = {"heads": 2, "kv_heads": 1, "queries": 60, "keys": 200, "head_dim": 64}
+    cycles = [
+        predict(params, TIMING, a_job(params, margin, relative=True, **shape)).cycles
+        for margin in (0, 40_000, 100_000, 400_000)
+    ]
+    assert cycles == sorted(cycles)
+    assert cycles[0] < 0.7 * cycles[-1]
 
 
-def test_planes_of_slices_are_refused():
-    params = config.load(TINY, settings=["value_demand=true", "slice_demand=true", "channels=2"])
-    image = a_job(params.core, 5, planar=True)
-    with pytest.raises(InputError, match=r"^the cycle model knows no K in planes of slices$"):
-        predict(params.core, TIMING, image)
+def test_slices_on_demand_save_time_where_memory_is_the_limit():
+    params = config.load("leopard", settings=["slice_demand=true"]).core
+    shape = {"heads": 6, "kv_heads": 6, "keys": 400, "head_dim": 64}
+    whole, planes = (
+        predict(params, TIMING, a_job(params, 60_000, planar=each, **shape)).cycles
+        for each in (False, True)
+    )
+    assert planes < 0.9 * whole
+
+
+def test_keys_that_wait_for_the_room_of_others_do_not_hold_up_these():
+    """The store has room for two KV heads: the third one's keys come when the first is gone, whose
+    row has parts to come when nothing else is known."""
+    settings = ["lanes=64", "slice_units=8", "channels=4", "data_width=256"]
+    params = config.load(TINY, settings=settings).core
+    image = a_job(params, 0, relative=True, heads=12, kv_heads=12)
+    assert predict(params, Timing(latency=5), image).cycles > 1000
 
 
 # -- against the Verilog -------------------------------------------------------------------------
 
+#: What the model does not follow, over random jobs.
+OFF = {
+    "bunch": "places bunch at units where everything is kept, which hangs on single cycles",
+    "masked": "jobs with hardly a row that is not masked",
+}
+#: Points and kinds of jobs with some that are off by more than `compare` allows, and why.
+FAILS: dict[tuple[str, str], str] = {}
 
-def compare(point, jobs, most_cycles, margin=6, mean=0.01):
+
+def compare(point, jobs, most_cycles, kind=None, margin=6, mean=0.01):
     """Cycles within 5 %, or ``margin`` cycles; the mean within 1 %, or as told."""
     preset, settings = POINTS[point]
-    runs = random_runs(config.load(preset, settings=settings), range(jobs), most_cycles)
+    runs = random_runs(config.load(preset, settings=settings), range(jobs), most_cycles, kind)
     for seed, run in enumerate(runs):
         assert abs(run.predicted - run.cycles) <= max(margin, 0.05 * run.cycles), (seed, run)
     assert np.mean([abs(run.error) for run in runs]) < mean
@@ -117,15 +146,24 @@ def test_random_jobs_take_the_predicted_cycles(point):
     compare(point, 25, 1000)
 
 
-def test_random_jobs_with_values_on_demand_take_about_the_predicted_cycles():
-    compare("values on demand", 25, 1000, mean=0.015)
-
-
-@pytest.mark.xfail(
-    reason="some jobs that keep everything, or score hardly anything: docs/overview/results.md",
-    strict=False,
+@pytest.mark.parametrize(
+    ("point", "kind"), [("values on demand", None), ("slices on demand", "planes")]
 )
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.full
-def test_many_random_jobs_take_the_predicted_cycles(point):
-    compare(point, 100, 8000)
+def test_random_jobs_on_demand_take_about_the_predicted_cycles(point, kind):
+    compare(point, 25, 1000, kind, mean=0.015)
+
+
+def everything():
+    """Each point with each kind of job that it can do; those that fail are known to."""
+    for point in POINTS:
+        for kind in KINDS:
+            if kind == "planes" and "slices on demand" not in point:
+                continue
+            why = FAILS.get((point, kind))
+            marks = [pytest.mark.xfail(reason=OFF[why], strict=True)] if why else []
+            yield pytest.param(point, kind, marks=[pytest.mark.full, *marks])
+
+
+@pytest.mark.parametrize(("point", "kind"), everything())
+def test_many_random_jobs_take_the_predicted_cycles(point, kind):
+    compare(point, 50, 8000, kind, mean=0.015)

@@ -111,5 +111,6 @@ def test_a_layer_tells_of_each_key_what_was_read():
     np.testing.assert_array_equal(found.read > 0, np.broadcast_to(found.seen, (4, 9, 20)))
     np.testing.assert_array_equal(np.bincount(found.read.ravel(), minlength=5)[1:], found.exits)
     assert (found.read[found.kept_scores] == 4).all()
+    np.testing.assert_array_equal(found.stored, found.kept_scores)
     assert found.kept_scores[found.kept_values].all()
     assert 0 < found.kept_values.sum() < found.kept_scores.sum()

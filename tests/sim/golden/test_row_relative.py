@@ -60,6 +60,8 @@ def test_rows(causal, at_once):
             np.testing.assert_array_equal(result.found.kept[row] & seen[row], kept)
         np.testing.assert_array_equal(result.found.score, q @ k.T)
         assert (result.needed <= result.found.slices)[seen].all()
+        assert not (result.found.kept & ~result.stored)[seen].any()
+        assert (result.found.slices == result.found.slices.max())[result.stored & seen].all()
 
 
 def test_slices_that_are_needed_are_those_of_the_last_threshold():
@@ -70,6 +72,8 @@ def test_slices_that_are_needed_are_those_of_the_last_threshold():
     threshold = int((q @ k.T).max()) - 300
     np.testing.assert_array_equal(found.needed, bit_serial(q, k, threshold, **SHAPE).slices)
     assert found.needed.sum() < found.found.slices.sum()
+    assert found.found.kept.sum() < found.stored.sum() < 50
+    assert found.stored[0, [0, 49]].all()  # nothing is known yet
 
 
 def test_parts():
