@@ -80,7 +80,7 @@ class Pass(wiring.Component):
             m.d.comb += Assume(dut.query.valid & dut.bound.valid)
             m.d.comb += Assume(dut.query.p.row == dut.bound.p.row)
             m.d.sync += written.eq(dut.bound.p)
-        m.d.comb += Assert(dut.start.ready == ~dut.arrive.valid)
+        m.d.comb += Assert(dut.start.ready == (~dut.arrive.valid & ~dut.passes))
         with m.If(age == 3):
             m.d.comb += [
                 Assume((place.row == written.row) & (place.number == written.number)),
@@ -107,7 +107,7 @@ class Pass(wiring.Component):
         with m.If(age == 2):
             m.d.sync += place.eq(arrive)
             with m.If(~arrive.valid):
-                m.d.sync += [place.valid.eq(start.valid), place.first.eq(1)]
+                m.d.sync += [place.valid.eq(start.valid & ~self.dut.passes), place.first.eq(1)]
                 m.d.sync += [place.done.eq(0), place.sum.eq(0)]
                 m.d.sync += [getattr(place, n).eq(start.p[n]) for n, _ in start.p.shape()]
         return place
