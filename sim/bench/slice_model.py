@@ -32,11 +32,13 @@ __all__ = ["KINDS", "JobRun", "jobs_table", "random_job", "random_runs", "trace_
 #: Cycles that a random job takes at most, about.
 _MOST_CYCLES = 3000
 
-#: Kinds of jobs by name: where their keys lie, and what their thresholds refer to.
+#: Kinds of jobs by name: what their thresholds refer to, and whether slices of K, or these and rows
+#: of V, are read on demand.
 KINDS: dict[str, Callable[[Job], bool]] = {
     "absolute": lambda job: not (job.relative or job.planar),
     "relative": lambda job: job.relative,
-    "planes": lambda job: job.planar,
+    "planes": lambda job: job.planar and not job.demand,
+    "both": lambda job: job.planar and job.demand,
 }
 
 

@@ -147,7 +147,7 @@ def test_random_jobs_take_the_predicted_cycles(point):
 
 
 @pytest.mark.parametrize(
-    ("point", "kind"), [("values on demand", None), ("slices on demand", "planes")]
+    ("point", "kind"), [("values on demand", None), ("slices on demand", "both")]
 )
 def test_random_jobs_on_demand_take_about_the_predicted_cycles(point, kind):
     compare(point, 25, 1000, kind, mean=0.015)
@@ -156,9 +156,7 @@ def test_random_jobs_on_demand_take_about_the_predicted_cycles(point, kind):
 def everything():
     """Each point with each kind of job that it can do; those that fail are known to."""
     for point in POINTS:
-        for kind in KINDS:
-            if kind == "planes" and "slices on demand" not in point:
-                continue
+        for kind in KINDS if "slices on demand" in point else ("absolute", "relative"):
             why = FAILS.get((point, kind))
             marks = [pytest.mark.xfail(reason=OFF[why], strict=True)] if why else []
             yield pytest.param(point, kind, marks=[pytest.mark.full, *marks])
