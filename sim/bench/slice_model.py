@@ -32,11 +32,13 @@ __all__ = ["KINDS", "JobRun", "jobs_table", "random_job", "random_runs", "trace_
 #: Cycles that a random job takes at most, about.
 _MOST_CYCLES = 3000
 
-#: Kinds of jobs by name: where their keys lie, and what their thresholds refer to.
+#: Kinds of jobs by name: what their thresholds refer to; whether slices of K are read on demand, or
+#: these and rows of V. A job may be of several.
 KINDS: dict[str, Callable[[Job], bool]] = {
     "absolute": lambda job: not (job.relative or job.planar),
     "relative": lambda job: job.relative,
     "planes": lambda job: job.planar,
+    "both": lambda job: job.planar and job.demand,
 }
 
 
@@ -46,15 +48,11 @@ class JobRun(Predicted):
 
     Parameters
     ----------
-    kind : str
+    kinds : tuple of str
         Of `KINDS`.
     """
 
-    kind: str
-
-
-def _kind(job: Job) -> str:
-    return next(name for name, holds in KINDS.items() if holds(job))
+    kinds: tuple[str, ...]
 
 
 def random_job(
@@ -65,7 +63,7 @@ def random_job(
         random_image(core, np.random.default_rng([seed, n]), most_cycles=most_cycles)[0]
         for n in itertools.count()
     )
-    return next(image for image in images if kind in (None, _kind(image.jobs[0].job)))
+    return next(image for image in images if kind is None or KINDS[kind](image.jobs[0].job))
 
 
 def random_runs(
@@ -88,9 +86,8 @@ def random_runs(
     for image, counters in zip(images, measured, strict=True):
         (job,) = image.jobs
         predicted = predict(core, timing, job).cycles
-        found.append(
-            JobRun(cycles=counters["cycles"], predicted=predicted, kind=_kind(job.job))
-        )
+        kinds = tuple(name for name, holds in KINDS.items() if holds(job.job))
+        found.append(JobRun(cycles=counters["cycles"], predicted=predicted, kinds=kinds))
     return found
 
 
@@ -125,6 +122,6 @@ def jobs_table(
     for point, config in configs:
         runs = random_runs(config, range(seed, seed + jobs))
         for kind in [*KINDS, "all"]:
-            some = [run for run in runs if kind in (run.kind, "all")]
+            some = [run for run in runs if kind in (*run.kinds, "all")]
             if some:
                 yield f"{point:40}{kind:>10}{columns(some)}"

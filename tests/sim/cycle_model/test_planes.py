@@ -151,7 +151,7 @@ def test_any_job_has_a_consistent_prediction():
     tiny = ["value_demand=true", "slice_demand=true", "data_width=128"]
     for core in (LEOPARD, config.load("leopard-tiny", settings=tiny).core):
         for seed in range(12):
-            image = random_job(core, seed, 500, "planes").jobs[0]
+            image = random_job(core, seed, 500, ("planes", "both")[seed % 2]).jobs[0]
             p = predict(core, TIMING, image)
             assert p.busy + p.setup + p.query + p.key + p.output + p.tail == p.cycles
             assert min(p.busy, p.setup, p.query, p.key, p.output, p.tail) >= 0
