@@ -126,7 +126,7 @@ def test_keys_that_wait_for_the_room_of_others_do_not_hold_up_these():
 #: Points and kinds of jobs with some that are off by more than `compare` allows, and why.
 FAILS = {
     ("static, two rows", "absolute"): "jobs with hardly a row that is not masked, to +9 %",
-    ("twelve units", "absolute"): "places bunch at units where everything is kept, to -22 %",
+    ("twelve units", "absolute"): "to -22 % before places were balanced, not measured since",
     ("slices on demand", "planes"): "V that is read whole, beside slices: two jobs, to -11 %",
 }
 
@@ -163,4 +163,4 @@ def everything():
 
 @pytest.mark.parametrize(("point", "kind"), list(everything()))
 def test_many_random_jobs_take_the_predicted_cycles(point, kind):
-    compare(point, 50, 8000, kind, mean=0.015)
+    compare(point, 100, 8000, kind, mean=0.01 if kind == "absolute" else 0.015)
