@@ -62,8 +62,8 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint  ## lint, types, and the tests (15 minutes at most)
-	$(BIN)/python -m pytest -n 2 -m "not full"
+test: lint  ## lint, types, and the tests (an hour on two cores)
+	$(BIN)/python -m pytest -n 2 --durations 25 -m "not full"
 
 test-full: lint  ## everything, long campaigns included
 	$(BIN)/python -m pytest -n 2
