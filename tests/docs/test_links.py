@@ -1,4 +1,4 @@
-"""Links between pages lead somewhere."""
+"""Links between pages lead somewhere, and tables have rows."""
 
 import re
 from pathlib import Path
@@ -39,6 +39,11 @@ def broken(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     assert list(broken(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_have_rows(page):
+    assert not re.search(r"^\|(?: ?:?-+:? ?\|)+\n(?!\|)", page.read_text(), flags=re.M)
 
 
 def test_a_broken_link_is_found(tmp_path):
