@@ -202,6 +202,7 @@ class BitSerialScorer(wiring.Component):
         """Lines to slices."""
         p = self.params
         m.submodules.lines = lines = Queue(shape=line_layout(p), depth=self.lines, lut_ram=False)
+        m.submodules.next_lines = next_lines = Queue(shape=line_layout(p), depth=2)
         m.submodules.cutter = cutter = KeyCutter(params=p)
         m.submodules.store = store = SliceStore(params=p)
         m.d.comb += [
@@ -211,7 +212,8 @@ class BitSerialScorer(wiring.Component):
             store.release.eq(rows.release),
         ]
         connect(m, self.head, cutter.head)
-        connect(m, lines.o, cutter.i)
+        connect(m, lines.o, next_lines.i)  # from the end of a key to the memory is far
+        connect(m, next_lines.o, cutter.i)
         connect(m, cutter.o, store.i)
         return store
 

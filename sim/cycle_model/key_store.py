@@ -12,7 +12,7 @@ from attnsieve.sim.cycle_model.lines import LineTimes
 __all__ = ["KeyStoreModel"]
 
 #: Cycles from a line's being readable to its first piece at the store.
-_CUT = 3
+_CUT = 4
 
 
 class KeyStoreModel:
