@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -146,24 +146,27 @@ def _extremes(rng: Rng, bits: int, taps: int) -> Batch:
     return Batch(bits, keys, rows)
 
 
-def _edges(rng: Rng, bits: int, taps: int) -> Batch:
+def _edges(rng: Rng, bits: int, taps: int, *, signs: bool = False) -> Batch:
     """Keys that begin with the same bits, among them the best of these for the query; thresholds
     at, one below and one above its score, which is the most that is possible behind those bits, and
-    around the score of another one."""
+    around the score of another one. The bits are those of words in two's complement or, with
+    ``signs``, of a sign and a magnitude."""
     sets, rows = [], []
+    low, high = (0, _ends(bits)[1]) if signs else _ends(bits)
     for first in range(0, KEYS, WINDOW):
         query = (_patterns if rng.random() < 0.3 else _whole)(rng, bits, taps, 1)[0]
-        base = _whole(rng, bits, taps, 1)[0]
-        open_bits = int(rng.integers(1, bits))
+        base = rng.integers(low, high + 1, taps)
+        sign = rng.choice([-1, 1], taps) if signs else np.ones(taps, np.int64)
+        open_bits = int(rng.integers(1, bits - signs))
         begin = base >> open_bits << open_bits
-        best = begin + np.where(query > 0, (1 << open_bits) - 1, 0)
+        best = begin + np.where(query * sign > 0, (1 << open_bits) - 1, 0)
         others = begin + rng.integers(0, 1 << open_bits, (WINDOW - 1, taps))
         near = np.arange(taps) == rng.integers(0, taps, (WINDOW - 1, 1))  # one bit less than best
         less = best ^ np.where(near, 1 << rng.integers(0, open_bits, (WINDOW - 1, 1)), 0)
         keys = np.concatenate([[best], np.where(rng.random((WINDOW - 1, 1)) < 0.5, others, less)])
-        keys = rng.permutation(keys)
+        keys = rng.permutation(keys) * sign
         sets.append(keys)
-        for score in (best @ query, keys[rng.integers(WINDOW)] @ query):
+        for score in (best * sign @ query, keys[rng.integers(WINDOW)] @ query):
             rows += [Row(query, int(score) + n, first, WINDOW) for n in (-1, 0, 1)]
     return Batch(bits, np.concatenate(sets), [rows[n] for n in rng.permutation(len(rows))])
 
@@ -200,4 +203,5 @@ KINDS: dict[str, Make] = {
     "Gaussian": _gaussian,
     "extremes": _extremes,
     "edges": _edges,
+    "signed edges": partial(_edges, signs=True),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,14 @@ def _stride(p: SliceParams) -> int:
     return 1 << (p.slices - 1).bit_length()
 
 
-def unit_params(slice_bits: int, *, taps: int = 64, units: int = 2) -> SliceParams:
+def unit_params(
+    slice_bits: int, *, taps: int = 64, units: int = 2, sign_magnitude: bool = False
+) -> SliceParams:
     """Units for 12-bit words; each bank has places for all slices of all keys, so that an address
     tells the key in whatever unit it is."""
-    p = SliceParams(taps=taps, slice_bits=slice_bits, units=units)
+    p = SliceParams(taps=taps, slice_bits=slice_bits, units=units, sign_magnitude=sign_magnitude)
     groups = -(-KEYS * _stride(p) // p.slices)
-    return SliceParams(taps=taps, slice_bits=slice_bits, units=units, stored=units * groups)
+    return replace(p, stored=units * groups)
 
 
 class UnitBench(wiring.Component):
@@ -138,7 +140,7 @@ class UnitBench(wiring.Component):
         """A row's query and bounds to the units; whether the last one has come."""
         p, row = self.params, self.row.p
         m.submodules.bounds = bounds = ExitBounds(params=p)
-        place, active, last = Signal(range(p.slices)), Signal(), Signal()
+        place, active, last = Signal(range(p.bounds)), Signal(), Signal()
         values = Signal(p.bounds_layout())
         m.d.comb += [
             bounds.i.valid.eq(take),
@@ -151,7 +153,7 @@ class UnitBench(wiring.Component):
             units.bound.p.row.eq(number),
             units.bound.p.number.eq(place),
             units.bound.p.bound.eq(values[0]),
-            last.eq(active & (place == p.slices - 1)),
+            last.eq(active & (place == p.bounds - 1)),
         ]
         with m.If(bounds.o.valid):
             m.d.sync += [active.eq(1), values.eq(bounds.o.p)]
@@ -269,7 +271,7 @@ class CompiledUnits:
     def _slices(self, batch: Batch) -> Mapping[str, Ints]:
         """Every slice of every key, and where it goes."""
         p = self.params
-        sliced = cut(batch.keys, batch.bits, p.slice_bits)
+        sliced = cut(batch.keys, batch.bits, p.slice_bits, sign_magnitude=p.sign_magnitude)
         number, key = np.divmod(np.arange(len(sliced) * len(batch.keys)), len(batch.keys))
         return {
             "bank": np.asarray(p.bank(key, number)),

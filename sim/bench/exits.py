@@ -3,6 +3,7 @@
 As a command::
 
     python -m attnsieve.sim.bench.exits --vectors 10000000 --trace causal.npz
+    python -m attnsieve.sim.bench.exits --trace causal.npz --words sign_magnitude
 
 A vector is a query, a key and a threshold. A `UnitCircle` of 64 taps with its `ExitBounds`,
 compiled from the generated Verilog, gets them with slices of 1, 2 and 4 bits and words of 12 and 8;
@@ -26,12 +27,12 @@ from attnsieve.sim.bench.exit_units import CompiledUnits, Found, unit_params
 from attnsieve.sim.golden.bit_serial import bit_serial
 from attnsieve.sim.trace.trace import Trace, load
 
-__all__ = ["SIZES", "Tally", "campaign", "compare"]
+__all__ = ["SLICES", "Tally", "campaign", "compare"]
 
 #: Slice widths.
-SIZES = tuple(unit_params(slice_bits) for slice_bits in (1, 2, 4))
+SLICES = (1, 2, 4)
 #: Bits of a word: all the units have, or less.
-WORDS = (12, 8)
+BITS = (12, 8)
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,12 @@ class Tally:
 
 
 _HEADER = (
-    f"{'kind':10}{'bits':>5}{'slice':>6}{'vectors':>11}{'verdict':>9}{'score':>9}{'exit':>9}"
+    f"{'kind':13}{'bits':>5}{'slice':>6}{'vectors':>11}{'verdict':>9}{'score':>9}{'exit':>9}"
     f"{'late':>9}{'reads':>9}{'kept':>8}{'slices':>8}"
 )
 
 
-def compare(batch: Batch, found: Found, slice_bits: int) -> Tally:
+def compare(batch: Batch, found: Found, params: SliceParams) -> Tally:
     """What units did with a batch, against the golden model."""
     total = Tally()
     there = np.zeros(found.reads.shape, bool)
@@ -93,8 +94,9 @@ def compare(batch: Batch, found: Found, slice_bits: int) -> Tally:
         mine = slice(row.first, row.first + row.keys)
         there[number, mine] = True
         want = bit_serial(
-            row.query, batch.keys[mine], row.threshold, word_bits=batch.bits, slice_bits=slice_bits
-        )
+            row.query, batch.keys[mine], row.threshold, word_bits=batch.bits,
+            slice_bits=params.slice_bits, sign_magnitude=params.sign_magnitude,
+        )  # fmt: skip
         part = {name: array[number, mine] for name, array in vars(found).items()}
         decided = (part["ended"] == 1) & (part["said"] == want.kept) & (part["given"] == want.kept)
         late = np.maximum(part["reads"] - want.slices, 0)
@@ -118,10 +120,10 @@ def campaign(
 ) -> Iterator[tuple[str, int, int, Tally]]:
     """Kind, bits of a word and of a slice, and tally: as many vectors of each, so many in all."""
     kinds = KINDS | ({"real": real(trace)} if trace else {})
-    share = -(-vectors // (len(sizes) * len(WORDS) * len(kinds)))
+    share = -(-vectors // (len(sizes) * len(BITS) * len(kinds)))
     for params in sizes:
         units = CompiledUnits(params)
-        for bits in WORDS:
+        for bits in BITS:
             for number, (kind, make) in enumerate(kinds.items()):
                 rng = np.random.default_rng([seed, bits, params.slice_bits, number])
                 yield kind, bits, params.slice_bits, _run(units, make, rng, bits, share)
@@ -135,7 +137,7 @@ def _run(
     while total.vectors < vectors:
         batch = make(rng, bits, p.taps).head(vectors - total.vectors)
         found = units.run(batch, stall=stall, seed=1 + total.vectors)
-        total += compare(batch, found, p.slice_bits)
+        total += compare(batch, found, p)
         stall = 0.5 - stall
     return total
 
@@ -144,16 +146,22 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m attnsieve.sim.bench.exits")
     parser.add_argument("--vectors", type=int, default=10_000_000, help="in all (10000000)")
     parser.add_argument("--trace", help="also vectors of this trace")
+    parser.add_argument(
+        "--words", choices=("twos_complement", "sign_magnitude"), default="twos_complement",
+        help="how words of K are cut, and so the margin (twos_complement)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(argv)
     warnings.simplefilter("ignore", UnusedElaboratable)  # blocks are made for their ports
     trace = load(given.trace) if given.trace else None
+    signs = given.words == "sign_magnitude"
+    sizes = [unit_params(slice_bits, sign_magnitude=signs) for slice_bits in SLICES]
     print(_HEADER)
     total = Tally()
-    for kind, bits, slice_bits, tally in campaign(SIZES, given.vectors, given.seed, trace):
-        print(f"{kind:10}{bits:5}{slice_bits:6}{tally.text()}", flush=True)
+    for kind, bits, slice_bits, tally in campaign(sizes, given.vectors, given.seed, trace):
+        print(f"{kind:13}{bits:5}{slice_bits:6}{tally.text()}", flush=True)
         total += tally
-    print(f"{'all':21}{total.text()}")
+    print(f"{'all':24}{total.text()}")
     return 1 if total.bad else 0
 
 

@@ -17,11 +17,12 @@ from attnsieve.sim.golden.bit_serial import bit_serial
 from attnsieve.sim.trace.trace import Trace, save
 
 SMALL = unit_params(2, taps=4, units=3)
+SIGNS = unit_params(2, taps=4, units=3, sign_magnitude=True)
 
 
 @functools.cache
-def compiled():
-    return CompiledUnits(SMALL)
+def compiled(params=SMALL):
+    return CompiledUnits(params)
 
 
 def made(kind, bits=12, seed=1):
@@ -36,7 +37,7 @@ def a_trace(head_dim=32):
 
 def test_short_campaign():
     """64 taps."""
-    found = list(campaign([unit_params(2)], 20_000, 1, a_trace()))
+    found = list(campaign([unit_params(2)], 24_000, 1, a_trace()))
     assert {(kind, bits) for kind, bits, _, _ in found} == {
         (kind, bits) for kind in (*KINDS, "real") for bits in (8, 12)
     }
@@ -48,36 +49,41 @@ def test_short_campaign():
 
 
 @pytest.mark.full
-def test_campaign(tmp_path, capsys):
+@pytest.mark.parametrize("words", ["twos_complement", "sign_magnitude"])
+def test_campaign(words, tmp_path, capsys):
     save(tmp_path / "t.npz", a_trace())
     argv = ["--vectors", "600000", "--trace", str(tmp_path / "t.npz"), "--seed", "2"]
-    assert exits.main(argv) == 0
+    assert exits.main([*argv, "--words", words]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[1:7] == ["600000", *"00000"]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.9])
 @pytest.mark.parametrize("bits", [8, 12])
 @pytest.mark.parametrize("kind", KINDS)
-def test_three_units(kind, bits, stall):
+@pytest.mark.parametrize("params", [SMALL, SIGNS], ids=["two's complement", "signs"])
+def test_three_units(params, kind, bits, stall):
     batch = made(kind, bits).head(3000)
-    tally = compare(batch, compiled().run(batch, stall=stall), SMALL.slice_bits)
+    tally = compare(batch, compiled(params).run(batch, stall=stall), params)
     assert (tally.vectors, tally.bad) == (3000, 0)
 
 
 def test_a_row_may_have_one_key():
     rows = [Row(np.array([1, -2, 3, -4]), 0, first, 1) for first in (0, 1, 5, 6)]
     batch = Batch(12, np.arange(28).reshape(7, 4), rows)
-    tally = compare(batch, compiled().run(batch), SMALL.slice_bits)
+    tally = compare(batch, compiled().run(batch), SMALL)
     assert (tally.vectors, tally.bad) == (4, 0)
 
 
-def test_edges_are_at_their_thresholds():
+@pytest.mark.parametrize(("kind", "signs"), [("edges", False), ("signed edges", True)])
+def test_edges_are_at_their_thresholds(kind, signs):
     """Some keys reach the threshold exactly, some miss it by one, and some have to be read to the
     end for the one bit that they lack."""
-    batch, gaps, slices = made("edges"), [], []
+    batch, gaps, slices = made(kind), [], []
     for row in batch.rows:
         keys = batch.keys[row.first : row.first + row.keys]
-        want = bit_serial(row.query, keys, row.threshold, word_bits=12, slice_bits=2)
+        want = bit_serial(
+            row.query, keys, row.threshold, word_bits=12, slice_bits=2, sign_magnitude=signs
+        )
         gaps += (want.score - row.threshold).tolist()
         slices += want.slices[~want.kept].tolist()
     assert {-1, 0, 1} <= set(gaps)
@@ -111,7 +117,7 @@ def tally_of(monkeypatch, owner, name, wrong):
     """Of units with something wrong in them."""
     monkeypatch.setattr(owner, name, wrong)
     batch = made("edges")
-    return compare(batch, CompiledUnits(SMALL).run(batch), SMALL.slice_bits)
+    return compare(batch, CompiledUnits(SMALL).run(batch), SMALL)
 
 
 @pytest.mark.parametrize(("more", "late"), [(-1, True), (1, False)])
@@ -135,8 +141,9 @@ def test_a_wrong_product_is_noticed(monkeypatch):
 
 
 def test_a_difference_is_exit_1(monkeypatch, capsys):
-    monkeypatch.setattr(exits, "SIZES", [SMALL])
+    monkeypatch.setattr(exits, "unit_params", lambda *_, **signs: SMALL)
+    monkeypatch.setattr(exits, "SLICES", [2])
     assert exits.main(["--vectors", "400"]) == 0
     monkeypatch.setattr(exits, "compare", lambda batch, *_: Tally(vectors=batch.vectors, late=1))
     assert exits.main(["--vectors", "400"]) == 1
-    assert capsys.readouterr().out.splitlines()[-1].split()[:7] == ["all", "400", *"00080"]
+    assert capsys.readouterr().out.splitlines()[-1].split()[:7] == ["all", "400", *"000", "10", "0"]
