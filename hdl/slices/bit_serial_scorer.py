@@ -148,6 +148,7 @@ class BitSerialScorer(wiring.Component):
         m.submodules.bounds = bounds = RowBounds(params=p)
         m.submodules.parts = parts = RowParts(params=p)
         m.submodules.turns = turns = KeyTurns(params=p)
+        m.submodules.begun = begun = Queue(shape=parts.row.p.shape(), depth=2)
         m.submodules.dealer = dealer = KeyDealer(params=p)
         m.submodules.circle = circle = UnitCircle(params=s)
         m.submodules.count = count = RowCount(params=p)
@@ -160,11 +161,12 @@ class BitSerialScorer(wiring.Component):
         self._bounds(m, bounds, circle, rows, count, parts)
         self._deal(m, bounds, rows)
         if p.slice_demand:
-            self._on_demand(m, bounds, parts, dealer, circle, count)
+            self._on_demand(m, bounds, begun, dealer, circle, count)
         else:
-            connect(m, bounds.o, parts.row)
+            connect(m, bounds.o, begun.i)
             connect(m, dealer.dealt, count.dealt)
             self._mask(m, dealer)
+        connect(m, begun.o, parts.row)  # whether one is taken is known late
         connect(m, parts.o, turns.part)
         connect(m, turns.o, dealer.turn)
         for n in range(s.units):
@@ -271,7 +273,7 @@ class BitSerialScorer(wiring.Component):
         ]
 
     def _on_demand(
-        self, m: Module, bounds: RowBounds, parts: RowParts, dealer: KeyDealer,
+        self, m: Module, bounds: RowBounds, begun: Queue, dealer: KeyDealer,
         circle: UnitCircle, count: RowCount,
     ) -> None:  # fmt: skip
         """Rows go where their keys come from; the dealer comes first at what both use."""
@@ -285,10 +287,10 @@ class BitSerialScorer(wiring.Component):
         ):
             connect(m, entry, own)
             connect(m, its, verdict)
-        for port, mine in ((parts.row, ~planar), (planes.row, planar)):
+        for port, mine in ((begun.i, ~planar), (planes.row, planar)):
             m.d.comb += [port.valid.eq(row.valid & mine), port.p.eq(row.p)]
         m.d.comb += [
-            row.ready.eq(Mux(planar, planes.row.ready, parts.row.ready)),
+            row.ready.eq(Mux(planar, planes.row.ready, begun.i.ready)),
             planes.hold.eq(dealer.mask.en),
             planes.mask.data.eq(self.mask.data),
             count.dealt.valid.eq(dealer.dealt.valid | planes.dealt.valid),

@@ -8,6 +8,8 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.params import CoreParams, check_params
 from attnsieve.hdl.slices.row_parts import keys_dealt, row_part_layout
 
@@ -33,7 +35,8 @@ def key_turn_layout(p: CoreParams) -> data.StructLayout:
 
 
 class KeyTurns(wiring.Component):
-    """Walks over the turns of each part. A row without a key has one turn.
+    """Walks over the turns of each part. A row without a key has one turn. Whether a turn is taken
+    is known late: two may be there, so that the next part does not depend on it.
 
     Throughput: a turn per cycle, from part to part too. Latency: one cycle.
 
@@ -63,7 +66,8 @@ class KeyTurns(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m, lanes = Module(), keys_dealt(self.params)
-        part, o = self.part.p, self.o
+        m.submodules.turns = turns = Queue(shape=self.o.p.shape(), depth=2)
+        part, o = self.part.p, turns.i
         within, turn, place = Signal(), Signal.like(part.first), Signal.like(part.first)
         key, left, end = Signal(range(self.params.max_keys)), Signal.like(part.keys), Signal()
         m.d.comb += [
@@ -71,18 +75,16 @@ class KeyTurns(wiring.Component):
             key.eq(Mux(part.down & turn.any(), part.turns - turn, turn) * lanes),
             left.eq(part.keys - key),
             end.eq(turn + 1 >= part.end),
+            self.part.ready.eq(self.part.valid & o.ready & end),
+            o.valid.eq(self.part.valid),
+            *(o.p[name].eq(part[name]) for name, _ in o.p.shape() if name in
+              part.shape().members),
+            o.p.key.eq(key),
+            o.p.count.eq(Mux(left < lanes, left, lanes)),
+            o.p.end_of_part.eq(end),
+            o.p.end_of_row.eq(end & part.last),
         ]
-        with m.If(~o.valid | o.ready):
-            m.d.comb += self.part.ready.eq(self.part.valid & end)
-            m.d.sync += [
-                o.valid.eq(self.part.valid),
-                *(o.p[name].eq(part[name]) for name, _ in o.p.shape() if name in
-                  part.shape().members),
-                o.p.key.eq(key),
-                o.p.count.eq(Mux(left < lanes, left, lanes)),
-                o.p.end_of_part.eq(end),
-                o.p.end_of_row.eq(end & part.last),
-            ]
-            with m.If(self.part.valid):
-                m.d.sync += [within.eq(~end), place.eq(turn + 1)]
+        with m.If(o.valid & o.ready):
+            m.d.sync += [within.eq(~end), place.eq(turn + 1)]
+        connect(m, turns.o, self.o)
         return m

@@ -19,6 +19,8 @@ __all__ = ["PartedCircle"]
 _MOST = len(RowParts.ENDS) + 1
 #: Cycles from a row's being quiet to its first new bound; to its being renewed, without a score.
 _WRITE, _NONE = 4, 3
+#: Cycles from a row's bounds being there to its being looked at.
+_QUEUE = 1
 #: Cycles from a row's being renewed to the next one's being looked for, and to its next part.
 _NEXT, _SETTLED = 2, 1
 _NEVER = 1 << 60
@@ -188,7 +190,7 @@ class PartedCircle(Circle):
         last = row.first + len(row.keys) - 1
         if last >= self.known:
             return _NEVER if self.blocked else None
-        return max(row.start - PARTS, int(self.there[last]) if last >= 0 else 0)
+        return max(row.start - PARTS + _QUEUE, int(self.there[last]) if last >= 0 else 0)
 
     def _deal(self, now: int) -> None:
         keys, part = self.chosen
@@ -201,5 +203,5 @@ class PartedCircle(Circle):
         """Rows inside that wait for their bounds are no reason of their own."""
         if self.deal_at is not None and now >= self.deal_at:
             return "output"
-        came = self.rows and now >= self.rows[0].start - PARTS
+        came = self.rows and now >= self.rows[0].start - PARTS + _QUEUE
         return "key" if came and not self.turns else self._prepares(now)

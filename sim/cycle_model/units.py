@@ -18,7 +18,7 @@ ROW, WAY, KEPT, SLICES = 6, 5, 16, 15
 #: Cycles from a key's being dropped or stored to the row's being complete.
 COUNT = RowCount.latency
 #: Cycles from a row's bounds being there to its first keys.
-PARTS = 2
+PARTS = 3
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import random
 import pytest
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 
 from attnsieve.hdl.lib.connect import connect
+from attnsieve.hdl.lib.queue import Queue
 from attnsieve.hdl.slices.key_turns import KeyTurns
 from attnsieve.hdl.slices.row_parts import RowParts
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
@@ -202,27 +203,34 @@ class Contract(wiring.Component):
         at = Signal.like(part.turns)
         m.d.comb += at.eq(Mux(part.down & (block != 0), part.turns - block, block))
         mine = (watched + self.wrong < part.keys) & (at >= part.first) & (at < part.end)
-        # of the turn at the output what its part, which may be gone, wants
-        loaded, last, want, least = Signal(), Signal(), Signal(), Signal.like(part.end)
-        before = Signal.like(part)
-        m.d.sync += [
-            loaded.eq(dut.part.valid & (~dut.o.valid | dut.o.ready)),
-            last.eq(dut.part.ready), want.eq(mine), before.eq(part),
-            least.eq(Mux(part.end == part.first, 1, part.end - part.first)),
-        ]  # fmt: skip
+        # of each turn what its part, which may be gone, wants: in a queue beside that of the turns
+        wants = {"part": part.shape(), "last": 1, "mine": 1, "least": part.shape()["end"].shape}
+        m.submodules.known = known = Queue(shape=data.StructLayout(wants), depth=2)
+        m.d.comb += [
+            known.i.valid.eq(dut.part.valid),
+            known.i.p.part.eq(part),
+            known.i.p.last.eq(dut.part.ready),
+            known.i.p.mine.eq(mine),
+            known.i.p.least.eq(Mux(part.end == part.first, 1, part.end - part.first)),
+            known.o.ready.eq(dut.o.ready),
+            Assert(dut.o.valid == known.o.valid),
+        ]
+        before, last = known.o.p.part, known.o.p.last
         seen, count = Signal(), Signal.like(part.end)  # in the turns of the part before this one
         hit = (turn.key <= watched) & (watched - turn.key < turn.count)
-        with m.If(loaded):
+        with m.If(dut.o.valid & dut.o.ready):
             m.d.sync += [seen.eq(~last & (seen | hit)), count.eq(Mux(last, 0, count + 1))]
             m.d.comb += [
-                Assert(dut.o.valid), Assert(~(hit & seen)),
+                Assert(~(hit & seen)),
                 Assert(turn.end_of_part == last), Assert(turn.end_of_row == (last & before.last)),
                 Assert(turn.key + turn.count <= before.keys), Assert(turn.count <= size),
                 *(Assert(turn[name] == before[name]) for name in PASSED_ON),
                 Cover(hit & before.down & (count == 2)), Cover(turn.count == 0),
             ]  # fmt: skip
             with m.If(last):
-                m.d.comb += [Assert((seen | hit) == want), Assert(count + 1 == least)]
+                m.d.comb += [
+                    Assert((seen | hit) == known.o.p.mine), Assert(count + 1 == known.o.p.least)
+                ]
         return m
 
 
