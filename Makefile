@@ -63,10 +63,10 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/mypy
 
 test: lint  ## lint, types, and the tests (an hour on two cores)
-	$(BIN)/python -m pytest -n 2 --durations 25 -m "not full"
+	ATTNSIEVE_OPTIMISE=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 25 -m "not full"
 
 test-full: lint  ## everything, long campaigns included
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 mutate: $(STAMP)  ## plant bugs in every block, print how many the unit tests catch
 	$(BIN)/python -m pytest -n 2 tests/mutation

@@ -31,6 +31,9 @@ Backend = Literal["verilator", "cxxrtl"]
 BACKENDS: tuple[Backend, ...] = ("verilator", "cxxrtl")
 DEFAULT_BACKEND: Backend = "verilator"
 
+#: Variable with the optimisation level of what Verilator generates, 0 to 3: a core that runs for a
+#: few thousand cycles is ready sooner with 1.
+_OPTIMISE = "ATTNSIEVE_OPTIMISE"
 _KEEP = 24  # libraries in the cache before the least recently used go
 _FLAGS = ("-std=c++17", "-fPIC", "-march=native", "-fno-plt", "-DNDEBUG", "-w")
 _VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
@@ -55,6 +58,14 @@ def _machine() -> str:
     except OSError:
         return ""
     return next((line for line in lines if line.startswith("flags")), "")
+
+
+def _level() -> str:
+    """Option of the compiler for what Verilator generates."""
+    level = os.environ.get(_OPTIMISE, "2")
+    if level not in ("0", "1", "2", "3"):
+        raise tools.ToolError(f"{_OPTIMISE} must be 0, 1, 2 or 3, not {level!r}")
+    return f"-O{level}"
 
 
 def _key(*parts: object) -> str:
@@ -100,7 +111,8 @@ def _build_verilator(verilog: str, top: str, trace: bool, work: Path) -> None:
     include = tools.verilator_root() / "include"
     # Constructors and resets run once: they need no optimisation.
     generated = sorted(work.glob("Vcore*.cpp"))
-    jobs = [(p, "-O0" if "Slow" in p.name or "Syms" in p.name else "-O2") for p in generated]
+    level = _level()
+    jobs = [(p, "-O0" if "Slow" in p.name or "Syms" in p.name else level) for p in generated]
     jobs.append((work / "harness.cc", "-O2"))
     flags = ["-I", ".", "-I", str(include), "-I", str(include / "vltstd")]
     objects: list[str | Path] = [*_compile(jobs, flags, work), *_runtime(trace)]
@@ -213,7 +225,7 @@ def _library(
 ) -> Path:
     """The library of a model and its harness, from the cache or made now."""
     names = ["g++", "verilator" if backend == "verilator" else "yosys"]
-    flags = (_FLAGS, _VERILATOR_FLAGS)
+    flags = (_FLAGS, _VERILATOR_FLAGS, _level())
     key = _key(verilog, top, backend, trace, harness, flags, tools.versions(names), _machine())
     folder = tools.cache_directory("compiled") / f"{top}-{backend}-{key}"
     library = folder / "core.so"

@@ -7,6 +7,7 @@ from attnsieve.gen.config import load
 from attnsieve.sim.bench.campaign import MASKS, STALLS, job_cases, run_campaign
 from attnsieve.sim.bench.runner import run_cases
 from tests.system.cores import config, run_case, verilog
+from tests.variants import mostly_full
 
 
 def campaign(name, count, **options):
@@ -34,7 +35,7 @@ def test_compiled_dense():
     assert {dim for _, _, dim, _ in coverage.counts} == set(config("dense").core.head_dims)
 
 
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+@pytest.mark.parametrize("simulator", mostly_full(["icarus", "verilator"], "icarus"))
 def test_cocotb_keeps_time_with_the_compiled_simulation(simulator):
     cases = list(job_cases(config("dense-tiny").core, 4, first_seed=10, most_cycles=300))
     outcomes = run_cases(

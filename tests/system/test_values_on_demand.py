@@ -53,6 +53,7 @@ def test_random_jobs():
     ],
     ids=["signs", "four lane groups"],
 )
+@pytest.mark.full
 def test_random_jobs_of_other_cores(settings):
     assert campaign(TINY, 60, DEMAND, *settings).demand > 10
 
@@ -61,8 +62,13 @@ def test_random_jobs_of_other_cores(settings):
     "settings",
     [
         [],
-        ["lanes=64", "slice_units=3", "operand_bits=12", "channels=2", "data_width=128"],
-        ["lanes=32", "slice_bits=4", "slice_rows=2", "channels=4"],
+        pytest.param(
+            ["lanes=64", "slice_units=3", "operand_bits=12", "channels=2", "data_width=128"],
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            ["lanes=32", "slice_bits=4", "slice_rows=2", "channels=4"], marks=pytest.mark.full
+        ),
     ],
     ids=["a key", "sixteen keys", "of several units"],
 )

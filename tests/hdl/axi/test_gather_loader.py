@@ -14,6 +14,7 @@ from amaranth.lib import wiring
 from attnsieve.hdl.axi.gather_loader import GatherLoader
 from attnsieve.hdl.axi.list_rows import list_line_layout, row_lanes
 from attnsieve.sim.unit import run_streams
+from tests.variants import mostly_full
 
 from .loading import LINES, NAMES, Memory, SinkModel, make, memories
 from .packing import cut
@@ -174,9 +175,9 @@ def random_heads(p, memory, rng, rows, lists, heads=2):
     return made
 
 
-@pytest.mark.parametrize("data_width", [32, 64, 256])
-@pytest.mark.parametrize("channels", [1, 2, 4])
-@pytest.mark.parametrize("lanes", [4, 16, 64])
+@pytest.mark.parametrize("data_width", mostly_full([32, 64, 256], 32, 256))
+@pytest.mark.parametrize("channels", mostly_full([1, 2, 4], 1, 4))
+@pytest.mark.parametrize("lanes", mostly_full([4, 16, 64], 16, 64))
 def test_lines(lanes, channels, data_width):
     p = make(lanes=lanes, channels=channels, data_width=data_width)
     rng = random.Random(f"{lanes} {channels} {data_width}")
@@ -240,7 +241,7 @@ def random_asks(p, memory, rng, count):
     return asks
 
 
-@pytest.mark.parametrize("word_stall", [0.0, 0.7])
+@pytest.mark.parametrize("word_stall", mostly_full([0.0, 0.7], 0.7))
 @pytest.mark.parametrize("channels, data_width", [(1, 64), (2, 256), (4, 128)])
 def test_slices_among_rows(channels, data_width, word_stall):
     """Units of slices, each as it was asked for, beside all that is read of rows; also where nobody

@@ -12,6 +12,7 @@ from amaranth.hdl import Mux
 from attnsieve.hdl.axi.loader import Loader
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import run_streams, simulate
+from tests.variants import mostly_full
 
 from .loading import LINES, NAMES, TINY, Memory, SinkModel, make, memories
 
@@ -82,9 +83,9 @@ def random_regions(p, memory, rng, heads, bits=None, most=24):
     }
 
 
-@pytest.mark.parametrize("data_width", [32, 64, 256, 512])
+@pytest.mark.parametrize("data_width", mostly_full([32, 64, 256, 512], 32, 256))
 @pytest.mark.parametrize("channels", [1, 2, 4])
-@pytest.mark.parametrize("lanes", [4, 16, 64])
+@pytest.mark.parametrize("lanes", mostly_full([4, 16, 64], 4, 64))
 def test_lines(lanes, channels, data_width):
     p = make(lanes=lanes, channels=channels, data_width=data_width, lut_ram=lanes != 16)
     rng = random.Random(lanes * channels + data_width)

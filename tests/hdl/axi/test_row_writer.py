@@ -12,6 +12,7 @@ from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.unit import run_streams, simulate
 from attnsieve.sim.unit.axi_write_memory import AXIWriteMemory
+from tests.variants import mostly_full
 
 
 def make_params(**kwargs):
@@ -204,8 +205,8 @@ def test_bursts_of_the_compact_writer():
     assert memories[0].bursts == [(4064, 8), (4096, 8)]
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("rows_per_job", [1, 3])
+@pytest.mark.parametrize("stall", mostly_full([0.0, 0.5], 0.5))
+@pytest.mark.parametrize("rows_per_job", mostly_full([1, 3], 3))
 @pytest.mark.parametrize("preset", PRESETS)
 def test_done_follows_the_last_response(preset, rows_per_job, stall):
     """Also where a job's last row touches other channels than those before it."""

@@ -11,6 +11,7 @@ from amaranth.lib import wiring
 from attnsieve.hdl.axi.row_writer import RowWriter
 from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.formal import ProofError, free_inputs, prove
+from tests.variants import mostly_full
 
 #: Bytes of a beat, of an element.
 BEAT, ELEMENT = 4, 2
@@ -81,7 +82,7 @@ class Proof(wiring.Component):
 
 
 @pytest.mark.parametrize("write", [True, False])
-@pytest.mark.parametrize("lut_ram", [True, False])
+@pytest.mark.parametrize("lut_ram", mostly_full([True, False], True))
 def test_proof(lut_ram, write):
     prove(Proof(lut_ram=lut_ram, write=write), depth=16, name="row writer")
 

@@ -15,6 +15,7 @@ from attnsieve.hdl.select.radix_select import RadixSelect
 from attnsieve.hdl.select.top_k import TopKParams
 from attnsieve.sim.formal import ProofError, free_inputs, prove
 from attnsieve.sim.golden.top_k import top_k_threshold
+from tests.variants import mostly_full
 
 from .rows import random_row, run
 
@@ -46,7 +47,8 @@ def passes_of(values, k, bits, lanes, fraction=2, digit=5):
 
 
 @pytest.mark.parametrize(
-    ("bits", "skew"), [(12, 1), (16, 8), pytest.param(32, 3, marks=pytest.mark.full)]
+    ("bits", "skew"),
+    [(12, 1), *(pytest.param(*case, marks=pytest.mark.full) for case in ((16, 8), (32, 3)))],
 )
 def test_latency(bits, skew):
     """Cycles of a row that is alone, as the docstring says; candidates may come late."""
@@ -117,7 +119,7 @@ def test_without_a_pass():
     assert result.last("o") - result.last("i") == dut.known_latency == dut.worst(3)
 
 
-@pytest.mark.parametrize("n", [1, 5, 33, 64, 113])
+@pytest.mark.parametrize("n", mostly_full([1, 5, 33, 64, 113], 5, 33))
 def test_rows_follow_one_another_without_a_gap(n):
     """Initiation interval: ceil(2 n / P) + 4 cycles at most."""
     params = TopKParams(lanes=4, value_bits=12, max_values=128)

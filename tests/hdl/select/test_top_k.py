@@ -15,15 +15,16 @@ from attnsieve.hdl.select.top_k import TopKParams
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.golden.top_k import top_k, top_k_threshold
 from attnsieve.sim.unit import run_streams
+from tests.variants import mostly_full
 
 from .rows import ADVERSARIAL, random_row, run
 
 ENGINES = {"radix": RadixSelect, "quick": QuickSelect}
 
 SIZES = [(1, 8, 40), (2, 6, 9), (3, 12, 100), (4, 16, 130), (16, 12, 300), (32, 32, 200)]
-#: 32 lanes of 32 bits take their time: with stalls on both sides, and the others in the full suite.
+#: Some sizes with stalls on both sides only, the others in the full suite.
 STALLED = [
-    pytest.param(*size, stall, marks=[pytest.mark.full] * (size[0] == 32 and stall != 0.4))
+    pytest.param(*size, stall, marks=[pytest.mark.full] * (size[0] in (2, 4, 32) and stall != 0.4))
     for size in SIZES for stall in (0.0, 0.4, {"o": 0.8}, {"i": 0.8})
 ]  # fmt: skip
 
@@ -52,7 +53,7 @@ def test_random_rows(engine, lanes, bits, longest, stall):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("n", [1, 2, 15, 33, 64])
+@pytest.mark.parametrize("n", mostly_full([1, 2, 15, 33, 64], 1, 33))
 @pytest.mark.parametrize("kind", ADVERSARIAL)
 def test_adversarial_rows(engine, kind, n):
     params = TopKParams(lanes=4, value_bits=10, max_values=64)
@@ -62,7 +63,7 @@ def test_adversarial_rows(engine, kind, n):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("lanes", [2, 4, 16])
+@pytest.mark.parametrize("lanes", mostly_full([2, 4, 16], 2))
 def test_lists_that_end_in_two_beats_at_once(engine, lanes):
     """Every second list of candidates fills two beats, the others one: the packer falls behind."""
     params = TopKParams(lanes=lanes, value_bits=32, max_values=2 * lanes)

@@ -21,6 +21,7 @@ from attnsieve.hdl.stages.query_store import QueryStore, query_head_layout
 from attnsieve.sim.golden.bit_serial import BitSerial, bit_serial
 from attnsieve.sim.golden.row_relative import keys_at_once, parts, row_relative
 from attnsieve.sim.unit import run_streams
+from tests.variants import mostly_full
 
 #: Ports of keys that lie in planes.
 PLANAR = ("plane_head", "ask", "word")
@@ -48,6 +49,10 @@ CORES = {
     "sign-bits": core(2, slice_units=3, slice_bits=1, slice_words="sign_magnitude"),
     "8-bit-signs": core(1, operand_bits=8, slice_bits=4, slice_words="sign_magnitude"),
 }
+
+
+#: Of these the cores whose random rows are in every run.
+OFTEN = ("one-unit", "two-units", "four-groups", "three-units", "static", "sign-bits")
 
 
 class ScorerBench(wiring.Component):
@@ -280,7 +285,7 @@ def run(p, work, mask=(), testbenches=(), **options):
 
 
 @pytest.mark.parametrize("stall, seed", [(0.0, 1), (0.4, 5)])  # jobs of 12 bits; and of 8
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", mostly_full(CORES, *OFTEN))
 def test_random_rows(name, stall, seed):
     p = CORES[name]
     mask = [random.Random(key).random() < 0.6 for key in range(p.max_keys)]

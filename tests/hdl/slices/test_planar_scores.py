@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from tests.variants import mostly_full
+
 from .test_bit_serial_scorer import Work, add_head, core, run
 
 #: One unit of memory per packet and two; packets of more keys than units, and of one; a key of
@@ -137,7 +139,9 @@ def planar_work(p, seed, *, heads=5, mask=None, share=1.0, **options):
     return work, planes
 
 
-@pytest.mark.parametrize("stall, seed", [(0.0, 1), (0.4, 2)])
+@pytest.mark.parametrize(
+    "stall, seed", [pytest.param(0.0, 1, marks=pytest.mark.full), (0.4, 2)]
+)
 @pytest.mark.parametrize("name", CORES)
 def test_random_heads(name, stall, seed):
     p = CORES[name]
@@ -147,7 +151,7 @@ def test_random_heads(name, stall, seed):
     assert planes.read == planes.due
 
 
-@pytest.mark.parametrize("name", ["many-keys", "bits", "static"])
+@pytest.mark.parametrize("name", mostly_full(["many-keys", "bits", "static"], "bits"))
 def test_heads_in_planes_and_in_lines(name):
     """In turn, so that keys of both are with the units; several rows of each."""
     p = CORES[name]

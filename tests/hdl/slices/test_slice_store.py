@@ -164,7 +164,9 @@ def run(p, keys, *, cuts=0, stall=0.0, seed=0, settle=60, **options):
     return reader, result
 
 
-@pytest.mark.parametrize(("cuts", "stall"), [(0, 0.0), (1, 0.6), (99, 0.2)])
+@pytest.mark.parametrize(
+    ("cuts", "stall"), [(0, 0.0), (1, 0.6), pytest.param(99, 0.2, marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("name", CORES)
 def test_random_keys(name, cuts, stall):
     """Twice as many as there is room for, and some, of all head dimensions."""

@@ -255,7 +255,9 @@ def run(p, rows, *, stall=0.0, **options):
     return result, feed
 
 
-@pytest.mark.parametrize("wait, together", [(1, 1), (3, 1), (3, 8)])
+@pytest.mark.parametrize(
+    "wait, together", [(1, 1), pytest.param(3, 1, marks=pytest.mark.full), (3, 8)]
+)
 @pytest.mark.parametrize("pace, stall", [(1.0, 0.0), (0.4, 0.0), (0.6, 0.4), (1.0, {"o": 0.9}),
                                          (1.0, {"row": 0.8})])  # fmt: skip
 @pytest.mark.parametrize("name", CORES)

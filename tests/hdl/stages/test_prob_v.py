@@ -10,12 +10,15 @@ import pytest
 
 from attnsieve.hdl.stages.prob_v import ProbV
 from attnsieve.hdl.stages.prob_v_steps import StepSequencer
+from tests.variants import mostly_full
 
 from .value_rows import EIGHT, FOUR, TINY, TWO, Work, run, run_recorded
 
+STALLS = [0.0, 0.3, {"o": 0.8}, {"line": 0.8}, {"i": 0.8}]
+
 
 @pytest.mark.parametrize("head_dim", range(16, 129, 16))
-@pytest.mark.parametrize("stall", [0.0, 0.3])
+@pytest.mark.parametrize("stall", mostly_full([0.0, 0.3], 0.3))
 def test_every_head_dim(head_dim, stall):
     rng = random.Random(f"{head_dim} {stall}")
     work = Work(FOUR)
@@ -26,7 +29,7 @@ def test_every_head_dim(head_dim, stall):
 
 
 @pytest.mark.parametrize("params", [TINY, TWO, EIGHT], ids=["tiny", "two", "eight"])
-@pytest.mark.parametrize("stall", [0.0, 0.3, {"o": 0.8}, {"line": 0.8}, {"i": 0.8}])
+@pytest.mark.parametrize("stall", mostly_full(STALLS, 0.3, {"o": 0.8}))
 def test_rows_of_different_parts_back_to_back(params, stall):
     rng = random.Random(f"{params.lanes} {stall}")
     work = Work(params)

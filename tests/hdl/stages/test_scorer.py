@@ -19,6 +19,7 @@ from attnsieve.hdl.stages.scorer import ParallelScorer
 from attnsieve.hdl.stages.scorer_issue import LineIssuer
 from attnsieve.sim.formal import HoldRule, free_inputs, prove
 from attnsieve.sim.unit import run_streams
+from tests.variants import mostly_full
 
 from .plane_rows import CORES
 
@@ -226,7 +227,7 @@ def run(p, work, mask=(), start=0, **options):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("stall", [0, 0.3])
+@pytest.mark.parametrize("stall", mostly_full([0, 0.3], 0.3))
 def test_random_heads(name, stall):
     p = CONFIGS[name]
     for seed in range(1 if p.lanes > 16 and not p.lut_ram else 2):  # those are slow to simulate

@@ -16,6 +16,7 @@ from attnsieve.hdl.stages.prob_v_drain import PassDrain
 from attnsieve.hdl.stages.sparse_prob_v import SparseProbV
 from attnsieve.hdl.stages.term_lanes import TermLanes
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
+from tests.variants import mostly_full
 
 from .value_rows import EIGHT, FOUR, TINY, TWO, Work, run, run_recorded
 
@@ -37,8 +38,11 @@ def steps(work: Work) -> list[int]:
     return rows
 
 
+STALLS = [0.0, 0.3, {"o": 0.8}, {"line": 0.8}, {"i": 0.8}]
+
+
 @pytest.mark.parametrize("head_dim", range(16, 129, 16))
-@pytest.mark.parametrize("stall", [0.0, 0.3])
+@pytest.mark.parametrize("stall", mostly_full([0.0, 0.3], 0.3))
 def test_every_head_dim(head_dim, stall):
     rng = random.Random(f"{head_dim} {stall}")
     work = Work(FOUR)
@@ -49,7 +53,7 @@ def test_every_head_dim(head_dim, stall):
 
 
 @pytest.mark.parametrize("params", [TINY, TWO, EIGHT], ids=["tiny", "two", "eight"])
-@pytest.mark.parametrize("stall", [0.0, 0.3, {"o": 0.8}, {"line": 0.8}, {"i": 0.8}])
+@pytest.mark.parametrize("stall", mostly_full(STALLS, 0.3, {"o": 0.8}))
 def test_rows_of_different_parts_back_to_back(params, stall):
     rng = random.Random(f"{params.lanes} {stall}")
     work = Work(params)

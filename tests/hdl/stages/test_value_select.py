@@ -16,6 +16,7 @@ from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from attnsieve.sim.golden.softmax import Terms
 from attnsieve.sim.golden.value_select import select_values
 from attnsieve.sim.unit import run_streams
+from tests.variants import mostly_full
 
 SMALL = {"max_keys": 130, "max_queries": 16, "buffer_elements": 1 << 14}
 SIZES = {
@@ -76,8 +77,8 @@ def run(p, rows, **options):
     return result
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.4, {"o": 0.8}, {"row": 0.9}])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("stall", mostly_full([0.0, 0.4, {"o": 0.8}, {"row": 0.9}], 0.0, 0.4))
+@pytest.mark.parametrize("size", mostly_full(SIZES, "one", "narrow", "two"))
 def test_random_rows(size, stall):
     p = SIZES[size]
     rng = random.Random(f"{size} {stall}")

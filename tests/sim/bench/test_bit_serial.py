@@ -29,9 +29,7 @@ def test_the_less_is_kept_the_fewer_slices_are_read():
 def test_the_table_has_a_line_for_each_point(tmp_path, capsys):
     save(tmp_path / "t.npz", a_trace())
     argv = ["leopard-tiny", "--trace", str(tmp_path / "t.npz"), "--keep", "0.2"]
-    assert main([*argv, "--point", "slice_bits=4", "--point", "slice_units=1,slice_rows=2"]) == 0
+    assert main([*argv, "--point", "", "--point", "run.bits=8,run.pin_first=1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:32].strip() for line in lines] == [
-        "point", "slice_bits=4", "slice_bits=4", "slice_units=1,slice_rows=2",
-        "slice_units=1,slice_rows=2",
-    ]  # fmt: skip
+    named = "run.bits=8,run.pin_first=1"
+    assert [line[:32].strip() for line in lines] == ["point", "", "", named, named]
