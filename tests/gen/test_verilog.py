@@ -64,14 +64,14 @@ def test_a_core_whose_blocks_cannot_be_joined():
     "preset, settings",
     [
         ("dense-tiny", []),
-        ("dense", []),
-        ("spatten-tiny", []), ("leopard-tiny", []),
+        ("spatten-tiny", []),
         ("leopard-tiny", ["slice_words=sign_magnitude"]),
-        ("leopard-tiny", ["value_demand=true"]),
         ("leopard-tiny", ["value_demand=true", "slice_demand=true", "data_width=64"]),
+        pytest.param("leopard-tiny", ["value_demand=true"], marks=pytest.mark.full),
         *(
             pytest.param(name, [], marks=pytest.mark.full)
-            for name in ("dense-full", "spatten", "spatten-ecp5", "leopard-ecp5")
+            for name in ("dense", "dense-full", "spatten", "spatten-ecp5", "leopard-tiny",
+                         "leopard-ecp5")
         ),
     ],
 )
