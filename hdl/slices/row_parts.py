@@ -107,7 +107,8 @@ class RowParts(wiring.Component):
     A row begins when all its keys are there; one whose threshold is absolute earlier too, if no row
     inside has a part left: no row ever waits behind one whose keys may need the room of its own.
 
-    Throughput: a part per cycle. Latency: a cycle from a row to its first part.
+    Throughput: a part per cycle, first parts of rows that wait for their keys every second one.
+    Latency: a cycle from a row to its first part; two from its last key.
 
     Parameters
     ----------
@@ -160,11 +161,11 @@ class RowParts(wiring.Component):
         later = [Queue(shape=_held_layout(p), depth=p.slice_rows) for _ in self.ENDS]
         m.submodules.second, m.submodules.third = later
         first = Signal(_held_layout(p))
-        enough = self._first(m, first)
+        enough, short = self._first(m, first)
         alone = ~self.row.p.relative & ~later[0].level.any() & ~later[1].level.any()
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
-            self.wait_key.eq(~self.o.valid & self.row.valid & ~enough),
+            self.wait_key.eq(~self.o.valid & short),
         ]
         with m.If(self.renewed):
             m.d.sync += settled.bit_select(self.renewed_row, 1).eq(1)
@@ -179,14 +180,20 @@ class RowParts(wiring.Component):
                     self._part(m, queue.o.p, number, later, settled)
         return m
 
-    def _first(self, m: Module, held: Any) -> Value:
-        """What is known of the row that comes. Returns whether all its keys are there."""
+    def _first(self, m: Module, held: Any) -> tuple[Value, Value]:
+        """What is known of the row that comes. Returns whether all its keys are there, and whether
+        not; neither in the first cycle."""
         s, row = self.slices, self.row.p
         low = (keys_dealt(self.params) - 1).bit_length()
         start, base = Signal.like(held.start), Signal.like(held.base)
         room, ended = s.groups * s.units, base + row.keys
-        older = Signal.like(self.arrived)
-        m.d.sync += self.arrived.eq(self.arrived + self.append)
+        older, waits = Signal.like(self.arrived), self.row.valid & ~self.row.ready
+        enough, short = Signal(), Signal()
+        m.d.sync += [
+            self.arrived.eq(self.arrived + self.append),
+            enough.eq(waits & (older >= row.keys)),
+            short.eq(waits & (older < row.keys)),
+        ]
         with m.If(self.row.ready & row.last_of_kv):
             m.d.sync += [
                 start.eq(start + row.keys),
@@ -201,7 +208,7 @@ class RowParts(wiring.Component):
             held.turns.eq((row.keys + (1 << low) - 1) >> low),
             older.eq(self.arrived - start),
         ]
-        return older >= row.keys
+        return enough, short
 
     def _part(
         self, m: Module, held: Any, number: int, later: list[Queue], settled: Signal

@@ -19,8 +19,9 @@ __all__ = ["PartedCircle"]
 _MOST = len(RowParts.ENDS) + 1
 #: Cycles from a row's being quiet to its first new bound; to its being renewed, without a score.
 _WRITE, _NONE = 4, 3
-#: Cycles from a row's bounds being there to its being looked at.
-_QUEUE = 1
+#: Cycles from a row's bounds being there to its being looked at; from then, or from its last key
+#: being there, to that being known.
+_QUEUE, _KNOWN = 1, 1
 #: Cycles from a row's being renewed to the next one's being looked for, and to its next part.
 _NEXT, _SETTLED = 2, 1
 _NEVER = 1 << 60
@@ -190,7 +191,8 @@ class PartedCircle(Circle):
         last = row.first + len(row.keys) - 1
         if last >= self.known:
             return _NEVER if self.blocked else None
-        return max(row.start - PARTS + _QUEUE, int(self.there[last]) if last >= 0 else 0)
+        came = row.start - PARTS + _QUEUE
+        return max(came, int(self.there[last]) if last >= 0 else 0) + _KNOWN
 
     def _deal(self, now: int) -> None:
         keys, part = self.chosen
