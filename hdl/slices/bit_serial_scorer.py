@@ -211,8 +211,8 @@ class BitSerialScorer(wiring.Component):
             lines.i.valid.eq(self.key.valid),
             lines.i.p.eq(self.key.p),
             self.key_space.eq(self.lines - lines.level),
-            store.release.eq(rows.release),
         ]
+        m.d.sync += store.release.eq(rows.release)  # which is known late
         connect(m, self.head, cutter.head)
         connect(m, lines.o, next_lines.i)  # from the end of a key to the memory is far
         connect(m, next_lines.o, cutter.i)

@@ -11,8 +11,9 @@ from attnsieve.sim.cycle_model.lines import LineTimes
 
 __all__ = ["KeyStoreModel"]
 
-#: Cycles from a line's being readable to its first piece at the store.
-_CUT = 4
+#: Cycles from a line's being readable to its first piece at the store; from a KV head's last row
+#: being read to room for other keys.
+_CUT, _FREE = 4, 2
 
 
 class KeyStoreModel:
@@ -87,7 +88,7 @@ class KeyStoreModel:
         if gone >= len(self.released):
             return False
         came = int(lines.arrive[lines.freed])
-        bound = max(came + _CUT, self.released[gone] + 1 if gone >= 0 else 0)
+        bound = max(came + _CUT, self.released[gone] + _FREE if gone >= 0 else 0)
         for key in range(first // parts, -(-last // parts)):
             cut = max(came, self.taken)
             self.taken = max(bound, self.taken + 1) + self.turns - 1

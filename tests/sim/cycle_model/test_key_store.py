@@ -8,7 +8,7 @@ from attnsieve.hdl.slices.slice_store import SliceStore
 from attnsieve.sim.cycle_model.key_store import KeyStoreModel
 from attnsieve.sim.cycle_model.lines import LineTimes
 
-LATENCY = 3 + SliceStore.latency + 1
+LATENCY = 4 + SliceStore.latency + 1
 
 
 def a_store(heads=1, keys=12, parts=4, arrive=None, **settings):
@@ -66,4 +66,4 @@ def test_keys_wait_for_room():
     assert store.known == 192
     assert len(store.heads_cut) == 3
     assert store.heads_cut[2] > 1000
-    assert store.there[128] == 1001 + SliceStore.latency + 1
+    assert store.there[128] == 1002 + SliceStore.latency + 1
