@@ -11,7 +11,7 @@ from attnsieve.sim.cycle_model.units import PARTS, DealtRow
 
 #: Cycles from a part's being decided to the next one's being dealt: the row is looked up, its
 #: bounds are written one by one, it is told, the part comes, and its first turn.
-BOUNDS = 4 + 4 + 1 + PARTS
+BOUNDS = 4 + 4 + 1 + 2
 
 
 def a_circle(rows, kept=None, *, there=None, write=True, kind=PartedCircle, **settings):
@@ -40,9 +40,9 @@ def decided(circle, slices):
 
 
 def test_a_row_of_one_part():
-    """Two turns of four keys."""
+    """Two turns of four keys; that all are there is known a cycle after the row comes."""
     circle = a_circle([[2] * 8])
-    assert run(circle) == [PARTS + 1 + decided(circle, 2)]
+    assert run(circle) == [PARTS + 2 + decided(circle, 2)]
     assert [len(part.turns) for part in circle._parts(DealtRow(0, 0, [1] * 8, 0, ()))] == [2]
 
 
