@@ -15,8 +15,8 @@ from attnsieve.sim.cycle_model.units import COUNT, KEPT, ROW, SLICES, WAY, Dealt
 
 __all__ = ["SLOT", "Circle"]
 
-#: Cycles from a key's turn to its unit.
-_DEAL = KeyDealer.latency
+#: Cycles from a key's turn to its unit; to the row's being complete, where no key is left.
+_DEAL, _COUNTED = KeyDealer.latency, 2 + COUNT - 1
 #: Turns on their way are in slots by the time of their end: the mask of that.
 SLOT = 7
 #: Keys of a unit's queue at which no more are dealt.
@@ -160,7 +160,7 @@ class Circle(Units):
 
     def _end_dealt(self, row: int, now: int) -> None:
         """The last keys of something are dealt."""
-        self._end(row, now + _DEAL + 1)
+        self._end(row, now + _COUNTED)
 
     def _enter(self, slot: int) -> None:
         """Keys enter the queues of their units."""
