@@ -62,7 +62,7 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint  ## lint, types, and the tests (an hour on two cores)
+test: lint  ## lint, types, and the tests (half an hour on two cores)
 	ATTNSIEVE_OPTIMISE=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 25 -m "not full"
 
 test-full: lint  ## everything, long campaigns included
