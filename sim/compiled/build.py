@@ -24,6 +24,7 @@ from attnsieve.sim.compiled.adapter import (
 )
 from attnsieve.sim.compiled.initial import compact_zeros, without_zeros
 from attnsieve.sim.compiled.ports import CorePorts
+from attnsieve.sim.errors import InputError
 
 __all__ = ["BACKENDS", "DEFAULT_BACKEND", "Backend", "build", "build_block"]
 
@@ -64,7 +65,7 @@ def _level() -> str:
     """Option of the compiler for what Verilator generates."""
     level = os.environ.get(_OPTIMISE, "2")
     if level not in ("0", "1", "2", "3"):
-        raise tools.ToolError(f"{_OPTIMISE} must be 0, 1, 2 or 3, not {level!r}")
+        raise InputError(f"{_OPTIMISE} must be 0, 1, 2 or 3, not {level!r}")
     return f"-O{level}"
 
 

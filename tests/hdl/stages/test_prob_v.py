@@ -12,9 +12,7 @@ from attnsieve.hdl.stages.prob_v import ProbV
 from attnsieve.hdl.stages.prob_v_steps import StepSequencer
 from tests.variants import mostly_full
 
-from .value_rows import EIGHT, FOUR, TINY, TWO, Work, run, run_recorded
-
-STALLS = [0.0, 0.3, {"o": 0.8}, {"line": 0.8}, {"i": 0.8}]
+from .value_rows import EIGHT, FOUR, STALLS, TINY, TWO, Work, run, run_recorded
 
 
 @pytest.mark.parametrize("head_dim", range(16, 129, 16))

@@ -18,7 +18,7 @@ from attnsieve.hdl.stages.term_lanes import TermLanes
 from attnsieve.sim.formal import HoldRule, ProofError, free_inputs, prove
 from tests.variants import mostly_full
 
-from .value_rows import EIGHT, FOUR, TINY, TWO, Work, run, run_recorded
+from .value_rows import EIGHT, FOUR, STALLS, TINY, TWO, Work, run, run_recorded
 
 
 def steps(work: Work) -> list[int]:
@@ -36,9 +36,6 @@ def steps(work: Work) -> list[int]:
         classes = [sum(lanes[c::keys]) for c in range(keys)]
         rows.append(row["parts"] // side * max([1, *classes]))
     return rows
-
-
-STALLS = [0.0, 0.3, {"o": 0.8}, {"line": 0.8}, {"i": 0.8}]
 
 
 @pytest.mark.parametrize("head_dim", range(16, 129, 16))

@@ -21,13 +21,14 @@ from attnsieve.sim.golden.prob_v import prob_v_integer
 from attnsieve.sim.golden.softmax import Terms
 from attnsieve.sim.unit import run_streams
 
-__all__ = ["EIGHT", "FOUR", "TINY", "TWO", "Bench", "Work", "run", "run_recorded"]
+__all__ = ["EIGHT", "FOUR", "STALLS", "TINY", "TWO", "Bench", "Work", "run", "run_recorded"]
 
 TINY = config.load("dense-tiny").core
 SMALL = {"max_keys": 70, "buffer_elements": 70 * 128, "max_queries": 70}
 TWO = CoreParams(lanes=32, output_lanes=4, **SMALL)
 FOUR = CoreParams(lanes=64, output_lanes=4, **SMALL)
 EIGHT = CoreParams(lanes=128, output_lanes=16, **SMALL)
+STALLS = [0.0, 0.3, {"o": 0.8}, {"line": 0.8}, {"i": 0.8}]
 
 
 class Bench(wiring.Component):
