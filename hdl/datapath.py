@@ -149,7 +149,7 @@ class Datapath(wiring.Component):
     read, write : Out(AXI4Signature) of channels
         Read and write channels of the memory.
     stop : In(1)
-        Stop reading and writing.
+        Stop reading and writing, from the next cycle on.
     clear : In(1)
         A register: make everything as new. What it resets is ready `LocalResets.after` cycles after
         it falls, and takes no notice of anything before.
@@ -718,9 +718,11 @@ class Datapath(wiring.Component):
         for read, write, r, w in zip(self.read, self.write, loader.bus, writer.bus, strict=True):
             connect(m, r, flipped(read))
             connect(m, w, flipped(write))
+        stop = Signal()  # a register: from the supervisor to what stops is far
+        m.d.sync += stop.eq(self.stop)
         m.d.comb += [
-            loader.stop.eq(self.stop),
-            writer.stop.eq(self.stop),
+            loader.stop.eq(stop),
+            writer.stop.eq(stop),
             self.read_error.eq(loader.error),
             self.write_error.eq(writer.error),
             self.done.eq(writer.done),
@@ -731,5 +733,5 @@ class Datapath(wiring.Component):
         names = ("busy", "wait_query", "wait_key", "wait_output")
         m.d.sync += [getattr(self, name).eq(getattr(scorer, name)) for name in names]
         idle = Signal(2)
-        m.d.sync += [idle[0].eq(self.stop & loader.idle), idle[1].eq(self.stop & writer.idle)]
+        m.d.sync += [idle[0].eq(stop & loader.idle), idle[1].eq(stop & writer.idle)]
         m.d.comb += self.idle.eq(idle.all())

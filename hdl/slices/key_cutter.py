@@ -71,7 +71,7 @@ class KeyCutter(wiring.Component):
         p = self.params
         group = Signal(range(p.groups))  # where the piece starts in the line
         part = Signal(range(p.max_parts))  # and in the key
-        key = Signal(p.key_bits)
+        key = Signal(p.key_bits, init=1)  # of the head, counted from 1
         in_line, in_key, size = (Signal(range(max(p.groups, p.max_parts) + 1)) for _ in range(3))
         line_end, key_end, head_end, move = Signal(), Signal(), Signal(), Signal()
         head = self.head.p
@@ -80,7 +80,7 @@ class KeyCutter(wiring.Component):
             in_key.eq(head.parts - part),
             size.eq(Mux(in_line < in_key, in_line, in_key)),
             key_end.eq(in_key <= in_line),
-            head_end.eq(key_end & (key == head.keys - 1)),
+            head_end.eq(key_end & (key == head.keys)),
             line_end.eq((in_line <= in_key) | head_end),
             move.eq(self.i.valid & self.head.valid & (~self.o.valid | self.o.ready)),
             self.i.ready.eq(move & line_end),
@@ -91,7 +91,7 @@ class KeyCutter(wiring.Component):
             with m.If(line_end):
                 m.d.sync += group.eq(0)
             with m.If(key_end):
-                m.d.sync += [part.eq(0), key.eq(Mux(head_end, 0, key + 1))]
+                m.d.sync += [part.eq(0), key.eq(Mux(head_end, 1, key + 1))]
         with m.If(~self.o.valid | self.o.ready):
             m.d.sync += self.o.valid.eq(move)
             m.d.sync += [self.o.p.end.eq(key_end), self.o.p.wide.eq(head.wide)]

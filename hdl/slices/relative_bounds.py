@@ -82,15 +82,16 @@ class RelativeBounds(wiring.Component):
         row, number = Signal(range(s.rows)), Signal(range(s.bounds))
         threshold, reach = Signal(signed(s.score_bits)), Signal(signed(s.score_bits + 1))
         margin, most = self._margins(m, row)
-        least = -(1 << s.score_bits - 1)
         below = Signal(signed(s.score_bits + 2))
+        limited = Signal.like(threshold)
+        least = -(1 << s.score_bits - 1)
         m.d.comb += [
             self.maximum.row.eq(row),
             self.renewed_row.eq(row),
             self.bound.p.row.eq(row),
             self.bound.p.number.eq(number),
             self.bound.p.bound.eq(self._bound(m, number, threshold, reach, most)),
-            below.eq(self.maximum.score - margin),
+            limited.eq(Mux(below < least, least, below)),
         ]
         with m.FSM():
             with m.State("WAIT"):
@@ -101,12 +102,12 @@ class RelativeBounds(wiring.Component):
             with m.State("READ"):
                 m.next = "KNOW"
             with m.State("KNOW"):
-                m.d.sync += threshold.eq(Mux(below < least, least, below))
+                m.d.sync += below.eq(self.maximum.score - margin)
                 m.next = "REACH"
                 with m.If(~self.maximum.known):
                     m.next = "END"
             with m.State("REACH"):
-                m.d.sync += reach.eq(threshold + most)
+                m.d.sync += [threshold.eq(limited), reach.eq(limited + most)]
                 m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += self.bound.valid.eq(1)

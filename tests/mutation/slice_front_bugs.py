@@ -23,7 +23,7 @@ SLICE_FRONT_BUGS = [
         "only the first piece of a line is cut", f"{_CUTTER}random_heads[more-0.0]"),
     Bug("slices/key_cutter.py", "(group - part + place)[:bits]", "(group + place)[:bits]",
         "the rest of a key is at the wrong places", f"{_CUTTER}random_heads[more-0.0]"),
-    Bug("slices/key_cutter.py", "key == head.keys - 1", "key == head.keys",
+    Bug("slices/key_cutter.py", "key == head.keys", "key == head.keys + 1",
         "a head has a key more", f"{_CUTTER}random_heads[one-0.0]"),
     Bug("slices/key_cutter.py", "self.i.valid & self.head.valid &", "self.i.valid &",
         "lines are cut before their head has come",
