@@ -78,9 +78,9 @@ class BitSerialScorer(wiring.Component):
         Read side of the query store.
     mask : Out(key_mask_signature)
     busy : Out(1)
-        A slice is read.
+        A slice was read in the cycle before.
     wait_row, wait_output, wait_query, wait_key : Out(1)
-        Why none is: there is no row, there are scores that nobody takes, the query or the keys are
+        Why none was: there is no row, there are scores that nobody takes, the query or the keys are
         not there. Exactly one of these and ``busy`` is set.
     """
 
@@ -117,7 +117,7 @@ class BitSerialScorer(wiring.Component):
                 "query": Out(query_read_signature(p)),
                 "mask": Out(key_mask_signature(p)),
                 "busy": Out(1),
-                "wait_row": Out(1),
+                "wait_row": Out(1, init=1),
                 "wait_output": Out(1),
                 "wait_query": Out(1),
                 "wait_key": Out(1),
@@ -337,13 +337,15 @@ class BitSerialScorer(wiring.Component):
         self, m: Module, bounds: RowBounds, parts: RowParts, dealer: KeyDealer, circle: UnitCircle
     ) -> None:
         """What keeps the units from reading: where the next keys are held up."""
+        names = ("busy", "wait_key", "wait_output", "wait_query", "wait_row")
+        m.d.sync += [getattr(self, name).eq(0) for name in names]
         with m.If(Cat(port.en for port in circle.read).any()):
-            m.d.comb += self.busy.eq(1)
+            m.d.sync += self.busy.eq(1)
         with m.Elif(dealer.wait_key | parts.wait_key | self._fetching):
-            m.d.comb += self.wait_key.eq(1)
+            m.d.sync += self.wait_key.eq(1)
         with m.Elif(~dealer.wait_turn | bounds.wait_free | (bounds.begins & bounds.hold)):
-            m.d.comb += self.wait_output.eq(1)
+            m.d.sync += self.wait_output.eq(1)
         with m.Elif(bounds.wait_query):
-            m.d.comb += self.wait_query.eq(1)
+            m.d.sync += self.wait_query.eq(1)
         with m.Else():
-            m.d.comb += self.wait_row.eq(1)
+            m.d.sync += self.wait_row.eq(1)

@@ -89,8 +89,8 @@ class SurvivorRows(wiring.Component):
     latency = 4
     #: Beats on their way from the memory.
     _BEATS = 8
-    #: Rows that have a memory of their own.
-    _BANKS = 4
+    #: Memories of each lane, at most.
+    BANKS = 4
 
     def __init__(self, *, params: CoreParams) -> None:
         check_params(params)
@@ -182,7 +182,7 @@ class SurvivorRows(wiring.Component):
         """A memory per row, or for two, and lane. Returns what was read a cycle ago."""
         p, s = self.params, self.slices
         word = data.StructLayout({"valid": 1, "pinned": 1, "score": signed(p.score_bits)})
-        banks, shift = min(s.rows, self._BANKS), (p.groups - 1).bit_length()
+        banks, shift = min(s.rows, self.BANKS), (p.groups - 1).bit_length()
         split = (banks - 1).bit_length()
         here, count = Cat(beat, self.freed[split:]), Signal(self._beat_bits + s.rows // 8)
         clear, cleared, bank = Signal(), Signal.like(here), Signal(range(banks))

@@ -67,7 +67,7 @@ class Circle(Units):
         ]  # where a key is after so many slices
         self.ends = [[1 << unit for unit in units] for units in self.there_at]
         self.spans = [n * self.turn for n in range(s.slices + 1)]
-        self.kept = SurvivorsModel(s.units, self.ways, self.turn, self.step)
+        self.kept = SurvivorsModel(s.units, self.ways, self.turn, self.step, parts)
         balanced = s.units > 1 and not s.static
         self.balance = PlaceBalanceModel(s.units, s.units * self.turn) if balanced else None
         self.time = 0

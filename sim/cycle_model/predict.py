@@ -150,7 +150,7 @@ def _lines_of(image: JobImage, name: str) -> int:
 def _counters(pipeline: Pipeline, end: int) -> Prediction:
     """Gaps for want of a row count as setup before the first line, as tail behind it."""
     total = pipeline.waits
-    setup = pipeline.setup + 1  # a cycle counts for what was done in the one before
+    setup = pipeline.setup + pipeline.counted
     if not pipeline.busy:  # nothing is behind the first line
         setup = end - sum(total.values()) + total["row"]
     return Prediction(

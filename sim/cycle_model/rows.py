@@ -113,6 +113,9 @@ class Pipeline:
         """Cycles in which Q·K works."""
         return sum(self.lines[: len(self.rows)])
 
+    #: Cycles from what is done to its being counted.
+    counted = 1
+
     @property
     def setup(self) -> int:
         """Cycles without a row before the first one."""

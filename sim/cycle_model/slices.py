@@ -90,6 +90,8 @@ class SlicePipeline(SparseSums):
     def _stages(self) -> tuple[Callable[[], bool], ...]:
         return (self.store.advance, self._sum, self._read, self._begin, self._deal)
 
+    counted = 2
+
     @property
     def busy(self) -> int:
         return self.circle.busy
@@ -192,6 +194,7 @@ class SlicePipeline(SparseSums):
         there = ahead >= 0
         ready[there] = np.maximum(ready[there], self.entered[ahead[there]] - _BEATS)
         read = paced(ready)
+        self.circle.kept.read(number, read.tolist())
         self.entered[first:last] = paced(np.maximum(read + way, bounds))
         self.beat_left[first:last] = self.entered[first:last] - self.latency.terms
         self.left_time = self.freed[number] = int(read[-1])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+
+from attnsieve.hdl.slices.survivor_rows import SurvivorRows
 
 __all__ = ["SurvivorsModel"]
 
@@ -11,6 +14,8 @@ _WAITING = 5
 #: Cycles from a key's leaving its place to its being taken, if none is before it; from then to its
 #: score's being stored.
 _QUEUE, _STORE = 1, 1
+#: Cycles from a beat's being read to its bits' being cleared.
+_CLEAR = 1
 _NEVER = 1 << 60
 
 
@@ -18,7 +23,8 @@ class SurvivorsModel:
     """A queue per unit and way; of each way one key per cycle is taken, from each unit in turn.
 
     Keys come in the order of their times: all that are kept take as many slices. One whose unit has
-    no room keeps its place, and tries again at the next unit.
+    no room keeps its place, and tries again at the next unit. Scores of a row wait while another
+    one is read from the same memory.
 
     Parameters
     ----------
@@ -28,10 +34,13 @@ class SurvivorsModel:
         Cycles to the next unit.
     step : int
         How much further that is: 0 with static dealing.
+    parts : int
+        Numbers of rows that are one row.
     """
 
-    def __init__(self, units: int, ways: int, turn: int, step: int) -> None:
-        self.units, self.turn, self.step = units, turn, step
+    def __init__(self, units: int, ways: int, turn: int, step: int, parts: int = 1) -> None:
+        self.units, self.turn, self.step, self.parts = units, turn, step, parts
+        self.cleared: list[set[int]] = [set() for _ in range(SurvivorRows.BANKS)]
         self.queues: list[list[deque[int]]] = [
             [deque() for _ in range(units)] for _ in range(ways)
         ]
@@ -56,11 +65,21 @@ class SurvivorsModel:
         if self.some[way]:
             self._take(way, end)
         if not self.some[way] and self.time[way] <= end + _QUEUE + 1:  # hardly any is before it
-            time = max(self.time[way], end + _QUEUE)
-            self.time[way] = time + 1
-            return time + _STORE
+            self.time[way] = time = self._store(row, max(self.time[way], end + _QUEUE))
+            return time
         self.due = min(self.due, end + _QUEUE)
         return 0 if self._enter(end, unit, way, row) else None
+
+    def read(self, row: int, times: Iterable[int]) -> None:
+        """Beats of a row are read at these times."""
+        self.cleared[row % SurvivorRows.BANKS].update(time + _CLEAR for time in times)
+
+    def _store(self, row: int, taken: int) -> int:
+        """When the score of a key is stored that is taken then: also when the next one is."""
+        cleared, time = self.cleared[row // self.parts % SurvivorRows.BANKS], taken + _STORE
+        while time in cleared:
+            time += 1
+        return time
 
     def advance(self, now: int) -> None:
         """Keys are taken, and others try again, up to ``now``."""
@@ -98,8 +117,9 @@ class SurvivorsModel:
         while some and time <= now:
             first = some >> last + 1 << last + 1 or some  # behind the last one, if there is any
             last = (first & -first).bit_length() - 1
-            self.stored.append((queues[last].popleft(), time + _STORE))
+            row = queues[last].popleft()
+            time = self._store(row, time)
+            self.stored.append((row, time))
             if not queues[last]:
                 some ^= 1 << last
-            time += 1
         self.some[way], self.time[way], self.last[way] = some, time, last

@@ -52,6 +52,15 @@ def test_with_static_dealing_it_tries_at_its_own_unit():
     assert model.left == [(100 + TURN, 0)]
 
 
+def test_scores_wait_while_another_row_is_read_from_their_memory():
+    model = SurvivorsModel(4, 2, TURN, 1, parts=3)
+    model.read(1, range(100, 104))
+    assert model.keep(100, 0, 0, 3 * 5 + 2) == 105  # of row 5
+    assert model.keep(100, 1, 1, 3 * 6) == 102
+    assert model.keep(101, 2, 0, 3 * 6) == 0  # behind the first
+    assert stored(model) == [(106, 3 * 6)]
+
+
 def test_nothing_is_lost_and_no_cycle_is_idle():
     """However keys come, all are stored, of each way in different cycles."""
     rng = np.random.default_rng(3)
