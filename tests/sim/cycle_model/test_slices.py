@@ -136,8 +136,8 @@ FAILS = {
     ("slices on demand", "planes"): "V that is read whole, beside slices: two jobs, to -11 %",
     ("leopard, slices on demand", "relative"): "two jobs, one keeps everything, +10 and +20 %",
     ("leopard, slices on demand", "planes"): "a job, +6 %",
-    ("wide, slices on demand", "absolute"): "29 jobs, to -11 %: narrow units gathered on two channels",
-    ("wide, slices on demand", "relative"): "16 jobs, to -15 %: likewise",
+    ("wide, slices on demand", "absolute"): "29 jobs, to -11 %; rows are gathered on two channels",
+    ("wide, slices on demand", "relative"): "16 jobs, to -15 %; likewise",
     ("wide, slices on demand", "planes"): "four jobs, to -11 %",
     ("wide, slices on demand", "both"): "a job, -6 %",
 }
