@@ -32,6 +32,7 @@ from attnsieve.hdl.params import CoreParams
 from attnsieve.sim.bench.alone import counters_alone
 from attnsieve.sim.bench.bit_serial import point_settings
 from attnsieve.sim.bench.predicted import COLUMNS, Predicted, columns, trace_columns, trace_runs
+from attnsieve.sim.bench.slice_model import KINDS as SLICE_KINDS
 from attnsieve.sim.bench.slice_model import jobs_table, trace_table
 from attnsieve.sim.cycle_model import predict
 from attnsieve.sim.driver.counted import CountedJob, counted_job
@@ -253,7 +254,7 @@ def _slice_table(given: argparse.Namespace) -> Iterator[str]:
         for point in given.point or [""]
     ]
     if not given.trace:
-        return jobs_table(configs, given.jobs, given.seed)
+        return jobs_table(configs, given.jobs, given.seed, given.cycles, given.kind)
     part = {"layers": given.layers, "heads": given.heads, "bits": given.bits}
     return trace_table(
         configs, load(given.trace), given.keep, given.margin, given.thresholds, **part
@@ -274,6 +275,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--margin", type=float, nargs="+", default=[], help="margins below the largest of a row"
     )
     slices.add_argument("--thresholds", nargs="+", default=[], metavar="F.toml")
+    slices.add_argument("--kind", choices=SLICE_KINDS, help="of random jobs (default any)")
+    slices.add_argument(
+        "--cycles", type=int, default=3000, help="of a random job, about, at most (default 3000)"
+    )
     slices.add_argument("--layers", help="part of the trace")
     slices.add_argument("--heads", help="part of the trace")
     slices.add_argument(

@@ -54,6 +54,11 @@ class JobRun(Predicted):
 
     kinds: tuple[str, ...]
 
+    @property
+    def off(self) -> bool:
+        """The model is off by more than 5 %, and by more than 6 cycles."""
+        return abs(self.predicted - self.cycles) > max(6, 0.05 * self.cycles)
+
 
 def random_job(
     core: CoreParams, seed: int, most_cycles: int = _MOST_CYCLES, kind: str | None = None
@@ -115,13 +120,18 @@ def trace_table(
 
 
 def jobs_table(
-    configs: Sequence[tuple[str, Configuration]], jobs: int, seed: int = 0
+    configs: Sequence[tuple[str, Configuration]],
+    jobs: int,
+    seed: int = 0,
+    most_cycles: int = _MOST_CYCLES,
+    kind: str | None = None,
 ) -> Iterator[str]:
-    """Lines of a table: random jobs on each configuration, by their kinds."""
-    yield f"{'point':40}{'kind':>10}{COLUMNS}"
+    """Lines of a table: random jobs of a kind, or of any, on each configuration, by their kinds."""
+    yield f"{'point':40}{'kind':>10}{COLUMNS}{'off':>6}"
     for point, config in configs:
-        runs = random_runs(config, range(seed, seed + jobs))
-        for kind in [*KINDS, "all"]:
-            some = [run for run in runs if kind in (*run.kinds, "all")]
+        runs = random_runs(config, range(seed, seed + jobs), most_cycles, kind)
+        for name in [*KINDS, "all"]:
+            some = [run for run in runs if name in (*run.kinds, "all")]
             if some:
-                yield f"{point:40}{kind:>10}{columns(some)}"
+                off = sum(run.off for run in some)
+                yield f"{point:40}{name:>10}{columns(some)}{off:6}"

@@ -90,7 +90,7 @@ class SlicePipeline(SparseSums):
     def _stages(self) -> tuple[Callable[[], bool], ...]:
         return (self.store.advance, self._sum, self._read, self._begin, self._deal)
 
-    counted = 2
+    counted = 2  # the units' activity goes through a register of its own
 
     @property
     def busy(self) -> int:

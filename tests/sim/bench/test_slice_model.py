@@ -6,7 +6,7 @@ import pytest
 from attnsieve.gen.config import load
 from attnsieve.sim.bench.model import main
 from attnsieve.sim.bench.predicted import COLUMNS, Predicted, columns, trace_runs
-from attnsieve.sim.bench.slice_model import KINDS, random_job, random_runs
+from attnsieve.sim.bench.slice_model import KINDS, JobRun, random_job, random_runs
 from attnsieve.sim.calibrate import calibrate, constant_margin
 from attnsieve.sim.trace import Trace
 from attnsieve.sim.trace.trace import save
@@ -87,3 +87,13 @@ def test_the_tables(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     counts = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
     assert counts.pop("all") == sum(counts.values()) == 4
+    given = [TINY, "--jobs", "2", "--cycles", "500", "--kind", "relative", "--point", ""]
+    assert main(given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["relative", "2"], ["all", "2"]]
+
+
+def test_a_job_is_off_by_a_share_and_by_cycles():
+    sizes = {(100, 106): False, (100, 107): True, (1000, 950): False, (1000, 949): True}
+    for (cycles, predicted), off in sizes.items():
+        assert JobRun(cycles=cycles, predicted=predicted, kinds=()).off is off
